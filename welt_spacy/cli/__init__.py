@@ -1,0 +1,19 @@
+"""The commands under `spacy welt`; `python -m welt_spacy` is the same program.
+
+Importing this module hangs them under spaCy's own program (entry point
+`spacy_cli`). Commands are thin: parse, call, print.
+"""
+
+from spacy.cli._util import app as spacy_app
+
+from ._util import app
+from .config import config_cli
+from .convert import convert_cli
+from .corpora import corpora_app
+
+app.add_typer(corpora_app, name="corpora")
+app.command("convert")(convert_cli)
+app.command("config")(config_cli)
+spacy_app.add_typer(app, name="welt")
+
+__all__ = ["app"]

@@ -1,0 +1,72 @@
+"""What all commands share."""
+
+import functools
+import sys
+from typing import Any, Callable, Iterable, List, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..corpora.report import Report
+from ..errors import WeltError
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+app = typer.Typer(
+    name="welt",
+    help="Cost-sensitive named entity recognition: corpora and configs.",
+    no_args_is_help=True,
+)
+
+
+def one_line_errors(command: CommandT) -> CommandT:
+    """Print a `WeltError` as one line on stderr and exit with status 1.
+
+    command (Callable): The command.
+    RETURNS (Callable): The command, with the same signature.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except WeltError as err:
+            typer.secho(f"✘ {err}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+def console() -> Console:
+    """RETURNS (Console): Where tables go. Piped output is not cut to a width."""
+    return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+
+
+def print_table(title: str, header: List[str], rows: Iterable[List[Any]]) -> None:
+    """Print a table.
+
+    title (str): Its title.
+    header (List[str]): The names of its columns.
+    rows (Iterable[List[Any]]): Its rows; numbers are set to the right.
+    """
+    rows = [list(row) for row in rows]
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for i, name in enumerate(header):
+        numeric = any(isinstance(row[i], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    console().print(table)
+
+
+def print_report(report: Report) -> None:
+    """Print the problems of reading, if there were any.
+
+    report (Report): The problems.
+    """
+    lines = report.lines()
+    if lines:
+        typer.secho("Problems in the input:", fg=typer.colors.YELLOW, err=True)
+        for line in lines:
+            typer.echo(f"  {line}", err=True)

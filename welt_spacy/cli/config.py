@@ -1,0 +1,69 @@
+"""`spacy welt config`"""
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+from ..configuration import make_config
+from ..corpora.files import write_atomically
+from ..errors import WeltError
+from ._util import one_line_errors
+
+
+@one_line_errors
+def config_cli(
+    output: Path = typer.Argument(
+        Path("-"), help="Where to write the config; - for standard output."
+    ),
+    corpus: str = typer.Option("bc5cdr", "--corpus", "-c", help="Corpus id."),
+    encoder: str = typer.Option(
+        "biobert",
+        "--encoder",
+        "-e",
+        help="biobert, bluebert, pubmedbert, scibert or bioelectra; cpu for a small "
+        "network without transformer; any other hub name or folder.",
+    ),
+    scheme: str = typer.Option(
+        "welt",
+        "--scheme",
+        "-s",
+        help="vanilla, ins, isns, ens, welt, power; see the docs for explicit.",
+    ),
+    setting: Optional[List[str]] = typer.Option(
+        None, "--setting", help="A setting of the scheme, e.g. beta=0.9999."
+    ),
+    seed: int = typer.Option(0, "--seed", help="Random seed."),
+    train_on_dev: bool = typer.Option(
+        False,
+        "--train-on-dev",
+        help="Train on train and dev, as the paper did. Scores on dev mean nothing then.",
+    ),
+    data: str = typer.Option("corpus", "--data", help="Folder of converted corpora."),
+) -> None:
+    """Write a complete config with the paper's hyper-parameters for a corpus and
+    an encoder."""
+    text = make_config(
+        corpus=corpus,
+        encoder=encoder,
+        scheme=scheme,
+        settings=dict(_setting(item) for item in setting or []),
+        seed=seed,
+        train_on_dev=train_on_dev,
+        data=data,
+    )
+    if str(output) == "-":
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        typer.echo(f"Wrote {output}: spacy train {output} --output training")
+
+
+def _setting(item: str) -> tuple:
+    name, _, value = item.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise WeltError(
+            f"--setting {item!r} is not of the form name=number, e.g. beta=0.9999"
+        ) from None

@@ -1,0 +1,55 @@
+"""`spacy welt convert`: files of one's own."""
+
+from pathlib import Path
+from typing import List, Optional
+
+import typer
+
+from ..corpora.convert import FORMATS, convert_file, write_docs
+from ..corpora.report import Report
+from ..errors import WeltError
+from ._util import one_line_errors, print_report
+
+
+@one_line_errors
+def convert_cli(
+    path: Path = typer.Argument(..., help="The file (for brat: or the folder)."),
+    output: Path = typer.Argument(..., help="The .spacy file to write."),
+    format: str = typer.Option("iob", "--format", "-f", help=", ".join(FORMATS)),
+    label: Optional[str] = typer.Option(
+        None, "--label", "-l", help="The label of bare IOB tags (B, I, O)."
+    ),
+    types: Optional[List[str]] = typer.Option(
+        None,
+        "--type",
+        "-t",
+        help="A type to keep, or Type=Label to rename it; all types if not given.",
+    ),
+    n_sents: int = typer.Option(
+        1, "--n-sents", "-n", help="Sentences in a doc; 0 for whole documents."
+    ),
+    strict: bool = typer.Option(
+        False, "--strict", help="Fail at the first problem instead of repairing it."
+    ),
+) -> None:
+    """Convert a file of annotations to spaCy's .spacy format."""
+    if format not in FORMATS:
+        raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
+    report = Report(strict=strict)
+    renamed = {
+        name: new or name for name, _, new in (item.partition("=") for item in types or [])
+    }
+    result = convert_file(
+        path,
+        format,  # type: ignore[arg-type]
+        types=renamed or None,
+        label=label,
+        n_sents=n_sents,
+        report=report,
+    )
+    write_docs(output, result.docs)
+    print_report(report)
+    typer.echo(
+        f"{output}: {len(result.docs)} docs, {result.n_sentences} sentences, "
+        f"{result.n_mentions} mentions, {result.n_unaligned} of them unaligned"
+    )

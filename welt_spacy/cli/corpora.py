@@ -1,0 +1,184 @@
+"""`spacy welt corpora list|fetch|convert|stats`"""
+
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Tuple
+
+import typer
+
+from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
+from ..corpora.convert import convert_corpus, is_converted
+from ..corpora.fetch import fetch
+from ..corpora.stats import CorpusStats, corpus_stats
+from ..errors import WeltError
+from ._util import one_line_errors, print_report, print_table
+
+corpora_app = typer.Typer(
+    help="The corpora of the paper: list, fetch, convert, count.", no_args_is_help=True
+)
+
+IDS = typer.Argument(None, help="Corpus ids; all corpora if none is given.")
+CACHE = typer.Option(
+    None, "--cache", help="Where files are kept; default WELT_CORPORA_CACHE."
+)
+MIRROR = typer.Option(
+    None, "--mirror", help="Folder or address asked first; default WELT_CORPORA_MIRROR."
+)
+OFFLINE = typer.Option(False, "--offline", help="Never ask the publisher.")
+REACHABLE = typer.Option(
+    False, "--reachable", help="Pass over corpora that can't be fetched."
+)
+
+
+@corpora_app.command("list")
+@one_line_errors
+def list_cli() -> None:
+    """List the corpora that this package knows."""
+    print_table(
+        "Corpora",
+        ["id", "entity types", "format", "licence", "train / dev / test sentences*"],
+        [
+            [
+                corpus.id,
+                ", ".join(corpus.types.values()),
+                corpus.format,
+                corpus.licence,
+                " / ".join(str(n) for n in (corpus.paper_sizes or {}).values()) or "-",
+            ]
+            for corpus in CATALOG.values()
+        ],
+    )
+    typer.echo("* as table 11 of the paper has them")
+
+
+@corpora_app.command("fetch")
+@one_line_errors
+def fetch_cli(
+    ids: Optional[List[str]] = IDS,
+    cache: Optional[Path] = CACHE,
+    mirror: Optional[str] = MIRROR,
+    offline: bool = OFFLINE,
+    reachable: bool = REACHABLE,
+) -> None:
+    """Fetch corpora: from a mirror, the cache or the publisher, checksummed."""
+    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+        folder = next(iter(files.values())).parent
+        typer.echo(f"✔ {corpus.id}: {len(files)} files in {folder}")
+
+
+@corpora_app.command("convert")
+@one_line_errors
+def convert_cli(
+    ids: Optional[List[str]] = IDS,
+    output: Path = typer.Option(
+        Path("corpus"), "--output", "-o", help="Each corpus gets a folder in here."
+    ),
+    n_sents: int = typer.Option(
+        1, "--n-sents", "-n", help="Sentences in a doc; 0 for whole documents."
+    ),
+    strict: bool = typer.Option(
+        False, "--strict", help="Fail at the first problem instead of repairing it."
+    ),
+    force: bool = typer.Option(
+        False, "--force", "-F", help="Convert again what is up to date."
+    ),
+    cache: Optional[Path] = CACHE,
+    mirror: Optional[str] = MIRROR,
+    offline: bool = OFFLINE,
+    reachable: bool = REACHABLE,
+) -> None:
+    """Convert corpora to train.spacy, dev.spacy, test.spacy and train_dev.spacy."""
+    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+        folder = output / corpus.id
+        if not (force or strict) and is_converted(
+            corpus, files, folder, n_sents=n_sents
+        ):
+            typer.echo(f"✔ {corpus.id}: {folder} is up to date")
+            continue
+        about, report = convert_corpus(
+            corpus, files, folder, n_sents=n_sents, strict=strict
+        )
+        print_report(report)
+        splits = about["splits"].items()
+        sizes = ", ".join(f"{name} {part['sentences']}" for name, part in splits)
+        typer.echo(f"✔ {corpus.id}: {folder} ({sizes} sentences)")
+
+
+@corpora_app.command("stats")
+@one_line_errors
+def stats_cli(
+    ids: Optional[List[str]] = IDS,
+    cache: Optional[Path] = CACHE,
+    mirror: Optional[str] = MIRROR,
+    offline: bool = OFFLINE,
+    reachable: bool = REACHABLE,
+) -> None:
+    """Count corpora beside the paper's tables 1 and 11, and weigh their classes."""
+    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+        _print_stats(corpus, corpus_stats(corpus, files))
+
+
+def _fetched(
+    ids: Optional[List[str]],
+    cache: Optional[Path],
+    mirror: Optional[str],
+    offline: bool,
+    reachable: bool,
+) -> Iterator[Tuple[Corpus, Dict[str, Path]]]:
+    # All names first: a typing error shows before any work is done.
+    corpora = [get_corpus(corpus_id) for corpus_id in ids or CATALOG]
+    missing = 0
+    for corpus in corpora:
+        try:
+            files = fetch(
+                corpus, cache=cache, mirror=mirror, progress=True, offline=offline
+            )
+        except WeltError as err:
+            if not reachable:
+                raise
+            missing += 1
+            typer.secho(f"⚠ {err}", fg=typer.colors.YELLOW, err=True)
+        else:
+            yield corpus, files
+    if missing == len(corpora):
+        raise WeltError("None of these corpora can be reached.")
+
+
+def _print_stats(corpus: Corpus, stats: CorpusStats) -> None:
+    print_table(
+        f"{corpus.id}: sizes",
+        ["split", "sentences", "+ 1*", "paper, table 11", "tokens", "mentions"],
+        [
+            [
+                split,
+                stats.sentences[split],
+                stats.sentences[split] + 1,
+                (corpus.paper_sizes or {}).get(split),
+                stats.tokens[split],
+                stats.mentions[split],
+            ]
+            for split in SPLITS
+        ],
+    )
+    paper = corpus.paper_shares or {}
+    print_table(
+        f"{corpus.id}: classes of train",
+        ["class", "tokens", "%", "paper, table 1, %"],
+        [
+            [name, n, f"{share:.2f}", f"{paper[name]:.2f}" if paper else None]
+            for name, (n, share) in stats.shares.items()
+        ],
+    )
+    tags = list(next(iter(stats.weights.values())))
+    print_table(
+        f"{corpus.id}: class weights (mean over the training tokens: 1)",
+        ["scheme", *tags],
+        [
+            [scheme, *(float(f"{weights[tag]:.4g}") for tag in tags)]
+            for scheme, weights in stats.weights.items()
+        ],
+    )
+    for note in stats.notes:
+        typer.echo(note)
+    typer.echo()
+
+

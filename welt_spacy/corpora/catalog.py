@@ -1,0 +1,254 @@
+"""Which corpora there are: addresses, checksums, licences and the paper's figures.
+
+The tables lie beside this package as CSV: `manifest.csv` (files and checksums),
+`split_sizes.csv`, `class_distribution.csv` and `hyperparameters.csv` (Mobasher
+et al. 2023, tables 11, 1 and 12).
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Dict, List, Literal, Optional
+
+from ..errors import WeltError
+
+SPLITS = ("train", "dev", "test")
+Format = Literal["iob", "pubtator", "bioc", "brat"]
+
+CRICHTON = (
+    "Crichton et al. (2017). A neural network multi-task learning approach to "
+    "biomedical named entity recognition. BMC Bioinformatics 18:368."
+)
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """One file of a corpus.
+
+    mirror_path (str): Its path under a mirror and in the cache.
+    url (str): The publisher's address.
+    member (Optional[str]): The file inside the archive at that address, if it
+        is an archive.
+    sha256 (Optional[str]): Its checksum; None: not known before the first fetch.
+    """
+
+    mirror_path: str
+    url: str
+    member: Optional[str]
+    sha256: Optional[str]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus of the catalogue.
+
+    id (str): Its name here.
+    title (str): Its name elsewhere.
+    format (str): The format of its files.
+    types (Dict[str, str]): The entity types in the files -> labels in docs.
+    source (str): The rows of the manifest that belong to it.
+    licence (str): Under which terms it is published.
+    citation (str): What to cite.
+    homepage (str): Where it comes from.
+    """
+
+    id: str
+    title: str
+    format: Format
+    types: Dict[str, str]
+    source: str
+    citation: str
+    homepage: str
+
+    @property
+    def files(self) -> Dict[str, CorpusFile]:
+        """RETURNS (Dict[str, CorpusFile]): The file of each split."""
+        return {
+            row["split"]: _corpus_file(row)
+            for row in _table("manifest.csv")
+            if row["corpus"] == self.source
+        }
+
+    @property
+    def licence(self) -> str:
+        """RETURNS (str): Under which terms it is published."""
+        rows = [r for r in _table("manifest.csv") if r["corpus"] == self.source]
+        return rows[0]["licence"]
+
+    @property
+    def paper_sizes(self) -> Optional[Dict[str, int]]:
+        """RETURNS (Optional[Dict[str, int]]): Sentences by split, table 11 of
+        the paper; None for a corpus that is not in it."""
+        row = _row("split_sizes.csv", self.id)
+        return {split: int(row[split]) for split in SPLITS} if row else None
+
+    @property
+    def paper_shares(self) -> Optional[Dict[str, float]]:
+        """RETURNS (Optional[Dict[str, float]]): Percentages of O, B and I in
+        train, table 1 of the paper; None for a corpus that is not in it."""
+        row = _row("class_distribution.csv", self.id)
+        return {tag: float(row[tag]) for tag in "OBI"} if row else None
+
+
+_IOB_HOME = "https://github.com/cambridgeltl/MTL-Bioinformatics-2016"
+_BIORED_HOME = "https://ftp.ncbi.nlm.nih.gov/pub/lu/BioRED/"
+_BC5CDR_CITATION = (
+    "Li et al. (2016). BioCreative V CDR task corpus: a resource for chemical "
+    "disease relation extraction. Database 2016:baw068. IOB files: " + CRICHTON
+)
+_BIORED_CITATION = (
+    "Luo et al. (2022). BioRED: a rich biomedical relation extraction dataset. "
+    "Briefings in Bioinformatics 23(5)."
+)
+
+CATALOG: Dict[str, Corpus] = {
+    corpus.id: corpus
+    for corpus in (
+        Corpus(
+            "bc5cdr",
+            "BC5CDR (chemicals and diseases)",
+            "iob",
+            {"Chemical": "Chemical", "Disease": "Disease"},
+            "bc5cdr",
+            _BC5CDR_CITATION,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "bc5cdr_chemical",
+            "BC5CDR-chemical",
+            "iob",
+            {"Chemical": "Chemical"},
+            "bc5cdr_chemical",
+            _BC5CDR_CITATION,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "bc5cdr_disease",
+            "BC5CDR-disease",
+            "iob",
+            {"Disease": "Disease"},
+            "bc5cdr_disease",
+            _BC5CDR_CITATION,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "ncbi_disease",
+            "NCBI-disease",
+            "iob",
+            {"Disease": "Disease"},
+            "ncbi_disease",
+            "Dogan et al. (2014). NCBI disease corpus: a resource for disease name "
+            "recognition and concept normalization. J Biomed Inform 47:1-10. "
+            "IOB files: " + CRICHTON,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "linnaeus",
+            "LINNAEUS",
+            "iob",
+            {"Species": "Species"},
+            "linnaeus",
+            "Gerner et al. (2010). LINNAEUS: a species name identification system "
+            "for biomedical literature. BMC Bioinformatics 11:85. IOB files: "
+            + CRICHTON,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "bc2gm",
+            "BC2GM",
+            "iob",
+            {"GENE": "GENE"},
+            "bc2gm",
+            "Smith et al. (2008). Overview of BioCreative II gene mention "
+            "recognition. Genome Biology 9(S2):S2. IOB files: " + CRICHTON,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "bc4chemd",
+            "BC4CHEMD",
+            "iob",
+            {"Chemical": "Chemical"},
+            "bc4chemd",
+            "Krallinger et al. (2015). The CHEMDNER corpus of chemicals and drugs "
+            "and its annotation principles. J Cheminform 7(S1):S2. IOB files: "
+            + CRICHTON,
+            _IOB_HOME,
+        ),
+        Corpus(
+            "biored_chemical",
+            "BioRED-chemical",
+            "pubtator",
+            {"ChemicalEntity": "Chemical"},
+            "biored",
+            _BIORED_CITATION,
+            _BIORED_HOME,
+        ),
+        Corpus(
+            "biored_disease",
+            "BioRED-disease",
+            "pubtator",
+            {"DiseaseOrPhenotypicFeature": "Disease"},
+            "biored",
+            _BIORED_CITATION,
+            _BIORED_HOME,
+        ),
+    )
+}
+
+
+def get_corpus(corpus_id: str) -> Corpus:
+    """Look a corpus up.
+
+    corpus_id (str): Its id.
+    RETURNS (Corpus): The corpus.
+    RAISES (WeltError): If there is none of this name.
+    """
+    if corpus_id not in CATALOG:
+        raise WeltError(
+            f"No corpus is called {corpus_id!r}: use one of {', '.join(CATALOG)}"
+        )
+    return CATALOG[corpus_id]
+
+
+def hyperparameters(corpus_id: str, encoder: str) -> Dict[str, str]:
+    """Get the paper's settings for a corpus and an encoder (table 12).
+
+    corpus_id (str): The corpus; for "bc5cdr" those of "bc5cdr_chemical".
+    encoder (str): One of `encoder_names()`.
+    RETURNS (Dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`,
+        `epochs`.
+    RAISES (WeltError): If the corpus or the encoder is unknown.
+    """
+    corpus_id = get_corpus(corpus_id).id
+    asked = "bc5cdr_chemical" if corpus_id == "bc5cdr" else corpus_id
+    for row in _table("hyperparameters.csv"):
+        if (row["corpus"], row["encoder"]) == (asked, encoder):
+            return row
+    raise WeltError(
+        f"No encoder is called {encoder!r}: use one of {', '.join(encoder_names())}"
+    )
+
+
+def encoder_names() -> List[str]:
+    """RETURNS (List[str]): The encoders of the paper."""
+    return list(dict.fromkeys(r["encoder"] for r in _table("hyperparameters.csv")))
+
+
+def _corpus_file(row: Dict[str, str]) -> CorpusFile:
+    url, _, member = row["upstream"].partition("!")
+    # A file that the mirror's manifest leaves out lies where its kin lie.
+    path = row["mirror_path"] or (
+        "mtl-bioinformatics-2016/data/" + url.rpartition("/data/")[2]
+    )
+    return CorpusFile(path, url, member or None, row["sha256"] or None)
+
+
+@lru_cache(maxsize=None)
+def _table(name: str) -> List[Dict[str, str]]:
+    text = files("welt_spacy").joinpath("assets", name).read_text(encoding="utf8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _row(name: str, corpus_id: str) -> Optional[Dict[str, str]]:
+    return next((row for row in _table(name) if row["corpus"] == corpus_id), None)

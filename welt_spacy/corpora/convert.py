@@ -1,0 +1,324 @@
+"""Turning corpora into spaCy's `.spacy` files."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+
+from .. import __version__
+from ..errors import WeltError
+from ..tokenizer import make_bio_tokenizer
+from .bioc import read_bioc
+from .brat import read_brat
+from .catalog import SPLITS, Corpus, Format
+from .files import write_atomically
+from .iob import read_iob
+from .pubtator import read_pubtator
+from .records import Document, Mention, Sentence, choose_mentions
+from .report import Report
+
+OFFSET_READERS: Dict[str, Callable[..., Iterator[Document]]] = {
+    "pubtator": read_pubtator,
+    "bioc": read_bioc,
+    "brat": read_brat,
+}
+FORMATS = ("iob", *OFFSET_READERS)
+# What a converted split keeps of a doc. Nothing else is annotated.
+ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
+
+
+@dataclass
+class Converted:
+    """A file as docs.
+
+    docs (List[Doc]): The docs, with entities.
+    n_sentences (int): Sentences in them.
+    n_mentions (int): Mentions that the file has, after the choice of types.
+    n_unaligned (int): Mentions of those whose borders are no token borders.
+    """
+
+    docs: List[Doc] = field(default_factory=list)
+    n_sentences: int = 0
+    n_mentions: int = 0
+    n_unaligned: int = 0
+
+
+def convert_file(
+    path: Path,
+    format: Format,
+    *,
+    types: Optional[Dict[str, str]] = None,
+    label: Optional[str] = None,
+    n_sents: int = 1,
+    report: Optional[Report] = None,
+    vocab: Optional[Vocab] = None,
+) -> Converted:
+    """Read a file as docs for training.
+
+    path (Path): The file (for brat: or the folder).
+    format (str): "iob", "pubtator", "bioc" or "brat".
+    types (Optional[Dict[str, str]]): Types to keep -> their labels; all types
+        as they are if not set.
+    label (Optional[str]): The label of bare IOB tags.
+    n_sents (int): Sentences in a doc; 0: as many as the document has.
+    report (Optional[Report]): Where problems go. A mention whose borders are no
+        token borders is widened to whole tokens.
+    vocab (Optional[Vocab]): The vocabulary of the docs.
+    RETURNS (Converted): The docs. Those of tokenised formats have unknown
+        spaces, so that spaCy trains on the tokens of the file.
+    RAISES (WeltError): If the file can't be read; for any problem if the report
+        is strict.
+    """
+    report = Report() if report is None else report
+    vocab = Vocab() if vocab is None else vocab
+    if n_sents < 0:
+        raise WeltError(f"n_sents is {n_sents}: use 0 for whole documents, or more")
+    if format == "iob":
+        return _from_sentences(
+            read_iob(path, label=label, report=report), types, n_sents, vocab
+        )
+    if format not in OFFSET_READERS:
+        raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
+    return _from_documents(
+        OFFSET_READERS[format](path, report=report), types, n_sents, report, vocab
+    )
+
+
+def convert_corpus(
+    corpus: Corpus,
+    files: Dict[str, Path],
+    output: Path,
+    *,
+    n_sents: int = 1,
+    strict: bool = False,
+) -> Tuple[Dict[str, Any], Report]:
+    """Convert a corpus of the catalogue: `train.spacy`, `dev.spacy`,
+    `test.spacy`, `train_dev.spacy` (the paper's protocol trains on both) and
+    `corpus.json`, which tells what is in them and comes last.
+
+    corpus (Corpus): The corpus.
+    files (Dict[str, Path]): The file of each split.
+    output (Path): The folder.
+    n_sents (int): Sentences in a doc; 0: as many as the document has.
+    strict (bool): Whether the first problem is an error.
+    RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the
+        problems.
+    RAISES (WeltError): As `convert_file`. Then nothing is written.
+    """
+    report = Report(strict=strict)
+    converted = {
+        split: convert_file(
+            files[split],
+            corpus.format,
+            types=corpus.types,
+            # The only label, should another edition of the file have bare tags.
+            label=next(iter(corpus.types.values())) if len(corpus.types) == 1 else None,
+            n_sents=n_sents,
+            report=report,
+        )
+        for split in SPLITS
+    }
+    about = {
+        "corpus": corpus.id,
+        "title": corpus.title,
+        "licence": corpus.licence,
+        "citation": corpus.citation,
+        "source": corpus.homepage,
+        **_inputs(files, n_sents),
+        "splits": {
+            split: {
+                "docs": len(part.docs),
+                "sentences": part.n_sentences,
+                "mentions": part.n_mentions,
+                "unaligned_mentions": part.n_unaligned,
+                "tags": dict(sorted(count_docs(part.docs).items())),
+            }
+            for split, part in converted.items()
+        },
+        "problems": dict(sorted(report.counts.items())),
+    }
+    done = output / "corpus.json"
+    done.unlink(missing_ok=True)  # what it says is not true from here on
+    for split, part in converted.items():
+        write_docs(output / f"{split}.spacy", part.docs)
+    write_docs(
+        output / "train_dev.spacy", [*converted["train"].docs, *converted["dev"].docs]
+    )
+    write_atomically(done, json.dumps(about, indent=2) + "\n")
+    return about, report
+
+
+def is_converted(
+    corpus: Corpus, files: Dict[str, Path], output: Path, *, n_sents: int = 1
+) -> bool:
+    """Whether a folder holds a corpus converted from just these files in just
+    this way.
+
+    corpus (Corpus): The corpus.
+    files (Dict[str, Path]): The file of each split.
+    output (Path): The folder.
+    n_sents (int): Sentences in a doc.
+    RETURNS (bool): Whether a conversion would do nothing new.
+    """
+    try:
+        about = json.loads((output / "corpus.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return False
+    return all(
+        about.get(key) == value for key, value in _inputs(files, n_sents).items()
+    ) and all(
+        (output / f"{split}.spacy").is_file() for split in (*SPLITS, "train_dev")
+    )
+
+
+def _inputs(files: Dict[str, Path], n_sents: int) -> Dict[str, Any]:
+    return {
+        "n_sents": n_sents,
+        "sha256": {
+            split: hashlib.sha256(path.read_bytes()).hexdigest()
+            for split, path in files.items()
+        },
+        "made_by": f"welt-spacy {__version__}",
+    }
+
+
+def write_docs(path: Path, docs: Iterable[Doc]) -> None:
+    """Write docs as a `.spacy` file; the same docs give the same bytes.
+
+    path (Path): The file, written under a temporary name first.
+    docs (Iterable[Doc]): The docs.
+    """
+    write_atomically(path, DocBin(attrs=ATTRS, docs=docs).to_bytes())
+
+
+def count_docs(docs: Iterable[Doc]) -> Counter:
+    """Count the tags of docs.
+
+    docs (Iterable[Doc]): The docs.
+    RETURNS (Counter): Tokens by tag, e.g. "B-Disease"; tokens without
+        annotation are left out.
+    """
+    counts: Counter = Counter()
+    for doc in docs:
+        counts["O"] += sum(token.ent_iob_ == "O" for token in doc)
+        for ent in doc.ents:
+            counts[f"B-{ent.label_}"] += 1
+            counts[f"I-{ent.label_}"] += len(ent) - 1
+    return counts
+
+
+def _from_sentences(
+    sentences: Iterable[Sentence],
+    types: Optional[Dict[str, str]],
+    n_sents: int,
+    vocab: Vocab,
+) -> Converted:
+    result = Converted()
+    for group in _groups(sentences, n_sents):
+        words = [word for sentence in group for word in sentence.words]
+        tags = [_chosen(tag, types) for sentence in group for tag in sentence.tags]
+        starts = [i == 0 for sentence in group for i in range(len(sentence.words))]
+        doc = Doc(vocab, words=words, ents=tags, sent_starts=starts)
+        result.docs.append(doc)
+        result.n_sentences += len(group)
+        result.n_mentions += len(doc.ents)
+    return result
+
+
+def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[List[Sentence]]:
+    group: List[Sentence] = []
+    for sentence in sentences:
+        if group and (sentence.starts_document or len(group) == n_sents):
+            yield group
+            group = []
+        group.append(sentence)
+    if group:
+        yield group
+
+
+def _chosen(tag: Optional[str], types: Optional[Dict[str, str]]) -> str:
+    if tag is None:
+        return ""  # spaCy's own sign for "not annotated"
+    if tag == "O" or types is None:
+        return tag
+    label = types.get(tag[2:])
+    return "O" if label is None else f"{tag[:2]}{label}"
+
+
+def _from_documents(
+    documents: Iterable[Document],
+    types: Optional[Dict[str, str]],
+    n_sents: int,
+    report: Report,
+    vocab: Vocab,
+) -> Converted:
+    result = Converted()
+    tokenizer = make_bio_tokenizer(spacy.blank("en", vocab=vocab))
+    for document in documents:
+        doc = tokenizer(document.text)
+        mentions = choose_mentions(document, types, report)
+        result.n_mentions += len(mentions)
+        spans = []
+        for mention in mentions:
+            span = doc.char_span(mention.start, mention.end, label=mention.label)
+            if span is None:
+                result.n_unaligned += 1
+                span = _widen(document, doc, mention, report)
+            # Widening may have made neighbours touch the same token.
+            if span is not None and not (spans and spans[-1].end > span.start):
+                spans.append(span)
+        doc.set_ents(spans, default="outside")
+        _set_sentences(doc)
+        sentences = [sent.as_doc() for sent in doc.sents]
+        result.n_sentences += len(sentences)
+        size = n_sents or len(sentences)
+        todo = iter(sentences)
+        while group := list(islice(todo, size)):
+            result.docs.append(
+                group[0] if len(group) == 1 else Doc.from_docs(group, False)
+            )
+    return result
+
+
+def _widen(document: Document, doc: Doc, mention: Mention, report: Report):
+    text = document.text
+    quoted = text[mention.start : mention.end]
+    around = text[max(0, mention.start - 15) : mention.end + 15]
+    report.problem(
+        "unaligned mention",
+        document.path,
+        mention.line,
+        f"{mention.label} {quoted!r} in {around!r} (document {document.id}) does not "
+        "begin and end where a token does",
+        "widened to whole tokens",
+    )
+    return doc.char_span(
+        mention.start, mention.end, label=mention.label, alignment_mode="expand"
+    )
+
+
+@lru_cache(maxsize=1)
+def _splitter() -> Language:
+    # spaCy's English tokenizer knows abbreviations and decimals, which the
+    # biomedical tokenizer takes apart; so sentences are found with the former.
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    return nlp
+
+
+def _set_sentences(doc: Doc) -> None:
+    """Set the sentence borders of a doc; none falls inside of an entity."""
+    borders = {sent.start_char for sent in _splitter()(doc.text).sents}
+    for token in doc:
+        token.is_sent_start = token.i == 0 or (
+            token.idx in borders and token.ent_iob_ != "I"
+        )

@@ -1,0 +1,603 @@
+"""The component `welt_ner`: a cost-sensitive IOB2 tagger that sets `doc.ents`."""
+
+import warnings
+from itertools import islice
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+import numpy as np
+from spacy.attrs import ENT_IOB, ENT_TYPE
+from spacy.errors import Errors
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+
+from ..errors import WeltError
+from ..losses import WeightedCrossEntropy
+from ..scoring.strict import ner_score
+from ..weighting import scale_weights, welt
+from .decoding import decode
+from .gold import count_tags, gold_tags
+from .tags import (
+    ENT_IOB_BEGIN,
+    ENT_IOB_INSIDE,
+    MISSING,
+    starts_of,
+    tag_names,
+)
+
+ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
+
+DEFAULT_WELT_NER_CONFIG = """
+[weighting]
+@misc = "welt_spacy.welt_weights.v1"
+temperature = 1.0
+
+[loss]
+@losses = "welt_spacy.WeightedCrossEntropy.v1"
+reduction = "mean"
+label_smoothing = 0.0
+
+[scorer]
+@scorers = "welt_spacy.ner_scorer.v1"
+
+[model]
+@architectures = "welt_spacy.TokenClassifier.v1"
+
+[model.tok2vec]
+@architectures = "spacy.HashEmbedCNN.v2"
+pretrained_vectors = null
+width = 96
+depth = 4
+embed_size = 2000
+window_size = 1
+maxout_pieces = 3
+subword_features = true
+"""
+
+
+@Language.factory(
+    "welt_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        **Config().from_str(DEFAULT_WELT_NER_CONFIG),
+        "decoder": "constrained",
+        "o_bias": 0.0,
+        "threshold": 0.0,
+        "spans_key": None,
+        "overwrite": False,
+    },
+    default_score_weights={
+        "ents_f": 1.0,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+    },
+)
+def make_welt_ner(
+    nlp: Language,
+    name: str,
+    model: Model[List[Doc], List[Floats2d]],
+    weighting: ClassWeighting,
+    loss: Callable,
+    decoder: Literal["greedy", "constrained"],
+    o_bias: float,
+    threshold: float,
+    spans_key: Optional[str],
+    overwrite: bool,
+    scorer: Optional[Callable],
+) -> "WeltNER":
+    """Construct a WeltNER component.
+
+    model (Model[List[Doc], List[Floats2d]]): A model that predicts a
+        distribution over 2K + 1 tags for each token.
+    weighting (Callable): Tag counts of the training corpus -> class weights.
+    loss (Callable): (probabilities, tags, weights) -> (gradient with respect
+        to the logits, loss).
+    decoder (str): "constrained": the best legal IOB2 sequence; "greedy": the
+        best tag of each token, repaired as seqeval does.
+    o_bias (float): Added to the log-odds of O when decoding: above 0 for
+        precision, below 0 for recall.
+    threshold (float): Entities with a lower confidence are dropped.
+    spans_key (Optional[str]): If set, predictions are also kept as
+        `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
+    overwrite (bool): Whether to replace entities of earlier components. If not,
+        they stay, and predictions that overlap with them are dropped.
+    scorer (Optional[Callable]): The scoring method.
+    """
+    return WeltNER(
+        nlp.vocab,
+        model,
+        name,
+        weighting=weighting,
+        loss=loss,
+        decoder=decoder,
+        o_bias=o_bias,
+        threshold=threshold,
+        spans_key=spans_key,
+        overwrite=overwrite,
+        scorer=scorer,
+    )
+
+
+def install_extensions() -> None:
+    """Make `span._.confidence` available: the probability of a predicted
+    entity, or None for spans that `welt_ner` did not predict."""
+    if not Span.has_extension("confidence"):
+        Span.set_extension("confidence", default=None)
+
+
+class WeltNER(TrainablePipe):
+    """Named entity recognition as token classification, trained with a cross
+    entropy weighted by class (Mobasher et al., BioNLP 2023).
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[List[Doc], List[Floats2d]],
+        name: str = "welt_ner",
+        *,
+        weighting: Optional[ClassWeighting] = None,
+        loss: Optional[Callable] = None,
+        decoder: Literal["greedy", "constrained"] = "constrained",
+        o_bias: float = 0.0,
+        threshold: float = 0.0,
+        spans_key: Optional[str] = None,
+        overwrite: bool = False,
+        scorer: Optional[Callable] = ner_score,
+    ) -> None:
+        """Initialize the component.
+
+        vocab (Vocab): The shared vocabulary.
+        model (Model[List[Doc], List[Floats2d]]): The model.
+        name (str): The name of the component in its pipeline.
+        weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
+        loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
+        decoder, o_bias, threshold, spans_key, overwrite, scorer: see
+            `make_welt_ner`.
+        """
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.weighting = weighting if weighting is not None else welt()
+        self.loss = loss if loss is not None else WeightedCrossEntropy()
+        self._rehearsal_model: Optional[Model] = None
+        settings: Dict[str, Any] = {
+            "decoder": decoder,
+            "o_bias": o_bias,
+            "threshold": threshold,
+            "spans_key": spans_key,
+            "overwrite": overwrite,
+        }
+        # `configured` is what the config says, so that after loading a setting
+        # from the config can be told from one that was changed on the object.
+        self.cfg: Dict[str, Any] = {
+            "labels": [],
+            "weighting": str(self.weighting),
+            "counts": {},
+            "weights": {},
+            "configured": dict(settings),
+            **settings,
+        }
+        # Tagger models of spaCy give logits in prediction and probabilities in
+        # training; confidences need probabilities in both.
+        for layer in model.walk():
+            if "softmax_normalize" in layer.attrs:
+                layer.attrs["softmax_normalize"] = True
+        install_extensions()
+
+    @property
+    def labels(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The entity labels."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def tags(self) -> Tuple[str, ...]:
+        """RETURNS (Tuple[str, ...]): The 2K + 1 tags, in the order of the
+        model's columns."""
+        return tuple(tag_names(self.labels))
+
+    @property
+    def label_data(self) -> Dict[str, Any]:
+        """RETURNS (Dict[str, Any]): The labels and the tag counts. `spacy init
+        labels` saves this, and `initialize` takes it in place of a pass over
+        the data."""
+        return {"labels": list(self.labels), "counts": dict(self.cfg["counts"])}
+
+    @property
+    def class_counts(self) -> Dict[str, int]:
+        """RETURNS (Dict[str, int]): Tokens of the training corpus by tag."""
+        return dict(self.cfg["counts"])
+
+    @property
+    def class_weights(self) -> Dict[str, float]:
+        """RETURNS (Dict[str, float]): The weight of each tag, as the scheme
+        gives it. The loss gets them scaled to a mean of 1 over the training
+        tokens."""
+        return dict(self.cfg["weights"])
+
+    @property
+    def decoder(self) -> str:
+        """How tags become entities: "constrained" or "greedy"."""
+        return self.cfg["decoder"]
+
+    @decoder.setter
+    def decoder(self, value: str) -> None:
+        self.cfg["decoder"] = value
+
+    @property
+    def o_bias(self) -> float:
+        """What decoding adds to the log-odds of O."""
+        return self.cfg["o_bias"]
+
+    @o_bias.setter
+    def o_bias(self, value: float) -> None:
+        self.cfg["o_bias"] = float(value)
+
+    @property
+    def threshold(self) -> float:
+        """The confidence under which entities are dropped."""
+        return self.cfg["threshold"]
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.cfg["threshold"] = float(value)
+
+    @property
+    def spans_key(self) -> Optional[str]:
+        """The key in `doc.spans` for predictions and their confidences."""
+        return self.cfg["spans_key"]
+
+    @spans_key.setter
+    def spans_key(self, value: Optional[str]) -> None:
+        self.cfg["spans_key"] = value
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether entities of earlier components are replaced."""
+        return self.cfg["overwrite"]
+
+    @overwrite.setter
+    def overwrite(self, value: bool) -> None:
+        self.cfg["overwrite"] = bool(value)
+
+    def add_label(self, label: str) -> int:
+        """Add an entity label before the component is initialized.
+
+        label (str): The label.
+        RETURNS (int): 0 if the label is already there, otherwise 1.
+        RAISES (ValueError): If the label is no string, or the model already has
+            its output layer.
+        """
+        if not isinstance(label, str):
+            raise ValueError(Errors.E187)
+        if label in self.labels:
+            return 0
+        self._allow_extra_label()
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def _allow_extra_label(self) -> None:
+        # The base class compares the width of the output with the labels; here
+        # it is the number of tags.
+        nO = self.model.maybe_get_dim("nO")
+        if nO is not None and nO < len(self.tags) + 2:
+            raise ValueError(Errors.E922.format(name=self.name, nO=nO))
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Optional[Language] = None,
+        labels: Optional[Union[Dict[str, Any], List[str]]] = None,
+    ) -> None:
+        """Count the tags of the training corpus, weigh them and initialize the
+        model.
+
+        get_examples (Callable[[], Iterable[Example]]): Function that returns
+            the training corpus. All of it is read, once, for the counts.
+        nlp (Optional[Language]): The pipeline. Its meta gets a record of the
+            weights under "class_weights".
+        labels (Optional[Union[Dict, List[str]]]): The labels, or labels and
+            counts as in `label_data`; then the corpus is not read. Saved by
+            `spacy init labels`.
+        RAISES (WeltError): If the weights need counts but the corpus is
+            streamed (`max_epochs = -1`, of which spaCy shows 100 examples), or
+            the output layer's width is set and does not fit.
+
+        DOCS: https://spacy.io/api/pipe#initialize
+        """
+        validate_get_examples(get_examples, "WeltNER.initialize")
+        known, counts = self._labels_and_counts(get_examples, nlp, labels)
+        for label in known:
+            self.add_label(label)
+        if not self.labels:
+            raise ValueError(Errors.E143.format(name=self.name))
+        unknown = [tag for tag in counts if tag not in self.tags]
+        if unknown:
+            raise WeltError(
+                f"[{self.name}] The counts name {', '.join(unknown)}, which fit no "
+                f"label of {', '.join(self.labels)}. Make the labels file again with "
+                "'spacy init labels'."
+            )
+        self.cfg["counts"] = {tag: int(counts.get(tag, 0)) for tag in self.tags}
+        self.cfg["weighting"] = str(self.weighting)
+        self.cfg["weights"] = {
+            tag: float(weight)
+            for tag, weight in self.weighting(self.cfg["counts"]).items()
+        }
+        nO = self.model.maybe_get_dim("nO")
+        if nO is not None and nO != len(self.tags):
+            raise WeltError(
+                f"[{self.name}] model.nO is {nO}, but the labels "
+                f"{', '.join(self.labels)} need {len(self.tags)} tags: leave nO unset"
+            )
+        if nlp is not None:
+            nlp.meta.setdefault("class_weights", {})[self.name] = {
+                "weighting": self.cfg["weighting"],
+                "counts": self.class_counts,
+                "weights": self.class_weights,
+            }
+        sample = list(islice(get_examples(), 10))
+        if not sample:
+            raise ValueError(Errors.E923.format(name=self.name))
+        truths = [
+            self.model.ops.alloc2f(len(eg.predicted), len(self.tags)) for eg in sample
+        ]
+        self.model.initialize(X=[eg.predicted for eg in sample], Y=truths)
+
+    def _labels_and_counts(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        nlp: Optional[Language],
+        labels: Optional[Union[Dict[str, Any], List[str]]],
+    ) -> Tuple[Sequence[str], Mapping[str, int]]:
+        if isinstance(labels, dict):
+            if "labels" not in labels:
+                raise ValueError(Errors.E857.format(name="labels"))
+            if labels.get("counts"):
+                return labels["labels"], labels["counts"]
+            labels = labels["labels"]
+        training = nlp.config.get("training", {}) if nlp is not None else {}
+        if training.get("max_epochs") == -1 and getattr(
+            self.weighting, "needs_counts", True
+        ):
+            raise WeltError(
+                f"[{self.name}] The weights '{self.weighting}' need the tag counts of "
+                "the whole training corpus, but max_epochs = -1 streams it and shows "
+                "only 100 examples. Run 'spacy init labels' with max_epochs = 0 and "
+                f"read the result in [initialize.components.{self.name}.labels] with "
+                '@readers = "spacy.read_labels.v1".'
+            )
+        found = count_tags(get_examples())
+        if found.n_unaligned:
+            warnings.warn(
+                f"[{self.name}] {found.n_unaligned} of {found.n_mentions} gold mentions "
+                "do not begin or end where a token does: they are left out of "
+                f"training. For instance {'; '.join(found.unaligned)}.",
+                stacklevel=3,
+            )
+        if labels is None:
+            return found.labels, found.counts
+        left_out = [label for label in found.labels if label not in labels]
+        if left_out:
+            raise WeltError(
+                f"[{self.name}] The training data has the labels "
+                f"{', '.join(left_out)}, which are not among the given "
+                f"{', '.join(labels)}. Name all of them, or none."
+            )
+        return labels, found.counts
+
+    def predict(self, docs: Iterable[Doc]) -> List[Floats2d]:
+        """Get the probability of each tag for each token.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (List[Floats2d]): One array of shape (n_tokens, 2K + 1) a doc,
+            on the model's device.
+
+        DOCS: https://spacy.io/api/pipe#predict
+        """
+        docs = list(docs)
+        if not any(len(doc) for doc in docs):
+            return [self.model.ops.alloc2f(0, len(self.tags)) for _ in docs]
+        return self.model.predict(docs)
+
+    def set_annotations(self, docs: Iterable[Doc], scores: List[Floats2d]) -> None:
+        """Decode the probabilities and set `doc.ents`, `ent._.confidence` and,
+        if asked for, `doc.spans`.
+
+        docs (Iterable[Doc]): The documents.
+        scores (List[Floats2d]): What `predict` returned for them.
+
+        DOCS: https://spacy.io/api/pipe#set_annotations
+        """
+        docs = list(docs)
+        lengths = np.array([len(doc) for doc in docs], dtype="int64")
+        if not lengths.sum():
+            probs = np.zeros((0, len(self.tags)), dtype="float32")
+        else:
+            # One copy from the device for the whole batch.
+            probs = self.model.ops.to_numpy(self.model.ops.flatten(scores))
+        found = decode(probs, lengths, decoder=self.decoder, o_bias=self.o_bias)
+        label_ids = [self.vocab.strings[label] for label in self.labels]
+        sure = found.confidences >= self.threshold
+        offsets = starts_of(lengths)
+        # Entities come in the order of their tokens: each doc has a slice.
+        starts, ends = found.starts[sure], found.ends[sure]
+        borders = np.searchsorted(starts, offsets).tolist()
+        rows = list(
+            zip(
+                starts.tolist(),
+                ends.tolist(),
+                found.labels[sure].tolist(),
+                found.confidences[sure].tolist(),
+            )
+        )
+        for i, doc in enumerate(docs):
+            offset = int(offsets[i])
+            self._set_doc(
+                doc,
+                [
+                    (start - offset, end - offset, label_ids[label], confidence)
+                    for start, end, label, confidence in rows[
+                        borders[i] : borders[i + 1]
+                    ]
+                ],
+            )
+
+    def _set_doc(self, doc: Doc, found: List[Tuple[int, int, int, float]]) -> None:
+        earlier, blocked, taken = self._earlier_ents(doc)
+        spans, confidences = [], []
+        for start, end, label, confidence in found:
+            # Entities neither begin nor end with white space.
+            while start < end and doc[start].is_space:
+                start += 1
+            while start < end and doc[end - 1].is_space:
+                end -= 1
+            if start < end and not (taken is not None and taken[start:end].any()):
+                spans.append(Span(doc, start, end, label=label))
+                confidences.append(confidence)
+        doc.set_ents([*earlier, *spans], blocked=blocked, default="outside")
+        for span, confidence in zip(spans, confidences):
+            span._.confidence = confidence
+        if self.spans_key is not None:
+            doc.spans[self.spans_key] = SpanGroup(
+                doc,
+                name=self.spans_key,
+                spans=spans,
+                attrs={"scores": np.array(confidences, dtype="float32")},
+            )
+
+    def _earlier_ents(self, doc: Doc):
+        if self.overwrite or not doc.has_annotation("ENT_IOB"):
+            return [], [], None
+        iob = doc.to_array(ENT_IOB)
+        taken = (iob == ENT_IOB_BEGIN) | (iob == ENT_IOB_INSIDE)
+        is_blocked = taken & (doc.to_array(ENT_TYPE) == 0)
+        blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
+        return list(doc.ents), blocked, taken
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: List[Floats2d]
+    ) -> Tuple[float, List[Floats2d]]:
+        """Find the loss and its gradient for a batch.
+
+        examples (Iterable[Example]): The batch.
+        scores (List[Floats2d]): The tag probabilities of the predicted docs.
+        RETURNS (Tuple[float, List[Floats2d]]): The loss, and the gradient with
+            respect to the logits. Tokens without annotation have none.
+        RAISES (ValueError): If the loss is not a number.
+
+        DOCS: https://spacy.io/api/pipe#get_loss
+        """
+        examples = list(examples)
+        validate_examples(examples, "WeltNER.get_loss")
+        ops = self.model.ops
+        truths = gold_tags(examples, self.labels, self.vocab)
+        weights = scale_weights(
+            np.array([self.cfg["weights"].get(tag, 1.0) for tag in self.tags]),
+            np.array([self.cfg["counts"].get(tag, 0) for tag in self.tags]),
+        )
+        d_flat, loss = self.loss(
+            ops.flatten(scores),
+            ops.asarray1i(truths),
+            ops.asarray1f(weights.astype("float32")),
+        )
+        if np.isnan(loss):
+            raise ValueError(Errors.E910.format(name=self.name))
+        return loss, ops.unflatten(d_flat, [len(array) for array in scores])
+
+    def rehearse(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Update the model towards what it predicted when training was resumed,
+        so that it does not forget. Class weights play no part in it.
+
+        examples (Iterable[Example]): The batch; its annotation is not used.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer.
+        losses (Optional[Dict[str, float]]): The record of losses.
+        RETURNS (Dict[str, float]): The updated record.
+
+        DOCS: https://spacy.io/api/pipe#rehearse
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "WeltNER.rehearse")
+        docs = [eg.predicted for eg in examples]
+        if self._rehearsal_model is None or not any(len(doc) for doc in docs):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        tutor = self._rehearsal_model.predict(docs)
+        ops = self.model.ops
+        flat, target = ops.flatten(scores), ops.flatten(tutor)
+        d_flat = (flat - target) / len(flat)
+        tiny = ops.xp.finfo(flat.dtype).tiny
+        loss = -(target * ops.xp.log(ops.xp.maximum(flat, tiny))).sum() / len(flat)
+        backprop(ops.unflatten(d_flat, [len(array) for array in scores]))
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += float(loss)
+        return losses
+
+    def from_bytes(
+        self, bytes_data: bytes, *, exclude: Iterable[str] = tuple()
+    ) -> "WeltNER":
+        """Load the component from a bytestring.
+
+        bytes_data (bytes): The data.
+        exclude (Iterable[str]): Names of fields to leave out.
+        RETURNS (WeltNER): The component itself.
+        """
+        configured = self.cfg["configured"]
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._settle(configured)
+        return self
+
+    def from_disk(self, path, *, exclude: Iterable[str] = tuple()) -> "WeltNER":
+        """Load the component from a directory.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): Names of fields to leave out.
+        RETURNS (WeltNER): The component itself.
+        """
+        configured = self.cfg["configured"]
+        super().from_disk(path, exclude=exclude)
+        self._settle(configured)
+        return self
+
+    def _settle(self, configured: Dict[str, Any]) -> None:
+        # What was changed on the saved object holds, unless the config that it
+        # is loaded with says something new (spacy.load(..., config={...})).
+        for key, value in configured.items():
+            if value != self.cfg["configured"].get(key):
+                self.cfg[key] = value
+        self.cfg["configured"] = configured
+
+
+__all__ = ["WeltNER", "make_welt_ner", "install_extensions", "MISSING"]
