@@ -1,0 +1,99 @@
+"""What the benchmarks share: train a pipeline, score it, print a table."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Dict, List
+
+ROOT = Path(__file__).parents[1]
+
+
+def prepare(corpus: str, output: Path) -> Path:
+    """Fetch and convert a corpus (WELT_CORPORA_MIRROR is asked first)."""
+    command = ["spacy", "welt", "corpora", "convert", corpus, "--output", str(output)]
+    subprocess.run([sys.executable, "-m", *command], check=True)
+    return output / corpus
+
+
+def start_training(
+    config: Path, data: Path, output: Path, overrides: Dict[str, str], threads: int
+) -> subprocess.Popen:
+    """Start `spacy train` with its own share of the cores."""
+    output.mkdir(parents=True, exist_ok=True)
+    arguments = [f"--{key}={value}" for key, value in overrides.items()]
+    paths = [f"--paths.{split}={data / split}.spacy" for split in ("train", "dev")]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    with (output / "train.log").open("w") as log:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "spacy", "train", str(config)),
+                *("--output", str(output), *paths, *arguments),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+
+
+def run_trainings(jobs: List[dict], at_once: int) -> None:
+    """Run trainings, a few at a time, in the order given: where configurations
+    alternate in the list, both sides see the machine in the same state."""
+    running: List[tuple] = []
+    todo = list(jobs)
+    while todo or running:
+        while todo and len(running) < at_once:
+            job = todo.pop(0)
+            started = time.perf_counter()
+            running.append((job, start_training(**job), started))
+            print(f"... {job['output']}", file=sys.stderr)
+        for entry in list(running):
+            job, process, started = entry
+            if process.poll() is None:
+                continue
+            running.remove(entry)
+            if process.returncode != 0:
+                log = (job["output"] / "train.log").read_text()
+                sys.exit(f"✘ Training of {job['output']} failed:\n{log[-2000:]}")
+            seconds = time.perf_counter() - started
+            (job["output"] / "seconds").write_text(f"{seconds:.1f}")
+        time.sleep(0.5)
+
+
+def score(model: Path, data: Path, split: str) -> Dict[str, float]:
+    """Score a trained pipeline with `spacy evaluate`, in per cent."""
+    output = model.parent / f"{split}.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "spacy", "evaluate", str(model)),
+            *(str(data / f"{split}.spacy"), "--output", str(output)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    scores = json.loads(output.read_text())
+    found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
+    return {**found, "speed": scores["speed"]}
+
+
+def spread(values: List[float]) -> str:
+    """Mean and standard deviation over the seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
+
+
+def about(packages: List[str]) -> str:
+    """The machine and the versions, for under a table."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
