@@ -52,7 +52,9 @@ def main(
         ],
         at_once,
     )
-    print("| scheme | dev F1 by evaluation | dev P / R / F1 | test P / R / F1 | minutes |")
+    print(
+        "| scheme | dev F1 by evaluation | dev P / R / F1 | test P / R / F1 | minutes |"
+    )
     print("|---|---|---|---|---|")
     for scheme in schemes:
         curve, minutes, scores = [], [], {"dev": [], "test": []}

@@ -81,7 +81,7 @@ def make_config(
         )
         if in_paper and paper:
             values.update(_paper_values(corpus, encoder, train_on_dev))
-    template = files("welt_spacy").joinpath("assets", "config.cfg.jinja")
+    template = files("welt_spacy").joinpath("assets").joinpath("config.cfg.jinja")
     environment = Environment(undefined=StrictUndefined)
     text = environment.from_string(template.read_text(encoding="utf8")).render(values)
     return text.strip() + "\n"

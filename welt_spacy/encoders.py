@@ -77,7 +77,9 @@ def build_token_classifier(
         layers += [expand_window(window_size), hidden] if window_size else [hidden]
     layers += [Dropout(dropout), output_layer]
     # Padding keeps the windows of neighbouring docs apart.
-    head = with_array(chain(*layers), pad=window_size)
+    head: Model[List[Floats2d], List[Floats2d]] = with_array(
+        chain(*layers), pad=window_size
+    )
     model: Model[List[Doc], List[Floats2d]] = chain(tok2vec, head)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output_layer)

@@ -9,7 +9,7 @@ Nothing here calls NumPy on an array of the model: all of it runs on the device
 where the probabilities are.
 """
 
-from typing import Literal, Optional, Tuple, cast
+from typing import Any, Literal, Optional, Tuple
 
 from thinc.api import get_array_module
 from thinc.loss import Loss
@@ -186,7 +186,7 @@ def _prepare(
     truths: Ints1d,
     weights: Optional[Floats1d],
     missing_value: int,
-) -> Tuple[Floats1d, Ints1d, Ints1d]:
+) -> Tuple[Any, Any, Any]:
     xp = get_array_module(guesses)
     truths = xp.asarray(truths)
     if guesses.ndim != 2 or truths.shape != guesses.shape[:1]:
@@ -203,17 +203,17 @@ def _prepare(
             f"but got {weights.shape}"
         )
     known = truths != missing_value
-    return cast(Floats1d, weights), known, xp.where(known, truths, 0)
+    return weights, known, xp.where(known, truths, 0)
 
 
-def _floored(probs):
+def _floored(probs: Any) -> Any:
     # Softmax in float32 underflows to 0 about 103 below the largest logit.
     xp = get_array_module(probs)
     return xp.maximum(probs, xp.finfo(probs.dtype).tiny)
 
 
 def _reduce(
-    reduction: str, d: Floats2d, value: Floats1d, w_y: Floats1d
+    reduction: str, d: Floats2d, value: Any, w_y: Any
 ) -> Tuple[Floats2d, float]:
     value = float(value)
     if reduction == "mean":

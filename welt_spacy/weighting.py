@@ -85,9 +85,7 @@ class ExplicitWeighting:
                     "and not below 0"
                 )
         return {
-            tag: float(
-                self.weights.get(tag, self.weights.get(tag[2:], self.default))
-            )
+            tag: float(self.weights.get(tag, self.weights.get(tag[2:], self.default)))
             for tag in counts
         }
 

@@ -37,7 +37,8 @@ def convert_cli(
         raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
     report = Report(strict=strict)
     renamed = {
-        name: new or name for name, _, new in (item.partition("=") for item in types or [])
+        name: new or name
+        for name, _, new in (item.partition("=") for item in types or [])
     }
     result = convert_file(
         path,

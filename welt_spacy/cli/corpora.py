@@ -180,5 +180,3 @@ def _print_stats(corpus: Corpus, stats: CorpusStats) -> None:
     for note in stats.notes:
         typer.echo(note)
     typer.echo()
-
-

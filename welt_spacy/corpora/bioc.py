@@ -3,7 +3,7 @@
 import xml.sax
 import xml.sax.handler
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import WeltError
 from .records import Document, place_mention
@@ -42,7 +42,7 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
     report = Report() if report is None else report
     handler = _Handler(path, report)
     parser = xml.sax.make_parser()
-    parser.setContentHandler(handler)
+    parser.setContentHandler(handler)  # type: ignore[arg-type]
     parser.setFeature(xml.sax.handler.feature_external_ges, False)
     try:
         with Path(path).open("rb") as file:
@@ -60,7 +60,7 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
 
 
 def _document(path: Path, raw: _Raw, report: Report) -> Document:
-    text = ""
+    text, parts = "", []
     origin = min((offset for offset, _, _ in raw.texts), default=0)
     for offset, piece, line in sorted(raw.texts):
         gap = offset - origin - len(text)
@@ -73,8 +73,9 @@ def _document(path: Path, raw: _Raw, report: Report) -> Document:
                 "put after it",
             )
             gap = 1
+        parts.append(len(text) + gap)
         text += " " * gap + piece
-    document = Document(raw.id, text, path, raw.line)
+    document = Document(raw.id, text, path, raw.line, parts=parts)
     for annotation in raw.annotations:
         if annotation.type is None or not annotation.locations:
             missing = "type" if annotation.type is None else "location"
@@ -123,9 +124,9 @@ class _Handler(xml.sax.handler.ContentHandler):
         self._annotation_line = 1
 
     def _where(self) -> int:
-        return self._locator.getLineNumber()
+        return self._locator.getLineNumber()  # type: ignore[attr-defined]
 
-    def startElement(self, name: str, attrs: Dict[str, str]) -> None:
+    def startElement(self, name: str, attrs: Any) -> None:
         self._open.append(name)
         self._chars = []
         if name == "document":

@@ -40,9 +40,11 @@ def _read_document(ann: Path, report: Report) -> Document:
     except OSError:
         raise WeltError(f"{ann}: its text {txt} is missing") from None
     except UnicodeDecodeError as err:
-        line = err.object[: err.start].count(b"\n") + 1
-        raise WeltError(f"{txt}:{line}: not UTF-8: convert the file first") from None
-    document = Document(ann.stem, text.removeprefix("\ufeff"), ann, 1)
+        bad = err.object[: err.start].count(b"\n") + 1
+        raise WeltError(f"{txt}:{bad}: not UTF-8: convert the file first") from None
+    text = text.removeprefix("\ufeff")
+    line_starts = [match.end() for match in re.finditer(r"\n", text)]
+    document = Document(ann.stem, text, ann, 1, parts=line_starts)
     for number, line in read_lines(ann):
         if not line.startswith("T"):
             continue

@@ -7,7 +7,7 @@ et al. 2023, tables 11, 1 and 12).
 
 import csv
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Dict, List, Literal, Optional
 
@@ -244,9 +244,11 @@ def _corpus_file(row: Dict[str, str]) -> CorpusFile:
     return CorpusFile(path, url, member or None, row["sha256"] or None)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _table(name: str) -> List[Dict[str, str]]:
-    text = files("welt_spacy").joinpath("assets", name).read_text(encoding="utf8")
+    text = (
+        files("welt_spacy").joinpath("assets").joinpath(name).read_text(encoding="utf8")
+    )
     return list(csv.DictReader(text.splitlines()))
 
 

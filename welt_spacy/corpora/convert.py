@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
 from .. import __version__
@@ -175,9 +175,7 @@ def is_converted(
         return False
     return all(
         about.get(key) == value for key, value in _inputs(files, n_sents).items()
-    ) and all(
-        (output / f"{split}.spacy").is_file() for split in (*SPLITS, "train_dev")
-    )
+    ) and all((output / f"{split}.spacy").is_file() for split in (*SPLITS, "train_dev"))
 
 
 def _inputs(files: Dict[str, Path], n_sents: int) -> Dict[str, Any]:
@@ -226,7 +224,9 @@ def _from_sentences(
     for group in _groups(sentences, n_sents):
         words = [word for sentence in group for word in sentence.words]
         tags = [_chosen(tag, types) for sentence in group for tag in sentence.tags]
-        starts = [i == 0 for sentence in group for i in range(len(sentence.words))]
+        starts: List[Union[bool, int, None]] = [
+            i == 0 for sentence in group for i in range(len(sentence.words))
+        ]
         doc = Doc(vocab, words=words, ents=tags, sent_starts=starts)
         result.docs.append(doc)
         result.n_sentences += len(group)
@@ -267,7 +267,7 @@ def _from_documents(
         doc = tokenizer(document.text)
         mentions = choose_mentions(document, types, report)
         result.n_mentions += len(mentions)
-        spans = []
+        spans: List[Span] = []
         for mention in mentions:
             span = doc.char_span(mention.start, mention.end, label=mention.label)
             if span is None:
@@ -277,7 +277,7 @@ def _from_documents(
             if span is not None and not (spans and spans[-1].end > span.start):
                 spans.append(span)
         doc.set_ents(spans, default="outside")
-        _set_sentences(doc)
+        _set_sentences(doc, document.parts)
         sentences = [sent.as_doc() for sent in doc.sents]
         result.n_sentences += len(sentences)
         size = n_sents or len(sentences)
@@ -315,9 +315,10 @@ def _splitter() -> Language:
     return nlp
 
 
-def _set_sentences(doc: Doc) -> None:
+def _set_sentences(doc: Doc, parts: List[int]) -> None:
     """Set the sentence borders of a doc; none falls inside of an entity."""
     borders = {sent.start_char for sent in _splitter()(doc.text).sents}
+    borders.update(parts)
     for token in doc:
         token.is_sent_start = token.i == 0 or (
             token.idx in borders and token.ent_iob_ != "I"

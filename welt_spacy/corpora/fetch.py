@@ -64,7 +64,9 @@ def fetch(
             lambda p=path, e=expected: _from_cache(p, e),
         ]
         if not offline:
-            sources.append(lambda f=file, e=expected: _from_publisher(f, e, cache, progress))
+            sources.append(
+                lambda f=file, e=expected: _from_publisher(f, e, cache, progress)
+            )
         if not any(_try(source, tried) for source in sources):
             raise WeltError(
                 f"Can't get {file.mirror_path} of {corpus.id}. Tried "
@@ -141,9 +143,7 @@ def _from_publisher(
 
 
 def _is_there(path: Path, sha256: Optional[str]) -> bool:
-    return path.is_file() and (
-        sha256 is None or pooch.file_hash(str(path)) == sha256
-    )
+    return path.is_file() and (sha256 is None or pooch.file_hash(str(path)) == sha256)
 
 
 def _keep(content: bytes, path: Path, sha256: Optional[str], source: str) -> None:

@@ -13,9 +13,7 @@ _TEXT_LINE = re.compile(r"^([^|\t]+)\|([ta])\|(.*)$")
 _Rows = List[Tuple[int, List[str]]]
 
 
-def read_pubtator(
-    path: Path, *, report: Optional[Report] = None
-) -> Iterator[Document]:
+def read_pubtator(path: Path, *, report: Optional[Report] = None) -> Iterator[Document]:
     """Read a PubTator file.
 
     A document is `ID|t|title`, `ID|a|abstract`, then tab-separated lines: id,
@@ -91,7 +89,7 @@ def _document(
     report: Report,
 ) -> Document:
     text = title if abstract is None else f"{title} {abstract}"
-    document = Document(document_id, text, path, line)
+    document = Document(document_id, text, path, line, parts=[len(title) + 1])
     for number, columns in rows:
         if columns[0] != document_id:
             report.problem(
@@ -103,9 +101,7 @@ def _document(
             )
         elif len(columns) >= 5 and _is_int(columns[1]) and _is_int(columns[2]):
             start, end, quoted, label = columns[1:5]
-            place_mention(
-                document, int(start), int(end), label, quoted, number, report
-            )
+            place_mention(document, int(start), int(end), label, quoted, number, report)
         elif len(columns) < 4 or len(columns) > 5 or _is_int(columns[1]):
             report.problem(
                 "bad line",

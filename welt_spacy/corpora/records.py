@@ -47,6 +47,8 @@ class Document:
     mentions (List[Mention]): The mentions, in any order, maybe overlapping.
     path (Path): The file.
     line (int): The line where the document begins.
+    parts (List[int]): Offsets where a new part begins, such as the abstract
+        after the title: no sentence runs across them.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Document:
     path: Path
     line: int
     mentions: List[Mention] = field(default_factory=list)
+    parts: List[int] = field(default_factory=list)
 
 
 def choose_mentions(
@@ -129,12 +132,8 @@ def place_mention(
         report.problem("wrong offsets", document.path, line, wrong, "dropped")
         return
     nearest = min(places, key=lambda place: abs(place - start))
-    report.problem(
-        "wrong offsets", document.path, line, wrong, f"moved to {nearest}"
-    )
-    document.mentions.append(
-        Mention(nearest, nearest + len(quoted or ""), label, line)
-    )
+    report.problem("wrong offsets", document.path, line, wrong, f"moved to {nearest}")
+    document.mentions.append(Mention(nearest, nearest + len(quoted or ""), label, line))
 
 
 def _places(text: str, mention: str) -> List[int]:

@@ -16,9 +16,7 @@ NOTES = {
         "sentences in train; the published files have neither (docs/corpora.md)."
     )
 }
-BLANK_LINE = (
-    "* The paper counts the blank line at the end of each file as a sentence."
-)
+BLANK_LINE = "* The paper counts the blank line at the end of each file as a sentence."
 
 
 @dataclass
@@ -90,7 +88,10 @@ def all_weights(counts: Dict[str, int]) -> Dict[str, Dict[str, float]]:
     ]
     return {
         str(scheme): dict(
-            zip(counts, scale_weights(np.array(list(scheme(counts).values())), n).tolist())
+            zip(
+                counts,
+                scale_weights(np.array(list(scheme(counts).values())), n).tolist(),
+            )
         )
         for scheme in schemes
     }

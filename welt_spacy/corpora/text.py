@@ -27,6 +27,4 @@ def read_lines(path: Path) -> Iterator[Tuple[int, str]]:
                         "line: convert the file to UTF-8 first"
                     ) from None
     except OSError as err:
-        raise WeltError(
-            f"{path}: can't read this file: {err.strerror}"
-        ) from None
+        raise WeltError(f"{path}: can't read this file: {err.strerror}") from None

@@ -17,7 +17,7 @@ constrained
     forward-backward algorithm (Rabiner 1989), both over the legal transitions.
 """
 
-from typing import List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,9 @@ DECODERS = ("greedy", "constrained")
 # The smallest probability that is told from zero; keeps logarithms finite.
 TINY = float(np.finfo("float32").tiny)
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+# float64 and int64, as the docstrings say; NumPy's stubs lose track of both.
+Floats = NDArray[Any]
+Ints = NDArray[Any]
 
 
 class Entities(NamedTuple):
@@ -57,8 +58,8 @@ class Entities(NamedTuple):
 
 
 def decode(
-    probs: NDArray[np.floating],
-    lengths: NDArray[np.integer],
+    probs: Floats,
+    lengths: Ints,
     *,
     decoder: str = "constrained",
     o_bias: float = 0.0,
@@ -96,9 +97,7 @@ def decode(
     return Entities(starts, ends, labels, np.clip(confidences, 0.0, 1.0))
 
 
-def tags_to_spans(
-    tags: NDArray[np.integer], lengths: NDArray[np.integer]
-) -> Tuple[Ints, Ints, Ints]:
+def tags_to_spans(tags: Ints, lengths: Ints) -> Tuple[Ints, Ints, Ints]:
     """Read spans off tags; an orphan I begins a span, as in seqeval.
 
     tags (ndarray): Shape (N,): tag indices.
@@ -121,6 +120,8 @@ def viterbi(probs: Floats, lengths: Ints) -> Ints:
     lengths (ndarray): Shape (D,): the lengths of the sequences.
     RETURNS (ndarray): Shape (N,): tag indices.
     """
+    if not len(probs):
+        return np.zeros(0, dtype="int64")
     legal = legal_transitions(probs.shape[1] // 2)
     packed = _Packed(lengths)
     scores = np.log(probs[packed.rows])
@@ -163,6 +164,8 @@ def forward_backward(probs: Floats, lengths: Ints) -> Tuple[Floats, Floats]:
     RETURNS (Tuple[ndarray, ndarray]): The scales, shape (N,), and the scaled
         betas, shape (N, 2K + 1).
     """
+    if not len(probs):
+        return np.zeros(0), np.zeros(probs.shape)
     legal = legal_transitions(probs.shape[1] // 2).astype("float64")
     packed = _Packed(lengths)
     p = probs[packed.rows]
@@ -255,9 +258,7 @@ def _greedy_confidences(
     offsets = starts_of(lengths)
     at_start = np.isin(starts, offsets)
     before = np.maximum(starts - 1, 0)
-    same_before = np.where(
-        at_start, 0.0, probs[before, begin] + probs[before, inside]
-    )
+    same_before = np.where(at_start, 0.0, probs[before, begin] + probs[before, inside])
     first = probs[starts, begin] + probs[starts, inside] * (1.0 - same_before)
     body = _sums(np.log(probs), starts + 1, ends, inside)
     at_end = np.isin(ends, offsets)

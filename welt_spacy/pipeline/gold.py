@@ -131,7 +131,7 @@ def aligned_ents(eg: Example) -> Tuple[NDArray[np.int64], NDArray[np.uint64]]:
     if _same_tokens(eg.predicted, eg.reference):
         # About thirty times faster than an alignment, and the usual case.
         values = eg.reference.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2)
-        return values[:, 0].astype("int64"), values[:, 1]
+        return values[:, 0].astype("int64"), values[:, 1].astype("uint64")
     strings = eg.reference.vocab.strings
     iob = np.zeros(len(eg.predicted), dtype="int64")
     types = np.zeros(len(eg.predicted), dtype="uint64")

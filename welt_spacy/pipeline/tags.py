@@ -5,10 +5,12 @@ With K entity labels there are 2K + 1 tags, in the fixed order
 of the model, so the order is part of a saved model and only grows at the end.
 """
 
-from typing import List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+LabelT = TypeVar("LabelT", int, NDArray[Any])
 
 OUTSIDE = 0
 MISSING = -1  # no annotation: the token gives no gradient
@@ -26,19 +28,19 @@ def tag_names(labels: Sequence[str]) -> List[str]:
     return ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
 
 
-def begin_tag(label: int) -> int:
-    """Index of the tag that begins an entity of the label with this index."""
+def begin_tag(label: LabelT) -> LabelT:
+    """Index of the tag that begins an entity of the label (or labels) of this index."""
     return 2 * label + 1
 
 
-def inside_tag(label: int) -> int:
-    """Index of the tag that continues an entity of the label with this index."""
+def inside_tag(label: LabelT) -> LabelT:
+    """Index of the tag that continues an entity of the label (or labels) of this index."""
     return 2 * label + 2
 
 
 def split_tags(
-    tags: NDArray[np.integer],
-) -> Tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.integer]]:
+    tags: NDArray[Any],
+) -> Tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
     """Take tag indices apart.
 
     tags (ndarray): Tag indices of any shape; `MISSING` counts as outside.
@@ -68,7 +70,7 @@ def legal_transitions(n_labels: int) -> NDArray[np.bool_]:
     return legal
 
 
-def starts_of(lengths: NDArray[np.integer]) -> NDArray[np.integer]:
+def starts_of(lengths: NDArray[Any]) -> NDArray[Any]:
     """Offsets of sequences laid end to end, with the total length at the end.
 
     lengths (ndarray): The D lengths.
@@ -77,9 +79,7 @@ def starts_of(lengths: NDArray[np.integer]) -> NDArray[np.integer]:
     return np.concatenate(([0], np.cumsum(lengths))).astype("int64")
 
 
-def orphans(
-    tags: NDArray[np.integer], lengths: NDArray[np.integer]
-) -> NDArray[np.bool_]:
+def orphans(tags: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.bool_]:
     """Find the I tags that continue nothing, in sequences laid end to end.
 
     tags (ndarray): N tag indices.

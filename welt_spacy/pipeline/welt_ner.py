@@ -24,7 +24,7 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Model, Optimizer, set_dropout_rate
+from thinc.api import Config, Model, Ops, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import WeltError
@@ -36,7 +36,6 @@ from .gold import count_tags, gold_tags
 from .tags import (
     ENT_IOB_BEGIN,
     ENT_IOB_INSIDE,
-    MISSING,
     starts_of,
     tag_names,
 )
@@ -339,11 +338,7 @@ class WeltNER(TrainablePipe):
                 "'spacy init labels'."
             )
         self.cfg["counts"] = {tag: int(counts.get(tag, 0)) for tag in self.tags}
-        self.cfg["weighting"] = str(self.weighting)
-        self.cfg["weights"] = {
-            tag: float(weight)
-            for tag, weight in self.weighting(self.cfg["counts"]).items()
-        }
+        self._weigh()
         nO = self.model.maybe_get_dim("nO")
         if nO is not None and nO != len(self.tags):
             raise WeltError(
@@ -363,6 +358,13 @@ class WeltNER(TrainablePipe):
             self.model.ops.alloc2f(len(eg.predicted), len(self.tags)) for eg in sample
         ]
         self.model.initialize(X=[eg.predicted for eg in sample], Y=truths)
+
+    def _weigh(self) -> None:
+        self.cfg["weighting"] = str(self.weighting)
+        self.cfg["weights"] = {
+            tag: float(weight)
+            for tag, weight in self.weighting(self.cfg["counts"]).items()
+        }
 
     def _labels_and_counts(
         self,
@@ -397,6 +399,7 @@ class WeltNER(TrainablePipe):
             )
         if labels is None:
             return found.labels, found.counts
+        assert not isinstance(labels, dict)
         left_out = [label for label in found.labels if label not in labels]
         if left_out:
             raise WeltError(
@@ -518,12 +521,12 @@ class WeltNER(TrainablePipe):
         )
         d_flat, loss = self.loss(
             ops.flatten(scores),
-            ops.asarray1i(truths),
-            ops.asarray1f(weights.astype("float32")),
+            ops.asarray1i(truths),  # type: ignore[arg-type]
+            ops.asarray1f(weights.astype("float32")),  # type: ignore[arg-type]
         )
         if np.isnan(loss):
             raise ValueError(Errors.E910.format(name=self.name))
-        return loss, ops.unflatten(d_flat, [len(array) for array in scores])
+        return loss, _unflatten(ops, d_flat, scores)
 
     def rehearse(
         self,
@@ -559,14 +562,14 @@ class WeltNER(TrainablePipe):
         d_flat = (flat - target) / len(flat)
         tiny = ops.xp.finfo(flat.dtype).tiny
         loss = -(target * ops.xp.log(ops.xp.maximum(flat, tiny))).sum() / len(flat)
-        backprop(ops.unflatten(d_flat, [len(array) for array in scores]))
+        backprop(_unflatten(ops, d_flat, scores))
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += float(loss)
         return losses
 
     def from_bytes(
-        self, bytes_data: bytes, *, exclude: Iterable[str] = tuple()
+        self, bytes_data: bytes, *, exclude: Iterable[str] = ()
     ) -> "WeltNER":
         """Load the component from a bytestring.
 
@@ -579,7 +582,7 @@ class WeltNER(TrainablePipe):
         self._settle(configured)
         return self
 
-    def from_disk(self, path, *, exclude: Iterable[str] = tuple()) -> "WeltNER":
+    def from_disk(self, path, *, exclude: Iterable[str] = ()) -> "WeltNER":
         """Load the component from a directory.
 
         path (Union[str, Path]): The directory.
@@ -598,6 +601,15 @@ class WeltNER(TrainablePipe):
             if value != self.cfg["configured"].get(key):
                 self.cfg[key] = value
         self.cfg["configured"] = configured
+        if self.cfg["counts"]:
+            # JSON keeps ten decimals, too few for weights such as 1 / n.
+            self._weigh()
 
 
-__all__ = ["WeltNER", "make_welt_ner", "install_extensions", "MISSING"]
+def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:
+    # The lengths stay on the CPU: reading them from a device costs a wait each.
+    lengths: Any = np.array([len(array) for array in like], dtype="int32")
+    return ops.unflatten(flat, lengths)
+
+
+__all__ = ["WeltNER", "install_extensions", "make_welt_ner"]

@@ -1,0 +1,40 @@
+# make run    the demo: train, evaluate, package, install and use a model (base install)
+# make test   the tests (full install); set WELT_CORPORA_MIRROR to test on real corpora
+# make lint   ruff and mypy
+PYTHON ?= python3
+VENV ?= .venv
+# Installed before the rest, so that no CUDA build comes along on a CPU machine
+TORCH ?= torch==2.13.0
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+	--constraint requirements/constraints.txt
+
+.PHONY: run test lint docs clean
+
+run: $(VENV)/.base
+	$(VENV)/bin/python -m spacy project run demo
+
+test: $(VENV)/.full
+	$(VENV)/bin/python -m pytest $(PYTEST)
+
+lint: $(VENV)/.full
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+docs: $(VENV)/.base
+	$(VENV)/bin/python -m spacy project document --output docs/project.md
+
+$(VENV)/.base: setup.cfg requirements/constraints.txt
+	@echo "Installing into $(VENV) (a minute or two)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.base
+	@echo "Installing torch, spacy-transformers and the tools of development"
+	$(PIP) "$(TORCH)"
+	$(PIP) --editable ".[transformers,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) corpus training metrics packages project.lock build *.egg-info

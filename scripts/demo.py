@@ -1,0 +1,105 @@
+"""The main job, once through, on a CPU: train, evaluate, package, install, use.
+
+BC5CDR is taken if it can be reached, else the sample corpus in assets/sample.
+"""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import srsly
+import typer
+from models import run_steps
+from wasabi import msg
+
+from welt_spacy.corpora.catalog import get_corpus
+from welt_spacy.corpora.convert import (
+    convert_corpus,
+    convert_file,
+    is_converted,
+    write_docs,
+)
+from welt_spacy.corpora.fetch import fetch
+from welt_spacy.errors import WeltError
+
+SAMPLE = Path("assets/sample")
+
+
+def main(seed: int = 0, version: str = "0.1.0") -> None:
+    started = time.perf_counter()
+    corpus = prepare()
+    run_steps(corpus, {"config": "welt_cpu", "seed": seed, "version": version})
+    print_scores(Path("metrics/welt_cpu") / f"{corpus}.json")
+    wheel = Path("packages") / f"en_welt_{corpus}-{version}-py3-none-any.whl"
+    msg.divider("install and use")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+            *("--no-index", "--force-reinstall", "--disable-pip-version-check"),
+            str(wheel),
+        ],
+        check=True,
+    )
+    msg.good(f"Installed {wheel}")
+    subprocess.run([sys.executable, "scripts/show.py", f"en_welt_{corpus}"], check=True)
+    msg.good(f"Done in {(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+def prepare() -> str:
+    """RETURNS (str): The name of the converted corpus."""
+    bc5cdr = get_corpus("bc5cdr")
+    output = Path("corpus/bc5cdr")
+    try:
+        files = fetch(bc5cdr, cache=Path("assets/corpora"), progress=True)
+    except WeltError as err:
+        msg.divider("SAMPLE CORPUS")
+        msg.warn(
+            "BC5CDR can't be reached. The demo runs on the 330 sentences of "
+            "assets/sample: it shows how things work, NOT how well.",
+            str(err),
+        )
+        return prepare_sample()
+    msg.divider("BC5CDR")
+    if not is_converted(bc5cdr, files, output):
+        convert_corpus(bc5cdr, files, output)
+    msg.good("The demo runs on BC5CDR (chemicals and diseases)")
+    return "bc5cdr"
+
+
+def prepare_sample() -> str:
+    output = Path("corpus/sample")
+    for split in ("train", "dev", "test"):
+        path = SAMPLE / f"{split}.pubtator"
+        write_docs(output / f"{split}.spacy", convert_file(path, "pubtator").docs)
+    srsly.write_json(
+        output / "corpus.json",
+        {
+            "title": "the sample corpus of welt-spacy (not for use)",
+            "source": "assets/sample",
+            "licence": "MIT",
+            "citation": "written for this project",
+        },
+    )
+    return "sample"
+
+
+def print_scores(path: Path) -> None:
+    scores = srsly.read_json(path)
+    rows = [("all", *(scores[f"ents_{name}"] for name in "prf"))]
+    for label, part in sorted(scores["ents_per_type"].items()):
+        rows.append((label, part["p"], part["r"], part["f"]))
+    msg.divider("scores on test (strict)")
+    msg.table(
+        [
+            (name, *(f"{100 * (value or 0):.2f}" for value in row))
+            for name, *row in rows
+        ],
+        header=("", "P", "R", "F1"),
+        divider=True,
+        aligns=("l", "r", "r", "r"),
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

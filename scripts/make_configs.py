@@ -1,0 +1,12 @@
+"""Write configs/*.cfg from the template of `spacy welt config`."""
+
+from pathlib import Path
+
+from welt_spacy.configuration import make_config
+from welt_spacy.corpora.files import write_atomically
+
+CONFIGS = {"welt": {"paper": False}, "welt_cpu": {"encoder": "cpu"}}
+
+if __name__ == "__main__":
+    for name, settings in CONFIGS.items():
+        write_atomically(Path("configs") / f"{name}.cfg", make_config(**settings))

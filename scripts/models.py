@@ -1,0 +1,70 @@
+"""Run commands of project.yml for several corpora.
+
+A project file has no loops, and `project.lock` remembers the last run of each
+command only. So each corpus gets a lock of its own, in the same form, and what
+is up to date is skipped.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import srsly
+import typer
+from weasel.cli.run import get_lock_entry, run_commands
+from weasel.util.config import load_project_config
+from weasel.util.hashing import get_checksum
+
+STEPS = ("train", "evaluate", "package")
+
+
+def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
+    """Train, evaluate and package one corpus, as project.yml says.
+
+    corpus (str): A converted corpus.
+    variables (Dict[str, Any]): Values for `vars` of project.yml.
+    """
+    root = Path.cwd()
+    overrides = {f"vars.{name}": value for name, value in variables.items()}
+    project = load_project_config(root, overrides={**overrides, "vars.corpus": corpus})
+    commands = {command["name"]: command for command in project["commands"]}
+    lock_path = root / "training" / project["vars"]["config"] / f"{corpus}.lock"
+    lock = srsly.read_yaml(lock_path) if lock_path.exists() else {}
+    for step in STEPS:
+        command = commands[step]
+        missing = [dep for dep in command["deps"] if not (root / dep).exists()]
+        if missing:
+            sys.exit(
+                f"✘ {corpus}: {missing[0]} is missing. Can the corpus be reached? "
+                "'python -m spacy project run corpora' fetches and converts them."
+            )
+        if lock.get(step) == _entry(root, command):
+            print(f"✔ {corpus}: {step} is up to date", flush=True)
+            continue
+        print(f"\n{'=' * 20} {corpus}: {step} {'=' * 20}", flush=True)
+        run_commands(command["script"])
+        lock[step] = _entry(root, command)
+        lock_path.parent.mkdir(parents=True, exist_ok=True)
+        srsly.write_yaml(lock_path, lock)
+
+
+def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
+    if not all((root / output).exists() for output in outputs):
+        return None  # never equal to what a lock holds
+    entry = get_lock_entry(root, command)
+    for row in entry["outs"]:  # left out by weasel where there is no cache
+        row["md5"] = get_checksum(root / row["path"])
+    return entry
+
+
+def main(corpora: str, set: List[str] = typer.Option([])) -> None:
+    variables = dict(item.split("=", 1) for item in set)
+    names = corpora.split()
+    for corpus in names:
+        run_steps(corpus, variables)
+    print(f"\n✔ Packages of {', '.join(names)} are in packages/")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,32 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def mirror():
+    """The folder with the real corpora; without it, tests that need it are
+    skipped, or fail where WELT_REQUIRE_MIRROR is set."""
+    path = os.environ.get("WELT_CORPORA_MIRROR")
+    if path and Path(path).is_dir():
+        return Path(path)
+    message = "needs the real corpora: set WELT_CORPORA_MIRROR"
+    if os.environ.get("WELT_REQUIRE_MIRROR"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def no_sources(monkeypatch, tmp_path):
+    """No mirror, an empty cache."""
+    monkeypatch.delenv("WELT_CORPORA_MIRROR", raising=False)
+    monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
