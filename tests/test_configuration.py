@@ -86,6 +86,9 @@ def test_training_on_dev_as_in_the_paper():
         ({"scheme": "focal"}, "vanilla"),
         ({"scheme": "explicit"}, "weights"),
         ({"corpus": "genia"}, "bc5cdr"),
+        ({"scheme": "ens", "settings": {"beta": 2.0}}, "beta = 2.0"),
+        ({"scheme": "welt", "settings": {"beta": 0.5}}, "temperature"),
+        ({"scheme": "ins", "settings": {"beta": 0.5}}, "it has none"),
     ],
 )
 def test_unknown_names(settings, message):

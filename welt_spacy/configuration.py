@@ -1,6 +1,7 @@
 """Complete training configs: for the paper's settings, and for the project."""
 
 from importlib.resources import files
+from inspect import signature
 from math import ceil
 from typing import Any, Dict, Optional
 
@@ -42,7 +43,7 @@ def make_config(
         then the scores on dev mean nothing.
     data (str): The folder of the converted corpora.
     RETURNS (str): The config.
-    RAISES (WeltError): If a name is unknown.
+    RAISES (WeltError): If a name is unknown, or a setting is none of the scheme.
     """
     if scheme not in SCHEMES:
         raise WeltError(
@@ -53,6 +54,7 @@ def make_config(
             "The scheme 'explicit' needs its weights: write them into the config of "
             "another scheme, as [components.welt_ner.weighting.weights]"
         )
+    _check_settings(scheme, settings or {})
     in_paper = encoder in encoder_names()
     values: Dict[str, Any] = {
         "about": "",
@@ -85,6 +87,17 @@ def make_config(
     environment = Environment(undefined=StrictUndefined)
     text = environment.from_string(template.read_text(encoding="utf8")).render(values)
     return text.strip() + "\n"
+
+
+def _check_settings(scheme: str, settings: Dict[str, float]) -> None:
+    known = list(signature(SCHEMES[scheme]).parameters)
+    for name in settings:
+        if name not in known:
+            raise WeltError(
+                f"The scheme {scheme!r} has no setting {name!r}: "
+                + (f"use one of {', '.join(known)}" if known else "it has none")
+            )
+    SCHEMES[scheme](**settings)  # tells of values that make no sense
 
 
 def _paper_values(corpus: str, encoder: str, train_on_dev: bool) -> Dict[str, Any]:

@@ -208,6 +208,8 @@ def _read_trust(cache: Path) -> Dict[str, str]:
         return json.loads(path.read_text(encoding="utf8"))
     except FileNotFoundError:
         return {}
+    except OSError as err:
+        raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
     except ValueError:
         raise WeltError(
             f"{path}:1: not JSON: remove this file to trust what is fetched next"

@@ -51,6 +51,7 @@ temperature = 1.0
 @losses = "welt_spacy.WeightedCrossEntropy.v1"
 reduction = "mean"
 label_smoothing = 0.0
+missing_value = -1
 
 [scorer]
 @scorers = "welt_spacy.ner_scorer.v1"

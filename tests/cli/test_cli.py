@@ -1,0 +1,254 @@
+"""The commands as their users see them: output, exit status, files left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+from thinc.api import Config
+from typer.testing import CliRunner
+
+from welt_spacy.cli import app
+
+from ..util import TRAIN_DATA, make_examples, make_nlp
+
+IOB = "Aspirin\tB-Chemical\nhelps\tO\n"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def fails_with_one_line(result, *parts):
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("✘ ")
+    for part in parts:
+        assert part in line
+    assert result.stdout == ""
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch, mirror):
+    """A cache of its own, the real corpora, and an empty folder to work in."""
+    monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return mirror
+
+
+@pytest.mark.parametrize("program", [("spacy", "welt"), ("welt_spacy",)])
+def test_it_hangs_under_spacy_and_stands_alone(program):
+    done = subprocess.run(
+        [sys.executable, "-m", *program, "corpora", "list"],
+        capture_output=True,
+        text=True,
+        encoding="utf8",
+        check=True,
+    )
+    for name in ("bc5cdr_chemical", "linnaeus", "CC-BY-4.0", "11936 / 4079 / 7143"):
+        assert name in done.stdout
+
+
+def test_fetch_convert_and_stats(served, tmp_path):
+    assert run("corpora", "fetch", "ncbi_disease").exit_code == 0
+    first = run("corpora", "convert", "ncbi_disease", "--n-sents", 0)
+    assert "train 5424, dev 923, test 940 sentences" in first.output
+    again = run("corpora", "convert", "ncbi_disease", "--n-sents", 0)
+    assert "up to date" in again.output
+    docs = DocBin().from_disk(tmp_path / "corpus/ncbi_disease/dev.spacy")
+    assert len(docs) < 923
+    shown = run("corpora", "stats", "ncbi_disease").stdout
+    for part in ("91.71", "74.44", "5433", "welt(temperature=1)", "docs/corpora.md"):
+        assert part in shown
+
+
+def test_stats_of_several(served):
+    shown = run("corpora", "stats", "linnaeus", "bc5cdr_chemical").stdout
+    for part in ("linnaeus: sizes", "98.84", "bc5cdr_chemical: classes", "93.99"):
+        assert part in shown
+
+
+def test_corpora_that_can_not_be_reached(no_sources, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    fails_with_one_line(
+        run("corpora", "fetch", "bc4chemd", "--offline"),
+        "BC4CHEMD/train.tsv",
+        "WELT_CORPORA_MIRROR",
+    )
+    fails_with_one_line(run("corpora", "convert", "linnaeus", "--offline"), "linnaeus")
+    assert not (tmp_path / "corpus").exists()
+    result = run("corpora", "fetch", "linnaeus", "bc2gm", "--offline", "--reachable")
+    assert result.exit_code == 1
+    assert result.stderr.count("⚠") == 2
+
+
+def test_reachable_takes_what_there_is(served):
+    result = run(
+        *("corpora", "fetch", "bc4chemd", "biored_disease"),
+        *("--reachable", "--offline"),
+    )
+    assert result.exit_code == 0
+    assert "⚠" in result.stderr and "✔ biored_disease" in result.stdout
+
+
+def test_names_are_checked_before_any_work(served, tmp_path):
+    fails_with_one_line(run("corpora", "fetch", "linnaeus", "genia"), "genia")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    "name, text, arguments, parts",
+    [
+        ("x.tsv", "a\tO\nb\tQ\n", ["--strict"], ["x.tsv:2: ", "'Q'"]),
+        ("x.tsv", "a\tB\n", [], ["x.tsv:1: ", "--label"]),
+        ("x.tsv", "a\tO\n", ["-f", "conll"], ["iob, pubtator, bioc, brat"]),
+        ("x.tsv", "a\tO\n", ["-n", "-1"], ["n_sents is -1"]),
+        ("x.tsv", "", [], ["x.tsv", "no "]),
+        ("x.xml", "<a><b></a>", ["-f", "bioc"], ["x.xml:1: not well-formed"]),
+        ("x.txt", "1|t|a\n1\t0\n", ["-f", "pubtator", "--strict"], ["x.txt:2: "]),
+        ("x.ann", "T1\tX 0 1\ta\n", ["-f", "brat"], ["x.txt is missing"]),
+    ],
+)
+def test_bad_input_gives_one_line_and_no_file(tmp_path, name, text, arguments, parts):
+    (tmp_path / name).write_text(text)
+    output = tmp_path / "out" / "x.spacy"
+    fails_with_one_line(run("convert", tmp_path / name, output, *arguments), *parts)
+    assert not output.parent.exists()
+
+
+def test_missing_and_binary_files(tmp_path):
+    output = tmp_path / "x.spacy"
+    fails_with_one_line(run("convert", tmp_path / "no.tsv", output), "no.tsv")
+    (tmp_path / "x.tsv").write_bytes(b"a\tO\n\xff\xfe\tO\n")
+    fails_with_one_line(run("convert", tmp_path / "x.tsv", output), "x.tsv:2: not UTF-8")
+    (tmp_path / "x.tsv").write_bytes(IOB.encode("utf8"))
+    (tmp_path / "file").write_text("in the way")
+    inside = tmp_path / "file" / "x.spacy"
+    fails_with_one_line(run("convert", tmp_path / "x.tsv", inside), "can't write")
+
+
+def test_own_data_is_converted_and_repairs_are_told(tmp_path):
+    path, output = tmp_path / "own.tsv", tmp_path / "new" / "own.spacy"
+    path.write_text(IOB + "\nx\tO\ny\tI-Disease\nz\tO\n")
+    result = run("convert", path, output, "--type", "Disease=DIS")
+    assert result.exit_code == 0, result.output
+    assert "2 docs, 2 sentences, 1 mentions, 0 of them unaligned" in result.stdout
+    assert "1 x orphan I tag" in result.stderr and "own.tsv:5: " in result.stderr
+    docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
+    assert [(e.text, e.label_) for doc in docs for e in doc.ents] == [("y", "DIS")]
+
+
+def test_config(tmp_path):
+    shown = run("config", "-c", "linnaeus", "-e", "scibert", "-s", "ins")
+    assert shown.exit_code == 0
+    config = Config().from_str(shown.stdout, interpolate=False)
+    assert config["paths"]["train"] == "corpus/linnaeus/train.spacy"
+    path = tmp_path / "new" / "x.cfg"
+    settings = ("--setting", "beta=0.9999")
+    assert run("config", path, "-e", "cpu", "-s", "ens", *settings).exit_code == 0
+    weighting = Config().from_disk(path)["components"]["welt_ner"]["weighting"]
+    assert weighting == {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.9999}
+    for arguments, part in (
+        (("-s", "focal"), "vanilla, ins"),
+        (("-c", "genia"), "linnaeus"),
+        (("-s", "ens", "--setting", "beta"), "name=number"),
+        (("-s", "ens", "--setting", "beta=1"), "beta < 1"),
+    ):
+        fails_with_one_line(run("config", *arguments), part)
+
+
+def spacy_cli(*arguments, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "spacy", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf8",
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with data, a config and a trained pipeline."""
+    folder = tmp_path_factory.mktemp("workplace")
+    nlp = make_nlp()
+    examples = make_examples(nlp)
+    for name in ("train", "dev"):
+        DocBin(docs=[eg.reference for eg in examples]).to_disk(folder / f"{name}.spacy")
+    nlp.initialize(lambda: examples)
+    nlp.to_disk(folder / "model")
+    result = run("config", folder / "x.cfg", "-e", "cpu")
+    assert result.exit_code == 0
+    return folder
+
+
+PATHS = ("--paths.train", "train.spacy", "--paths.dev", "dev.spacy")
+
+
+def test_spacy_init_labels_and_train_from_them(workplace):
+    spacy_cli("init", "labels", "x.cfg", "labels", *PATHS, cwd=workplace)
+    from_labels = {
+        "@readers": "spacy.read_labels.v1",
+        "path": "labels/welt_ner.json",
+        "require": True,
+    }
+    config = Config().from_disk(workplace / "x.cfg", interpolate=False)
+    config["initialize"]["components"]["welt_ner"] = {"labels": from_labels}
+    config.to_disk(workplace / "with_labels.cfg")
+    spacy_cli(
+        *("train", "with_labels.cfg", *PATHS, "--output", "trained"),
+        *("--training.max_steps=2", "--training.eval_frequency=1"),
+        cwd=workplace,
+    )
+    meta = spacy.load(workplace / "trained/model-best").meta
+    n_tokens = sum(len(make_nlp().make_doc(text)) for text, _ in TRAIN_DATA)
+    assert sum(meta["class_weights"]["welt_ner"]["counts"].values()) == n_tokens
+
+
+def test_spacy_init_fill_config_and_debug_config(workplace):
+    spacy_cli("init", "fill-config", "x.cfg", "filled.cfg", cwd=workplace)
+    filled = Config().from_disk(workplace / "filled.cfg", interpolate=False)
+    given = Config().from_disk(workplace / "x.cfg", interpolate=False)
+    # The config is complete but for the settings of the scheme, so that the
+    # scheme can be overridden on the command line.
+    assert filled["components"]["welt_ner"]["weighting"].pop("temperature") == 1.0
+    assert filled["components"] == given["components"]
+    spacy_cli("debug", "config", "x.cfg", *PATHS, cwd=workplace)
+
+
+def test_a_bare_component_is_filled(workplace):
+    (workplace / "bare.cfg").write_text(
+        '[nlp]\nlang = "en"\npipeline = ["welt_ner"]\n'
+        '[components]\n[components.welt_ner]\nfactory = "welt_ner"\n'
+    )
+    spacy_cli("init", "fill-config", "bare.cfg", "full.cfg", cwd=workplace)
+    filled = Config().from_disk(workplace / "full.cfg", interpolate=False)
+    welt_ner = filled["components"]["welt_ner"]
+    assert welt_ner["decoder"] == "constrained"
+    assert welt_ner["weighting"]["temperature"] == 1.0
+
+
+def test_spacy_evaluate_and_benchmark(workplace):
+    spacy_cli("evaluate", "model", "dev.spacy", "-o", "scores.json", cwd=workplace)
+    scores = (workplace / "scores.json").read_text()
+    assert '"ents_per_type"' in scores
+    spacy_cli("benchmark", "accuracy", "model", "dev.spacy", cwd=workplace)
+    spacy_cli(
+        *("benchmark", "speed", "model", "dev.spacy", "--batches", "30"),
+        *("--warmup", "1", "--no-shuffle"),
+        cwd=workplace,
+    )
+
+
+def test_spacy_package(workplace):
+    (workplace / "packages").mkdir()
+    spacy_cli(
+        *("package", "model", "packages", "--name", "x", "--build", "none"),
+        cwd=workplace,
+    )
+    readme = Path(workplace / "packages/en_x-0.0.0/README.md").read_text()
+    assert "`Chemical`, `Disease`" in readme

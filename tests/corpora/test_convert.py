@@ -1,0 +1,314 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc, DocBin
+from spacy.training import Corpus as Reader
+from spacy.training import Example
+
+from welt_spacy.configuration import make_config
+from welt_spacy.corpora.catalog import SPLITS, get_corpus
+from welt_spacy.corpora.convert import (
+    convert_corpus,
+    convert_file,
+    count_docs,
+    is_converted,
+    write_docs,
+)
+from welt_spacy.corpora.fetch import fetch
+from welt_spacy.corpora.report import Report
+from welt_spacy.errors import WeltError
+
+NLP = spacy.blank("en")
+IOB = """\
+Aspirin	B-Chemical
+helps	O
+
+-DOCSTART-	O
+
+chest	B-Disease
+pain	I-Disease
+
+none	O
+"""
+
+
+def ents(doc):
+    return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def write(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf8")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {split: write(tmp_path, f"{split}.tsv", IOB) for split in SPLITS}
+
+
+def test_docs_of_sentences_and_of_documents(tmp_path):
+    path = write(tmp_path, "x.tsv", IOB)
+    found = convert_file(path, "iob")
+    assert [doc.text.strip() for doc in found.docs] == [
+        "Aspirin helps",
+        "chest pain",
+        "none",
+    ]
+    assert [ents(doc) for doc in found.docs] == [
+        [("Aspirin", "Chemical")],
+        [("chest pain", "Disease")],
+        [],
+    ]
+    assert (found.n_sentences, found.n_mentions) == (3, 2)
+    # a doc never runs across a document's border
+    assert [len(d) for d in convert_file(path, "iob", n_sents=2).docs] == [2, 3]
+    grouped = convert_file(path, "iob", n_sents=0).docs
+    assert [[sent.text.strip() for sent in doc.sents] for doc in grouped] == [
+        ["Aspirin helps"],
+        ["chest pain", "none"],
+    ]
+    with pytest.raises(WeltError, match="n_sents"):
+        convert_file(path, "iob", n_sents=-1)
+    with pytest.raises(WeltError, match="iob, pubtator, bioc, brat"):
+        convert_file(path, "conll")
+
+
+def test_choice_of_types(tmp_path):
+    path = write(tmp_path, "x.tsv", IOB)
+    docs = convert_file(path, "iob", types={"Disease": "DIS"}).docs
+    assert [ents(doc) for doc in docs] == [[], [("chest pain", "DIS")], []]
+    assert count_docs(docs) == {"O": 3, "B-DIS": 1, "I-DIS": 1}
+
+
+def test_tokens_of_the_file_are_those_of_training(tmp_path):
+    doc = convert_file(write(tmp_path, "x.tsv", IOB), "iob").docs[0]
+    assert doc.has_unknown_spaces
+
+
+PUBTATOR = """\
+1|t|Aspirin-induced asthma.
+1|a|Given 3.5 mg of aspirin. COX2 was low.
+1	0	7	Aspirin	Chemical
+1	16	22	asthma	Disease
+1	40	47	aspirin	Chemical
+"""
+
+
+def test_raw_text_is_tokenised_and_split_into_sentences(tmp_path):
+    path = write(tmp_path, "x.pubtator", PUBTATOR)
+    found = convert_file(path, "pubtator")
+    assert [doc.text for doc in found.docs] == [
+        "Aspirin-induced asthma. ",
+        "Given 3.5 mg of aspirin. ",
+        "COX2 was low.",
+    ]
+    assert [token.text for token in found.docs[0]][:3] == ["Aspirin", "-", "induced"]
+    assert [ents(doc) for doc in found.docs] == [
+        [("Aspirin", "Chemical"), ("asthma", "Disease")],
+        [("aspirin", "Chemical")],
+        [],
+    ]
+    (whole,) = convert_file(path, "pubtator", n_sents=0).docs
+    assert whole.text == "Aspirin-induced asthma. Given 3.5 mg of aspirin. COX2 was low."
+    assert len(list(whole.sents)) == 3
+    assert found.n_unaligned == 0
+
+
+def test_unaligned_mentions_are_counted_and_widened(tmp_path):
+    line = "1\t49\t51\tOX\tGene\n"
+    path = write(tmp_path, "x.pubtator", PUBTATOR + line.replace("49\t51", "50\t52"))
+    report = Report()
+    found = convert_file(path, "pubtator", report=report)
+    assert found.n_unaligned == 1
+    assert found.n_mentions == 4
+    assert ents(found.docs[2]) == [("COX2", "Gene")]
+    assert report.counts == {"unaligned mention": 1}
+    (message,) = report.messages["unaligned mention"]
+    assert "x.pubtator:6: Gene 'OX' in " in message and "document 1" in message
+    with pytest.raises(WeltError, match=r"x\.pubtator:6: Gene 'OX'"):
+        convert_file(path, "pubtator", report=Report(strict=True))
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_mentions_at_token_borders_come_back(tmp_path_factory, data):
+    words = data.draw(
+        st.lists(st.text(alphabet="aB1-α", min_size=1, max_size=6), min_size=1)
+    )
+    title = " ".join(words)
+    doc = Doc(NLP.vocab, words=words)
+    starts = [token.idx for token in doc]
+    chosen = data.draw(st.sets(st.sampled_from(range(len(words)))))
+    lines = "".join(
+        f"1\t{starts[i]}\t{starts[i] + len(words[i])}\t{words[i]}\tX\n" for i in chosen
+    )
+    path = tmp_path_factory.mktemp("x") / "x.pubtator"
+    path.write_text(f"1|t|{title}\n1|a|\n{lines}", encoding="utf8")
+    found = convert_file(path, "pubtator", n_sents=0, report=Report(strict=True))
+    spans = [(e.start_char, e.end_char) for d in found.docs for e in d.ents]
+    assert spans == [(starts[i], starts[i] + len(words[i])) for i in sorted(chosen)]
+
+
+def test_corpus_folder(files, tmp_path):
+    corpus = get_corpus("bc5cdr")
+    output = tmp_path / "out"
+    about, report = convert_corpus(corpus, files, output)
+    assert not report.counts
+    assert sorted(os.listdir(output)) == [
+        "corpus.json",
+        "dev.spacy",
+        "test.spacy",
+        "train.spacy",
+        "train_dev.spacy",
+    ]
+    assert about == json.loads((output / "corpus.json").read_text())
+    assert about["splits"]["train"]["tags"]["B-Chemical"] == 1
+    sizes = {
+        path.stem: len(DocBin().from_disk(path)) for path in output.glob("*.spacy")
+    }
+    assert sizes == {"train": 3, "dev": 3, "test": 3, "train_dev": 6}
+    assert is_converted(corpus, files, output)
+    assert not is_converted(corpus, files, output, n_sents=2)
+    files["dev"].write_text(IOB + "\nx\tO\n")
+    assert not is_converted(corpus, files, output)
+
+
+def test_nothing_is_written_when_a_file_is_bad(files, tmp_path):
+    files["test"].write_text("a\tO\nb\tI-Disease\n")
+    output = tmp_path / "out"
+    with pytest.raises(WeltError, match=r"test\.tsv:2: "):
+        convert_corpus(get_corpus("bc5cdr"), files, output, strict=True)
+    assert not output.exists()
+
+
+def test_same_input_same_bytes(files, tmp_path):
+    # In other processes, with other hash seeds: nothing may hang on their order.
+    code = (
+        "import sys; from pathlib import Path;"
+        "from welt_spacy.corpora.catalog import get_corpus;"
+        "from welt_spacy.corpora.convert import convert_corpus;"
+        "i, o = map(Path, sys.argv[1:]);"
+        "convert_corpus(get_corpus('bc5cdr'),"
+        " {s: i / f'{s}.tsv' for s in ('train', 'dev', 'test')}, o)"
+    )
+    found = []
+    for seed in ("1", "2"):
+        output = tmp_path / seed
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(output)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        )
+        found.append({p.name: p.read_bytes() for p in output.iterdir()})
+    assert found[0] == found[1] and len(found[0]) == 5
+
+
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from welt_spacy.corpora.catalog import get_corpus
+from welt_spacy.corpora.convert import convert_corpus
+folder, output, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+replace = os.replace
+def replace_or_die(*args):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*args)
+os.replace = replace_or_die
+files = {split: folder / f"{split}.tsv" for split in ("train", "dev", "test")}
+convert_corpus(get_corpus("bc5cdr"), files, output)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.parametrize("n_written", [0, 2, 4])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_killed_conversion_is_not_taken_for_whole(files, tmp_path, n_written, again):
+    corpus = get_corpus("bc5cdr")
+    output = tmp_path / "out"
+    if again:  # there is a whole one of another version of the corpus
+        convert_corpus(corpus, files, output)
+        files["train"].write_text(IOB + "\nx\tO\n")
+    command = [sys.executable, "-c", KILLED_AT, tmp_path, output, n_written]
+    done = subprocess.run([str(part) for part in command])
+    assert done.returncode == -signal.SIGKILL
+    assert not is_converted(corpus, files, output)
+    assert not (output / "corpus.json").exists()
+    for path in output.glob("[!.]*.spacy"):
+        DocBin().from_disk(path)  # whole
+    convert_corpus(corpus, files, output)
+    assert is_converted(corpus, files, output)
+
+
+def test_spacy_reads_the_result(files, tmp_path):
+    docs = convert_file(files["train"], "iob").docs
+    write_docs(tmp_path / "x.spacy", docs)
+    nlp = spacy.blank("en")
+    examples = list(Reader(tmp_path / "x.spacy")(nlp))
+    assert [len(eg.predicted) for eg in examples] == [2, 2, 1]
+    assert all(None not in eg.get_aligned_ner() for eg in examples)
+
+
+def real(mirror, tmp_path, corpus_id):
+    corpus = get_corpus(corpus_id)
+    return corpus, fetch(corpus, mirror=str(mirror), cache=tmp_path)
+
+
+def test_real_files_have_no_problems(mirror, tmp_path):
+    corpus, files = real(mirror, tmp_path, "bc5cdr")
+    report = Report(strict=True)
+    found = convert_file(files["dev"], "iob", types=corpus.types, report=report)
+    assert found.n_sentences == 4581
+    counts = count_docs(found.docs)
+    assert counts["B-Chemical"] + counts["B-Disease"] == found.n_mentions
+
+
+@pytest.mark.parametrize("corpus_id", ["biored_chemical", "biored_disease"])
+def test_at_most_half_a_per_cent_of_biored_is_unaligned(mirror, tmp_path, corpus_id):
+    corpus, files = real(mirror, tmp_path, corpus_id)
+    found = [convert_file(files[s], "pubtator", types=corpus.types) for s in SPLITS]
+    n_mentions = sum(part.n_mentions for part in found)
+    n_unaligned = sum(part.n_unaligned for part in found)
+    assert n_mentions > 4000
+    assert n_unaligned / n_mentions <= 0.005
+    # none is lost: widened, or in the place of another
+    kept = sum(len(doc.ents) for part in found for doc in part.docs)
+    assert n_mentions - n_unaligned <= kept <= n_mentions
+    labels = {ent.label_ for part in found for doc in part.docs for ent in doc.ents}
+    assert labels == set(corpus.types.values())
+
+
+def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
+    """White space is in BioRED's text and not in the tokenised corpora: a model
+    with the features of our configs must not see the difference."""
+    corpus, files = real(mirror, tmp_path, "biored_disease")
+    docs = convert_file(files["dev"], "pubtator", types=corpus.types, n_sents=0).docs
+    config = spacy.util.load_config_from_str(make_config(encoder="cpu"))
+    nlp = spacy.util.load_model_from_config(config, auto_fill=True)
+    raw = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    optimizer = nlp.initialize(lambda: raw[:40])
+    optimizer.learn_rate = 0.01
+    for _ in range(8):
+        for i in range(0, 40, 5):
+            nlp.update(raw[i : i + 5], sgd=optimizer)
+    tokenised = []
+    for doc in docs:
+        words = [token.text for token in doc]
+        bare = Doc(nlp.vocab, words=words)
+        tags = ["O" if t.ent_iob_ == "O" else f"{t.ent_iob_}-{t.ent_type_}" for t in doc]
+        tokenised.append(Example(bare, Doc(nlp.vocab, words=words, ents=tags)))
+    fresh = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+    scores = [nlp.evaluate(examples) for examples in (fresh, tokenised)]
+    assert scores[0]["ents_f"] > 0.3
+    for name in ("ents_p", "ents_r", "ents_f", "ents_per_type"):
+        assert scores[0][name] == scores[1][name]
