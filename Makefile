@@ -23,6 +23,7 @@ lint: $(VENV)/.full
 
 docs: $(VENV)/.base
 	$(VENV)/bin/python -m spacy project document --output docs/project.md
+	sed -i.bak "s|(project.yml)|(../project.yml)|" docs/project.md && rm docs/project.md.bak
 
 $(VENV)/.base: setup.cfg requirements/constraints.txt
 	@echo "Installing into $(VENV) (a minute or two)"
@@ -37,4 +38,4 @@ $(VENV)/.full: $(VENV)/.base
 	@touch $@
 
 clean:
-	rm -rf $(VENV) corpus training metrics packages project.lock build *.egg-info
+	rm -rf $(VENV) corpus training packages project.lock build *.egg-info

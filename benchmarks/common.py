@@ -9,7 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,9 +48,10 @@ def start_training(
 
 def run_trainings(jobs: List[dict], at_once: int) -> None:
     """Run trainings, a few at a time, in the order given: where configurations
-    alternate in the list, both sides see the machine in the same state."""
+    alternate in the list, both sides see the machine in the same state. What an
+    interrupted benchmark has trained already is not trained again."""
     running: List[tuple] = []
-    todo = list(jobs)
+    todo = [job for job in jobs if _record(job) != _read(job["output"] / "job.json")]
     while todo or running:
         while todo and len(running) < at_once:
             job = todo.pop(0)
@@ -67,7 +68,18 @@ def run_trainings(jobs: List[dict], at_once: int) -> None:
                 sys.exit(f"✘ Training of {job['output']} failed:\n{log[-2000:]}")
             seconds = time.perf_counter() - started
             (job["output"] / "seconds").write_text(f"{seconds:.1f}")
+            (job["output"] / "job.json").write_text(_record(job))
         time.sleep(0.5)
+
+
+def _record(job: dict) -> str:
+    # What decides the result of a training.
+    told = {key: str(job[key]) for key in ("config", "data", "overrides", "threads")}
+    return json.dumps({**told, "config text": _read(job["config"])}, indent=2)
+
+
+def _read(path: Path) -> Optional[str]:
+    return path.read_text(encoding="utf8") if path.is_file() else None
 
 
 def score(model: Path, data: Path, split: str) -> Dict[str, float]:

@@ -26,11 +26,11 @@ from welt_spacy.errors import WeltError
 SAMPLE = Path("assets/sample")
 
 
-def main(seed: int = 0, version: str = "0.1.0") -> None:
+def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
     started = time.perf_counter()
-    corpus = prepare()
+    corpus = prepare_sample() if sample else prepare()
     run_steps(corpus, {"config": "welt_cpu", "seed": seed, "version": version})
-    print_scores(Path("metrics/welt_cpu") / f"{corpus}.json")
+    print_scores(Path("training/welt_cpu") / corpus / "metrics.json")
     wheel = Path("packages") / f"en_welt_{corpus}-{version}-py3-none-any.whl"
     msg.divider("install and use")
     subprocess.run(

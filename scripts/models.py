@@ -38,7 +38,8 @@ def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
                 f"✘ {corpus}: {missing[0]} is missing. Can the corpus be reached? "
                 "'python -m spacy project run corpora' fetches and converts them."
             )
-        if lock.get(step) == _entry(root, command):
+        entry = _entry(root, command)
+        if entry is not None and entry == lock.get(step):
             print(f"✔ {corpus}: {step} is up to date", flush=True)
             continue
         print(f"\n{'=' * 20} {corpus}: {step} {'=' * 20}", flush=True)
@@ -51,7 +52,7 @@ def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
 def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
     if not all((root / output).exists() for output in outputs):
-        return None  # never equal to what a lock holds
+        return None
     entry = get_lock_entry(root, command)
     for row in entry["outs"]:  # left out by weasel where there is no cache
         row["md5"] = get_checksum(root / row["path"])

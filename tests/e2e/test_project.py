@@ -1,0 +1,152 @@
+"""The project from its clone to installed packages, with very short trainings."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import srsly
+import yaml
+
+PARTS = ("assets/sample", "configs", "scripts", "project.yml")
+
+
+def run(folder: Path, *command: str, check: bool = True, **variables: str) -> str:
+    """Run a Python command in the project; returns all that it printed."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONIOENCODING": "utf8", "COLUMNS": "200", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf8",
+    )
+    assert (done.returncode == 0) == check, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def project(root, tmp_path):
+    """The files of the project that are not the package."""
+    folder = tmp_path / "project"
+    for part in PARTS:
+        target = folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (root / part).is_dir():
+            shutil.copytree(root / part, target)
+        else:
+            shutil.copy(root / part, target)
+    return folder
+
+
+def short(steps: int) -> str:
+    return f"--training.max_steps {steps} --training.eval_frequency {steps // 2}"
+
+
+def test_demo_on_the_sample_corpus(project, tmp_path):
+    site = tmp_path / "site"
+    settings = {
+        "SPACY_CONFIG_OVERRIDES": short(60),
+        "PIP_TARGET": str(site),  # not into the environment of the tests
+        "PYTHONPATH": str(site),
+    }
+    first = run(project, "scripts/demo.py", "--sample", **settings)
+    for part in ("scores on test", "Installed packages/en_welt_sample", "confidence"):
+        assert part in first
+    # the packaged pipeline tells all about itself
+    (wheel,) = (project / "packages").glob("*.whl")
+    assert wheel.name == "en_welt_sample-0.1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [
+            n for n in archive.namelist() if n.endswith("sample-0.1.0/meta.json")
+        ]
+        meta = srsly.json_loads(archive.read(name).decode("utf8"))
+    assert meta["name"] == "welt_sample"
+    assert meta["labels"]["welt_ner"] == ["Chemical", "Disease"]
+    assert any(r.startswith("welt-spacy") for r in meta["requirements"])
+    assert meta["class_weights"]["welt_ner"]["weighting"] == "welt(temperature=1)"
+    scores = srsly.read_json(project / "training/welt_cpu/sample/metrics.json")
+    assert meta["performance"]["ents_f"] == scores["ents_f"] > 0.2
+    assert meta["sources"][0]["license"]
+    # and runs from its package, on raw text, without the project
+    code = (
+        "import spacy; doc = spacy.load('en_welt_sample')("
+        "'Aspirin-induced asthma was treated with salbutamol (2 mg).');"
+        "print([(e.text, e.label_, 0 < e._.confidence <= 1) for e in doc.ents])"
+    )
+    assert "True" in run(tmp_path, "-c", code, **settings)
+    # a second run re-does nothing
+    again = run(project, "scripts/demo.py", "--sample", **settings)
+    for step in ("train", "evaluate", "package"):
+        assert f"sample: {step} is up to date" in again
+
+
+def test_all_for_several_corpora(project, tmp_path, mirror):
+    """`spacy project run all` as in the README, with a mirror that has but two."""
+    part = tmp_path / "mirror"
+    for folder in ("mtl-bioinformatics-2016/data/NCBI-disease-IOB", "biored"):
+        shutil.copytree(mirror / folder, part / folder)
+    corpora = "ncbi_disease biored_disease"
+    command = ("-m", "spacy", "project", "run", "all", ".", "--vars.corpora", corpora)
+    settings = {
+        "SPACY_CONFIG_OVERRIDES": short(20),
+        "WELT_CORPORA_MIRROR": str(part),
+        "NO_PROXY": "",
+        "https_proxy": "http://127.0.0.1:9",  # no publisher can be reached
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
+    first = run(project, *command, **settings)
+    assert first.count("⚠ Can't get") == 6  # the corpora that the mirror does not have
+    for corpus in corpora.split():
+        assert (project / f"packages/en_welt_{corpus}-0.1.0-py3-none-any.whl").is_file()
+        assert (project / f"training/welt_cpu/{corpus}/metrics.json").is_file()
+    again = run(project, *command, **settings)
+    assert again.count("is up to date") == 3 + 2 * 3  # BioRED is two corpora
+    # another scheme is another training, of this corpus alone
+    changed = run(
+        *(project, "-m", "spacy", "project", "run", "models", "."),
+        *("--vars.corpora", "ncbi_disease", "--vars.scheme", "ins"),
+        **settings,
+    )
+    assert "train is up to date" not in changed
+    missing = run(
+        *(project, "-m", "spacy", "project", "run", "models", "."),
+        *("--vars.corpora", "linnaeus"),
+        check=False,
+        **settings,
+    )
+    assert "✘ linnaeus: corpus/linnaeus/train.spacy is missing" in missing
+
+
+def test_document(root, project):
+    run(project, "-m", "spacy", "project", "document", "--output", "out.md")
+    made = (project / "out.md").read_text(encoding="utf8")
+    made = made.replace("(project.yml)", "(../project.yml)")
+    assert made == (root / "docs" / "project.md").read_text(encoding="utf8"), (
+        "docs/project.md is not up to date: make docs"
+    )
+    for command in yaml.safe_load((project / "project.yml").read_text())["commands"]:
+        assert f"`{command['name']}`" in made
+        assert command["help"].strip()
+
+
+def test_steps_of_one_corpus(project):
+    """The commands of project.yml one by one, as `spacy project run corpus` has
+    them: on what the sample corpus is converted to."""
+    run(project, "-c", "import sys; sys.path.insert(0, 'scripts');"
+        "from demo import prepare_sample; prepare_sample()")  # fmt: skip
+    arguments = ("--vars.corpus", "sample", "--vars.scheme", "isns")
+    for step in ("train", "evaluate", "package"):
+        printed = run(
+            *(project, "-m", "spacy", "project", "run", step, ".", *arguments),
+            SPACY_CONFIG_OVERRIDES=short(10),
+        )
+        assert "✘" not in printed
+    meta = srsly.read_json(project / "training/welt_cpu/sample/model-best/meta.json")
+    assert meta["class_weights"]["welt_ner"]["weighting"] == "isns"
+    printed = run(project, "-m", "spacy", "project", "run", "train", ".", *arguments)
+    assert "Skipping 'train'" in printed
