@@ -1,0 +1,123 @@
+"""configs/welt.cfg from training to a package, with a tiny random encoder."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+
+from ..util import make_tiny_bert
+
+pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
+pytest.importorskip("spacy_transformers", reason="needs welt-spacy[transformers]")
+
+MAX_POSITION = 64
+
+
+def write_corpus(path):
+    docs = []
+    vocab = spacy.blank("en").vocab
+    for i in range(40):
+        words = [*["mice"] * (i % 10), "aspirin", *["mice"] * (7 - i % 7)]
+        tags = ["B-Chemical" if word == "aspirin" else "O" for word in words]
+        docs.append(Doc(vocab, words=words, ents=tags))
+    DocBin(docs=docs).to_disk(path)
+
+
+def python(*arguments, cwd, **variables):
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf8",
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(root, tmp_path_factory):
+    """A folder with a pipeline that knows aspirin; its encoder is gone."""
+    folder = tmp_path_factory.mktemp("transformer")
+    encoder = make_tiny_bert(folder / "encoder", MAX_POSITION)
+    for name in ("train", "dev"):
+        write_corpus(folder / f"{name}.spacy")
+    python(
+        *("-m", "spacy", "train", root / "configs" / "welt.cfg", "--output", "out"),
+        *("--paths.train", "train.spacy", "--paths.dev", "dev.spacy"),
+        *("--paths.encoder", "encoder"),
+        *("--components.transformer.model.get_spans.max_pieces", MAX_POSITION - 2),
+        *("--training.max_steps", 60, "--training.max_epochs", 0),
+        *("--training.eval_frequency", 20),
+        *("--training.optimizer.learn_rate.initial_rate", 0.003),
+        *("--training.optimizer.learn_rate.warmup_steps", 1),
+        cwd=folder,
+    )
+    shutil.rmtree(encoder)
+    return folder
+
+
+def test_learns(trained):
+    nlp = spacy.load(trained / "out/model-best")
+    assert nlp.meta["performance"]["ents_f"] > 0.95
+    counts = nlp.get_pipe("welt_ner").class_counts
+    assert counts["B-Chemical"] == 40 and counts["I-Chemical"] == 0
+
+
+@pytest.mark.parametrize("at", [0, 40, 900, 999])
+def test_entities_beyond_the_window_of_the_encoder_are_found(trained, at):
+    nlp = spacy.load(trained / "out/model-best")
+    words = ["mice"] * 1000
+    words[at] = "aspirin"
+    doc = nlp(" ".join(words))
+    assert [(ent.start, ent.text) for ent in doc.ents] == [(at, "aspirin")]
+
+
+def test_words_longer_than_the_window_pass(trained):
+    nlp = spacy.load(trained / "out/model-best")
+    doc = nlp("we gave aspirin to " + "x" * 4000 + " mice")
+    assert "aspirin" in [ent.text for ent in doc.ents]
+
+
+def test_batches_and_empty_docs(trained):
+    nlp = spacy.load(trained / "out/model-best")
+    texts = ["we gave aspirin to mice", "", " ", "mice", "aspirin " * 200]
+    one_by_one = [[ent.text for ent in nlp(text).ents] for text in texts]
+    together = [[ent.text for ent in doc.ents] for doc in nlp.pipe(texts, batch_size=3)]
+    assert one_by_one == together
+    assert together[0] == ["aspirin"]
+
+
+NO_NETWORK = """
+import socket, sys
+def refuse(*args, **kwargs):
+    raise OSError("the network is off")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import spacy
+doc = spacy.load("en_x")("we gave aspirin to mice")
+print([(ent.text, ent.label_, round(ent._.confidence, 1)) for ent in doc.ents])
+"""
+
+
+def test_package_loads_with_the_network_off(trained, tmp_path):
+    python(
+        *("-m", "spacy", "package", trained / "out/model-best", tmp_path),
+        *("--name", "x", "--build", "none"),
+        cwd=tmp_path,
+    )
+    (package,) = tmp_path.glob("en_x-*")
+    python(
+        *("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"),
+        *("--no-index", "--target", "site", package),
+        cwd=tmp_path,
+    )
+    (tmp_path / "use.py").write_text(NO_NETWORK)
+    printed = python("use.py", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert "('aspirin', 'Chemical', 1.0)" in printed
