@@ -15,7 +15,10 @@ NLP = spacy.blank("en", config=BIO)
     "text, words",
     [
         ("Selegiline-induced", ["Selegiline", "-", "induced"]),
-        ("tris(2,2'-bipyridyl)", ["tris", "(", "2", ",", "2", "'", "-", "bipyridyl", ")"]),
+        (
+            "tris(2,2'-bipyridyl)",
+            ["tris", "(", "2", ",", "2", "'", "-", "bipyridyl", ")"],
+        ),
         ("(3.5 mg/kg)", ["(", "3", ".", "5", "mg", "/", "kg", ")"]),
         ("Parkinson's disease.", ["Parkinson", "'", "s", "disease", "."]),
         ("IFN-γ and Sjögren", ["IFN", "-", "γ", "and", "Sjögren"]),

@@ -122,7 +122,9 @@ def test_missing_and_binary_files(tmp_path):
     output = tmp_path / "x.spacy"
     fails_with_one_line(run("convert", tmp_path / "no.tsv", output), "no.tsv")
     (tmp_path / "x.tsv").write_bytes(b"a\tO\n\xff\xfe\tO\n")
-    fails_with_one_line(run("convert", tmp_path / "x.tsv", output), "x.tsv:2: not UTF-8")
+    fails_with_one_line(
+        run("convert", tmp_path / "x.tsv", output), "x.tsv:2: not UTF-8"
+    )
     (tmp_path / "x.tsv").write_bytes(IOB.encode("utf8"))
     (tmp_path / "file").write_text("in the way")
     inside = tmp_path / "file" / "x.spacy"

@@ -117,7 +117,9 @@ def test_raw_text_is_tokenised_and_split_into_sentences(tmp_path):
         [],
     ]
     (whole,) = convert_file(path, "pubtator", n_sents=0).docs
-    assert whole.text == "Aspirin-induced asthma. Given 3.5 mg of aspirin. COX2 was low."
+    assert (
+        whole.text == "Aspirin-induced asthma. Given 3.5 mg of aspirin. COX2 was low."
+    )
     assert len(list(whole.sents)) == 3
     assert found.n_unaligned == 0
 
@@ -305,7 +307,9 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
     for doc in docs:
         words = [token.text for token in doc]
         bare = Doc(nlp.vocab, words=words)
-        tags = ["O" if t.ent_iob_ == "O" else f"{t.ent_iob_}-{t.ent_type_}" for t in doc]
+        tags = [
+            "O" if t.ent_iob_ == "O" else f"{t.ent_iob_}-{t.ent_type_}" for t in doc
+        ]
         tokenised.append(Example(bare, Doc(nlp.vocab, words=words, ents=tags)))
     fresh = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     scores = [nlp.evaluate(examples) for examples in (fresh, tokenised)]

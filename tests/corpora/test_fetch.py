@@ -229,4 +229,3 @@ def test_a_killed_download_leaves_nothing_that_looks_whole(server, tmp_path):
     assert not (cache / "x/train.tsv").exists()
     fetch(make_corpus(), mirror=good, cache=cache)
     assert (cache / "x/train.tsv").read_bytes() == CONTENT
-

@@ -28,9 +28,9 @@ def test_tags_of_a_batch_lie_end_to_end():
     words = ["aspirin", "for", "chest", "pain"]
     ents = ["B-Chemical", "O", "B-Disease", "I-Disease"]
     empty = example([], [], [])
-    assert names_of([example(words, words, ents), empty, example(words, words, ents)]) == (
-        ents * 2
-    )
+    assert names_of(
+        [example(words, words, ents), empty, example(words, words, ents)]
+    ) == (ents * 2)
 
 
 def test_missing_annotation_is_missing():

@@ -86,7 +86,9 @@ def test_batches_and_processes_give_what_single_docs_give(trained):
 def test_confidences(trained):
     doc = trained(TEXT)
     scores = doc.spans["welt_ner"].attrs["scores"]
-    assert [span.text for span in doc.spans["welt_ner"]] == [text for text, _ in EXPECTED]
+    assert [span.text for span in doc.spans["welt_ner"]] == [
+        text for text, _ in EXPECTED
+    ]
     assert scores.dtype == "float32"
     for ent, score in zip(doc.ents, scores):
         assert 0.5 < ent._.confidence <= 1.0
@@ -224,9 +226,7 @@ def test_label_names_alone_still_count():
     assert component.labels == ("Disease", "Chemical", "Gene")
     assert component.class_counts["B-Gene"] == 0
     with pytest.raises(WeltError, match="Chemical"):
-        make_nlp().get_pipe("welt_ner").initialize(
-            lambda: examples, labels=["Disease"]
-        )
+        make_nlp().get_pipe("welt_ner").initialize(lambda: examples, labels=["Disease"])
 
 
 def test_streamed_corpora_need_counts():
@@ -333,7 +333,9 @@ def test_gradient_is_the_weighted_one(trained):
     np.testing.assert_allclose(
         d, w[:, None] * (scores - onehot) / w.sum(), rtol=1e-4, atol=1e-6
     )
-    assert loss == pytest.approx(-(w * np.log(scores[[0, 1, 2], y])).sum() / w.sum(), 1e-4)
+    assert loss == pytest.approx(
+        -(w * np.log(scores[[0, 1, 2], y])).sum() / w.sum(), 1e-4
+    )
 
 
 def test_sum_reduction_gets_weights_of_mean_one():
