@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Installed before the rest, so that no CUDA build comes along on a CPU machine
 TORCH ?= torch==2.13.0
-PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+# PEP 517, because older versions of pip build seqeval in a way that fails today
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 \
 	--constraint requirements/constraints.txt
 
 .PHONY: run test lint docs clean
