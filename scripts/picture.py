@@ -18,7 +18,8 @@ from spacy import displacy
 
 COLORS = {"Chemical": "#b8dcf5", "Disease": "#f7c9a9"}
 PAGE = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>entities</title>
-<style>body {{ margin: 0; padding: 12px 24px; background: #fff; width: 860px }}</style>
+<style>body {{ margin: 0; padding: 12px 24px; background: #fff; width: 900px }}
+mark {{ white-space: nowrap }}</style>
 {}</html>"""
 
 
@@ -34,7 +35,7 @@ def main(name: str, output: Path = Path("docs/images/entities.png")) -> None:
         subprocess.run(
             [
                 *(chromium, "--headless", "--no-sandbox", "--hide-scrollbars"),
-                *("--force-device-scale-factor=1.5", "--window-size=910,290"),
+                *("--force-device-scale-factor=1.5", "--window-size=950,215"),
                 *(f"--screenshot={output.resolve()}", page.as_uri()),
             ],
             check=True,
