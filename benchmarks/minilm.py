@@ -1,7 +1,7 @@
-"""WeLT and vanilla weights on MiniLM-L6 through spacy-transformers,
-BC5CDR-chemical: F1 on dev after each epoch, and on dev and test at the end.
+"""WeLT and vanilla weights on MiniLM-L6, BC5CDR-chemical: F1 on dev after each
+epoch, and on dev and test at the end.
 
-    python benchmarks/minilm.py [--seeds 0] [--epochs 3]
+    python benchmarks/minilm.py [--config welt] [--seeds 0] [--epochs 3]
 
 Takes about 25 minutes on 2 cores for one seed of both schemes.
 """
@@ -21,6 +21,7 @@ def main(
     output: Path = Path("training/benchmarks/minilm"),
     encoder: Path = Path("assets/encoders/minilm"),
     corpus: str = "bc5cdr_chemical",
+    config: str = "welt",
     schemes: List[str] = ["vanilla", "welt"],  # noqa: B006
     seeds: List[int] = [0],  # noqa: B006
     epochs: int = 3,
@@ -31,9 +32,9 @@ def main(
     run_trainings(
         [
             {
-                "config": ROOT / "configs" / "welt.cfg",
+                "config": ROOT / "configs" / f"{config}.cfg",
                 "data": data,
-                "output": output / f"{scheme}-{seed}",
+                "output": output / config / f"{scheme}-{seed}",
                 "overrides": {
                     "paths.encoder": str(encoder),
                     "system.seed": str(seed),
@@ -60,7 +61,7 @@ def main(
     for scheme in schemes:
         curve, minutes, scores = [], [], {"dev": [], "test": []}
         for seed in seeds:
-            folder = output / f"{scheme}-{seed}"
+            folder = output / config / f"{scheme}-{seed}"
             rows = re.findall(
                 r"^ +\d+ +\d+ .*", (folder / "train.log").read_text(), re.MULTILINE
             )

@@ -5,7 +5,11 @@ from pathlib import Path
 from welt_spacy.configuration import make_config
 from welt_spacy.corpora.files import write_atomically
 
-CONFIGS = {"welt": {"paper": False}, "welt_cpu": {"encoder": "cpu"}}
+CONFIGS = {
+    "welt": {"paper": False},
+    "welt_spacy_transformers": {"paper": False, "spacy_transformers": True},
+    "welt_cpu": {"encoder": "cpu"},
+}
 
 if __name__ == "__main__":
     for name, settings in CONFIGS.items():

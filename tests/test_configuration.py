@@ -12,7 +12,12 @@ def parse(text):
 
 
 @pytest.mark.parametrize(
-    "name, settings", [("welt", {"paper": False}), ("welt_cpu", {"encoder": "cpu"})]
+    "name, settings",
+    [
+        ("welt", {"paper": False}),
+        ("welt_spacy_transformers", {"paper": False, "spacy_transformers": True}),
+        ("welt_cpu", {"encoder": "cpu"}),
+    ],
 )
 def test_configs_of_the_project_are_what_the_template_gives(root, name, settings):
     path = root / "configs" / f"{name}.cfg"
@@ -32,11 +37,8 @@ def test_paper_settings(corpus, encoder):
     epochs = config["training"]["max_epochs"]
     rate = config["training"]["optimizer"]["learn_rate"]
     assert rate["total_steps"] % epochs == 0
-    assert (
-        126
-        <= config["components"]["transformer"]["model"]["get_spans"]["max_pieces"]
-        <= 510
-    )
+    window = config["components"]["welt_ner"]["model"]["tok2vec"]["max_pieces"]
+    assert 128 <= window <= 512
 
 
 def test_values_of_table_12():
@@ -44,7 +46,11 @@ def test_values_of_table_12():
     assert config["training"]["batcher"]["size"] == 5
     assert config["training"]["max_epochs"] == 20
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == 20 * 1087
-    spans = config["components"]["transformer"]["model"]["get_spans"]
+    assert config["components"]["welt_ner"]["model"]["tok2vec"]["max_pieces"] == 384
+    shared = parse(
+        make_config(corpus="ncbi_disease", encoder="biobert", spacy_transformers=True)
+    )
+    spans = shared["components"]["transformer"]["model"]["get_spans"]
     assert spans["max_pieces"] == 384 - 2
 
 

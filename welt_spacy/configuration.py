@@ -27,6 +27,7 @@ def make_config(
     paper: bool = True,
     train_on_dev: bool = False,
     data: str = "corpus",
+    spacy_transformers: bool = False,
 ) -> str:
     """Write a config that `spacy train` takes as it is.
 
@@ -42,6 +43,8 @@ def make_config(
     train_on_dev (bool): Whether to train on train and dev, as the paper did;
         then the scores on dev mean nothing.
     data (str): The folder of the converted corpora.
+    spacy_transformers (bool): Whether a component of spacy-transformers runs the
+        encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
     RETURNS (str): The config.
     RAISES (WeltError): If a name is unknown, or a setting is none of the scheme.
     """
@@ -62,6 +65,8 @@ def make_config(
         "dev": f"{data}/{corpus}/dev.spacy",
         "encoder": encoder,
         "transformer": encoder != CPU_ENCODER,
+        "shared": encoder != CPU_ENCODER and spacy_transformers,
+        "head_rate": 1.0,
         "seed": seed,
         "scheme": scheme,
         "scheme_settings": settings or {},

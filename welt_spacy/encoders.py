@@ -1,7 +1,7 @@
 """Registered architectures, where spaCy's own do not do."""
 
 from functools import partial
-from typing import Callable, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence
 
 import numpy as np
 from spacy.tokens import Doc, Span
@@ -19,6 +19,7 @@ from thinc.api import (
 )
 from thinc.types import Floats2d, FloatsXd
 
+from .errors import WeltError
 from .pipeline.tags import starts_of
 
 
@@ -90,6 +91,92 @@ def _normal_init(ops: Ops, shape, *, std: float) -> FloatsXd:
     # Thinc's own normal initialiser takes a fan-in, not a deviation.
     values = ops.xp.random.normal(scale=std, size=shape)
     return ops.asarray_f(values)
+
+
+def build_transformer_encoder(
+    name: str,
+    *,
+    pooling: Literal["first", "mean"] = "first",
+    max_pieces: Optional[int] = None,
+    overlap: int = 128,
+    batch_pieces: Optional[int] = None,
+    frozen_layers: int = 0,
+    layer_decay: float = 1.0,
+    mixed_precision: bool = False,
+    transformer_config: Dict[str, Any] = {},  # noqa: B006
+) -> Model[List[Doc], List[Floats2d]]:
+    """Build an encoder of the transformers library, in the form of a tok2vec.
+
+    Registered as `welt_spacy.TransformerEncoder.v1`. Use it as `model.tok2vec` of a
+    component, or in a `tok2vec` component that several listen to. It takes any
+    encoder that `AutoModel` knows and that has a fast tokenizer. The encoder is
+    fetched when the pipeline is initialized and saved with it.
+
+    name (str): A name on the model hub, or a local folder.
+    pooling (str): The vector of a word is that of its first piece, or the mean.
+    max_pieces (Optional[int]): Word pieces in a window, special ones included,
+        if fewer than the encoder takes.
+    overlap (int): Pieces that neighbouring windows of a long doc share. A word
+        in both gets the vector from where more of its context is seen.
+    batch_pieces (Optional[int]): Pieces that go through the encoder at once,
+        padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
+        memory in prediction; in training the batch does.
+    frozen_layers (int): Embeddings and so many layers are not trained; -1: none is.
+    layer_decay (float): Learning rate of a layer over that of the layer above,
+        with `welt_spacy.AdamW.v1`.
+    mixed_precision (bool): Whether to compute in bfloat16 on GPUs that can.
+    transformer_config (Dict[str, Any]): Settings of the encoder to change, e.g.
+        {"hidden_dropout_prob": 0.2}.
+    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RAISES (WeltError): If torch or transformers are missing.
+    """
+    try:
+        from .transformer import TransformerShim
+    except ImportError as err:
+        raise WeltError(
+            f"welt_spacy.TransformerEncoder.v1 needs {err.name}: "
+            'pip install "welt-spacy[transformers]"'
+        ) from None
+    settings = {
+        "name": name,
+        "pooling": pooling,
+        "max_pieces": max_pieces,
+        "overlap": overlap,
+        "batch_pieces": batch_pieces,
+        "frozen_layers": frozen_layers,
+        "layer_decay": layer_decay,
+        "mixed_precision": mixed_precision,
+        "transformer_config": dict(transformer_config),
+    }
+    return Model(
+        "transformer_encoder",
+        _encode,
+        init=_init_encoder,
+        dims={"nO": None},
+        # What a package of the pipeline needs; see `WeltNER.initialize`
+        attrs={"requirements": ["welt-spacy[transformers]"]},
+        shims=[TransformerShim(settings)],
+    )
+
+
+def _encode(model: Model, docs: Sequence[Doc], is_train: bool):
+    from .transformer import forward_docs
+
+    shim: Any = model.shims[0]
+    arrays, backprop_arrays = forward_docs(shim, model.ops, docs, is_train)
+
+    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+        backprop_arrays(d_arrays)
+        return []
+
+    return arrays, backprop
+
+
+def _init_encoder(model: Model, X: Any = None, Y: Any = None) -> None:
+    shim: Any = model.shims[0]
+    if shim.width is None:
+        shim.load(shim.cfg["name"])
+    model.set_dim("nO", shim.width, force=True)
 
 
 def on_gpu() -> bool:

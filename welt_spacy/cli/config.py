@@ -40,6 +40,11 @@ def config_cli(
         help="Train on train and dev, as the paper did. Scores on dev mean nothing then.",
     ),
     data: str = typer.Option("corpus", "--data", help="Folder of converted corpora."),
+    spacy_transformers: bool = typer.Option(
+        False,
+        "--spacy-transformers",
+        help="Run the encoder with spacy-transformers, e.g. to share it.",
+    ),
 ) -> None:
     """Write a complete config with the paper's hyper-parameters for a corpus and
     an encoder."""
@@ -51,6 +56,7 @@ def config_cli(
         seed=seed,
         train_on_dev=train_on_dev,
         data=data,
+        spacy_transformers=spacy_transformers,
     )
     if str(output) == "-":
         typer.echo(text, nl=False)

@@ -352,6 +352,7 @@ class WeltNER(TrainablePipe):
                 "counts": self.class_counts,
                 "weights": self.class_weights,
             }
+            _note_requirements(nlp)
         sample = list(islice(get_examples(), 10))
         if not sample:
             raise ValueError(Errors.E923.format(name=self.name))
@@ -605,6 +606,16 @@ class WeltNER(TrainablePipe):
         if self.cfg["counts"]:
             # JSON keeps ten decimals, too few for weights such as 1 / n.
             self._weigh()
+
+
+def _note_requirements(nlp: Language) -> None:
+    # `spacy package` finds packages by registered names, but not their extras.
+    required = nlp.meta.setdefault("requirements", [])
+    for _, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        layers = model.walk() if isinstance(model, Model) else []
+        needed = [r for layer in layers for r in layer.attrs.get("requirements", [])]
+        required.extend(r for r in needed if r not in required)
 
 
 def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:

@@ -1,0 +1,147 @@
+"""Inference speed, raw text in, entities out, on BC5CDR's test abstracts.
+
+    python benchmarks/infer_speed.py [--encoder assets/encoders/minilm]
+
+In turns, full precision: the transformers library's own pipeline at its best
+batch size, spacy-transformers with spaCy's `ner`, `welt_ner` on
+spacy-transformers and on `welt_spacy.TransformerEncoder.v1`, and the limit: the
+bare encoder over batches of sentences of like length that somebody else has
+tokenised and sorted. The weights of the heads are random, which changes
+nothing in how long they take.
+"""
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Callable, Dict, List
+
+import spacy
+import typer
+from common import about, prepare
+from spacy.tokens import DocBin
+from spacy.training import Example
+from spacy.util import load_config_from_str, load_model_from_config
+from thinc.api import Config
+from vs_spacy_ner import NER
+
+from welt_spacy.configuration import make_config
+
+
+def load_texts(data: Path, n: int) -> List[str]:
+    vocab = spacy.blank("en").vocab
+    docs = DocBin().from_disk(data / "test.spacy").get_docs(vocab)
+    texts = [" ".join(token.text for token in doc) for doc in docs]
+    return texts[:n]
+
+
+def make_pipeline(encoder: str, spacy_transformers: bool, ner: bool) -> Callable:
+    text = make_config(
+        encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
+    )
+    config = load_config_from_str(text)
+    if ner:
+        parser = Config().from_str(NER)["ner"]
+        parser["model"]["tok2vec"] = config["components"].pop("welt_ner")["model"][
+            "tok2vec"
+        ]
+        config["components"]["ner"] = parser
+        config["nlp"]["pipeline"] = ["transformer", "ner"]
+    nlp = load_model_from_config(config, auto_fill=True)
+    doc = nlp.make_doc("Aspirin helps.")
+    gold = nlp.make_doc("Aspirin helps.")
+    gold.set_ents([gold.char_span(0, 7, label="Chemical")])
+    nlp.initialize(lambda: [Example(doc, gold)])
+
+    def run(texts: List[str]) -> None:
+        for _ in nlp.pipe(texts):
+            pass
+
+    return run
+
+
+def make_hf_pipeline(encoder: str, batch_size: int) -> Callable:
+    from transformers import (
+        AutoModelForTokenClassification,
+        AutoTokenizer,
+        pipeline,
+    )
+
+    model = AutoModelForTokenClassification.from_pretrained(encoder, num_labels=3)
+    model.config.id2label = {0: "O", 1: "B-Chemical", 2: "I-Chemical"}
+    tagger = pipeline(
+        "token-classification",
+        model=model.eval(),
+        tokenizer=AutoTokenizer.from_pretrained(encoder),
+        aggregation_strategy="first",
+    )
+
+    def run(texts: List[str]) -> None:
+        for _ in tagger(texts, batch_size=batch_size):
+            pass
+
+    return run
+
+
+def make_limit(encoder: str, texts: List[str]) -> Callable:
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(encoder)
+    model = AutoModel.from_pretrained(encoder).eval()
+    encoded = sorted(tokenizer(texts, truncation=True)["input_ids"], key=len)
+    batches = []
+    for i in range(0, len(encoded), 32):
+        batch = tokenizer.pad({"input_ids": encoded[i : i + 32]}, return_tensors="pt")
+        batches.append(batch)
+
+    def run(texts: List[str]) -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                model(**batch)
+
+    return run
+
+
+def main(
+    encoder: str = "assets/encoders/minilm",
+    corpus: str = "bc5cdr_chemical",
+    sentences: int = 960,
+    turns: int = 5,
+) -> None:
+    texts = load_texts(prepare(corpus, Path("corpus")), sentences)
+    n_words = sum(len(text.split()) for text in texts)
+    sides: Dict[str, Callable] = {
+        f"transformers pipeline, batches of {n}": make_hf_pipeline(encoder, n)
+        for n in (1, 8, 32)
+    }
+    try:
+        import spacy_transformers  # noqa: F401
+
+        sides["spacy-transformers, ner"] = make_pipeline(encoder, True, True)
+        sides["spacy-transformers, welt_ner"] = make_pipeline(encoder, True, False)
+    except ImportError:
+        pass
+    sides["welt_ner"] = make_pipeline(encoder, False, False)
+    sides["limit: the bare encoder"] = make_limit(encoder, texts)
+    rates: Dict[str, List[float]] = {side: [] for side in sides}
+    for run in sides.values():
+        run(texts[:64])  # warm
+    for _ in range(turns):
+        for side, run in sides.items():
+            started = time.perf_counter()
+            run(texts)
+            rates[side].append(n_words / (time.perf_counter() - started))
+    ours = median(rates["welt_ner"])
+    print(f"{encoder}, {corpus}: {len(texts)} sentences, {n_words} words a turn\n")
+    print("| inference | words/s, median | lowest to highest | `welt_ner` over it |")
+    print("|---|---|---|---|")
+    for side, found in rates.items():
+        print(
+            f"| {side} | {median(found):,.0f} | {min(found):,.0f} to {max(found):,.0f} "
+            f"| {ours / median(found):.2f} |"
+        )
+    print(f"\n{about(['spacy', 'torch', 'transformers'])}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,146 @@
+"""Optimizers, in Thinc's form."""
+
+from typing import Any, Optional
+
+from thinc.optimizers import FloatOrSeq, KeyT, Optimizer
+from thinc.types import FloatsXd
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay, as transformers are fine-tuned with.
+
+    Registered as `welt_spacy.AdamW.v1` in `@optimizers`. It differs from
+    `Adam.v1` where that holds encoders back:
+
+    - Encoders of `welt_spacy.TransformerEncoder.v1` are updated by torch's own
+      fused AdamW, and their gradient is clipped by its norm over all weights,
+      not array by array, which changes its direction.
+    - Biases and the weights of layer normalisation do not decay.
+    - Layers of Thinc, such as the head, learn at their own rate.
+
+    Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", ICLR.
+    """
+
+    __slots__ = ["head_rate"]
+
+    def __init__(
+        self,
+        learn_rate: FloatOrSeq,
+        *,
+        weight_decay: float = 0.01,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        eps: float = 1e-8,
+        grad_clip: float = 1.0,
+        head_rate: float = 1.0,
+    ):
+        """Initialize the optimizer.
+
+        learn_rate (Union[float, Schedule]): The learning rate of encoders.
+        weight_decay (float): The decay of weights.
+        beta1, beta2 (float): Decay of the moments.
+        eps (float): Added to the denominator.
+        grad_clip (float): The norm to which gradients are clipped: of an encoder
+            as a whole, of other layers array by array. 0: no clipping.
+        head_rate (float): The learning rate of layers of Thinc over that of
+            encoders.
+        """
+        super().__init__(
+            learn_rate,
+            L2=weight_decay,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            grad_clip=grad_clip,
+            use_averages=False,
+            L2_is_weight_decay=True,
+        )
+        self.head_rate = head_rate
+
+    def __call__(
+        self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
+    ):
+        """Update an array of a layer of Thinc. See `Optimizer.__call__`."""
+        decay = self.L2
+        if weights.ndim < 2:  # biases and scales
+            self.L2 = 0.0
+        try:
+            return super().__call__(
+                key, weights, gradient, lr_scale=lr_scale * self.head_rate
+            )
+        finally:
+            self.L2 = decay
+
+    def step_torch(
+        self,
+        key: int,
+        model: Any,
+        state: Optional[Any],
+        layer_decay: float,
+    ) -> Any:
+        """Update a module of torch with the gradients in it, and clear them.
+
+        key (int): Counts the updates under this key.
+        model (torch.nn.Module): The module.
+        state (Optional[torch.optim.AdamW]): What the last call returned.
+        layer_decay (float): The learning rate of a layer over that of the layer
+            above it.
+        RETURNS (torch.optim.AdamW): The state, for the next call.
+        """
+        import torch
+
+        if state is None:
+            state = torch.optim.AdamW(
+                _groups(model, self.L2, layer_decay),
+                lr=self.learn_rate,
+                betas=(self.b1, self.b2),
+                eps=self.eps,
+                fused=True,
+            )
+        if self.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.grad_clip)
+        for group in state.param_groups:
+            group["lr"] = self.learn_rate * group["scale"]
+        state.step()
+        state.zero_grad(set_to_none=True)
+        self.nr_update[key, "torch"] += 1
+        return state
+
+
+def _groups(model: Any, weight_decay: float, layer_decay: float) -> list:
+    from .transformer import layer_of
+
+    trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    depths = [layer_of(name) for name, _ in trained]
+    n_layers = 1 + max((depth for depth in depths if depth is not None), default=-1)
+    groups: dict = {}
+    for (_, parameter), depth in zip(trained, depths):
+        below = 0 if depth is None else n_layers - 1 - depth
+        decay = weight_decay if parameter.ndim >= 2 else 0.0
+        groups.setdefault((layer_decay**below, decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "scale": scale}
+        for (scale, decay), parameters in groups.items()
+    ]
+
+
+def make_adamw(
+    learn_rate: FloatOrSeq = 5e-5,
+    *,
+    weight_decay: float = 0.01,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+    grad_clip: float = 1.0,
+    head_rate: float = 1.0,
+) -> AdamW:
+    """Create an `AdamW`; its arguments are described there."""
+    return AdamW(
+        learn_rate,
+        weight_decay=weight_decay,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        grad_clip=grad_clip,
+        head_rate=head_rate,
+    )
