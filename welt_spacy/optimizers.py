@@ -1,6 +1,6 @@
 """Optimizers, in Thinc's form."""
 
-from typing import Any, Optional
+from typing import Any, Dict
 
 from thinc.optimizers import FloatOrSeq, KeyT, Optimizer
 from thinc.types import FloatsXd
@@ -21,7 +21,7 @@ class AdamW(Optimizer):
     Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", ICLR.
     """
 
-    __slots__ = ["head_rate"]
+    __slots__ = ["head_rate", "torch_states"]
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class AdamW(Optimizer):
             L2_is_weight_decay=True,
         )
         self.head_rate = head_rate
+        self.torch_states: Dict[int, Any] = {}
 
     def __call__(
         self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
@@ -71,40 +72,31 @@ class AdamW(Optimizer):
         finally:
             self.L2 = decay
 
-    def step_torch(
-        self,
-        key: int,
-        model: Any,
-        state: Optional[Any],
-        layer_decay: float,
-    ) -> Any:
+    def step_torch(self, key: int, model: Any, *, layer_decay: float = 1.0) -> None:
         """Update a module of torch with the gradients in it, and clear them.
 
-        key (int): Counts the updates under this key.
+        key (int): The module's own key: its moments are kept under it.
         model (torch.nn.Module): The module.
-        state (Optional[torch.optim.AdamW]): What the last call returned.
         layer_decay (float): The learning rate of a layer over that of the layer
             above it.
-        RETURNS (torch.optim.AdamW): The state, for the next call.
         """
         import torch
 
-        if state is None:
-            state = torch.optim.AdamW(
+        if key not in self.torch_states:
+            self.torch_states[key] = torch.optim.AdamW(
                 _groups(model, self.L2, layer_decay),
                 lr=self.learn_rate,
                 betas=(self.b1, self.b2),
                 eps=self.eps,
                 fused=True,
             )
+        state = self.torch_states[key]
         if self.grad_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), self.grad_clip)
         for group in state.param_groups:
             group["lr"] = self.learn_rate * group["scale"]
         state.step()
         state.zero_grad(set_to_none=True)
-        self.nr_update[key, "torch"] += 1
-        return state
 
 
 def _groups(model: Any, weight_decay: float, layer_decay: float) -> list:

@@ -42,7 +42,6 @@ class TransformerShim(Shim):
         self.tokenizer: Any = None
         self.pieces: Optional[WordPieces] = None
         self._pid = os.getpid()
-        self._torch_optimizer: Optional[torch.optim.Optimizer] = None
 
     @property
     def width(self) -> Optional[int]:
@@ -219,9 +218,10 @@ class TransformerShim(Shim):
             Thinc is called for each parameter.
         """
         if isinstance(optimizer, AdamW):
-            self._torch_optimizer = optimizer.step_torch(
-                self.id, self._model, self._torch_optimizer, self.cfg["layer_decay"]
-            )
+            if any(p.requires_grad for p in self._model.parameters()):
+                optimizer.step_torch(
+                    self.id, self._model, layer_decay=self.cfg["layer_decay"]
+                )
             return
         for name, parameter in self._model.named_parameters():
             if parameter.grad is not None:
