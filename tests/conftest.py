@@ -2,8 +2,15 @@ import os
 from pathlib import Path
 
 import pytest
+from spacy.util import fix_random_seed
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """First weights and dropout do not depend on which tests ran before."""
+    fix_random_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from typing import List
 
 import spacy
 from spacy.training import Example
+from spacy.util import fix_random_seed
 
 BIO = {"nlp": {"tokenizer": {"@tokenizers": "welt_spacy.BioTokenizer.v1"}}}
 
@@ -67,9 +68,11 @@ def make_tiny_bert(path: Path, max_position: int = 64) -> Path:
     """Save a random BERT with one layer and a word-piece tokenizer of letters."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
+    fix_random_seed(0)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,-()'/%"
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocab = [*special, *letters, *(f"##{letter}" for letter in letters), "aspirin"]
+    vocab = [*special, *letters, *(f"##{letter}" for letter in letters)]
+    vocab += ["aspirin", "mice", "we", "gave", "to"]
     path.mkdir(parents=True)
     (path / "vocab.txt").write_text("\n".join(vocab) + "\n")
     tokenizer = BertTokenizerFast(

@@ -299,8 +299,8 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
     raw = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     optimizer = nlp.initialize(lambda: raw[:40])
-    optimizer.learn_rate = 0.01
-    for _ in range(8):
+    optimizer.learn_rate = 0.005
+    for _ in range(10):
         for i in range(0, 40, 5):
             nlp.update(raw[i : i + 5], sgd=optimizer)
     tokenised = []
@@ -313,6 +313,6 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
         tokenised.append(Example(bare, Doc(nlp.vocab, words=words, ents=tags)))
     fresh = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     scores = [nlp.evaluate(examples) for examples in (fresh, tokenised)]
-    assert scores[0]["ents_f"] > 0.3
+    assert scores[0]["ents_f"] > 0.4  # 0.6 with any of five seeds
     for name in ("ents_p", "ents_r", "ents_f", "ents_per_type"):
         assert scores[0][name] == scores[1][name]
