@@ -9,7 +9,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,12 +22,16 @@ def prepare(corpus: str, output: Path) -> Path:
 
 
 def start_training(
-    config: Path, data: Path, output: Path, overrides: Dict[str, str], threads: int
+    config: Path, data: Path, output: Path, overrides: Dict[str, Any], threads: int
 ) -> subprocess.Popen:
-    """Start `spacy train` with its own share of the cores."""
+    """Start `spacy train`, or a training script, with its own share of the cores."""
     output.mkdir(parents=True, exist_ok=True)
     arguments = [f"--{key}={value}" for key, value in overrides.items()]
-    paths = [f"--paths.{split}={data / split}.spacy" for split in ("train", "dev")]
+    if config.suffix == ".py":
+        command = [str(config), str(data), str(output)]
+    else:
+        command = ["-m", "spacy", "train", str(config), "--output", str(output)]
+        command += [f"--paths.{s}={data / s}.spacy" for s in ("train", "dev")]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -36,10 +40,7 @@ def start_training(
     }
     with (output / "train.log").open("w") as log:
         return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "spacy", "train", str(config)),
-                *("--output", str(output), *paths, *arguments),
-            ],
+            [sys.executable, *command, *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,

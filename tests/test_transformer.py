@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import spacy
 from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import registry
 
 from welt_spacy.encoders import build_transformer_encoder
 from welt_spacy.errors import WeltError
@@ -140,7 +142,7 @@ def test_batches_make_no_difference(encoders, batch_pieces):
 
 def test_long_docs_are_read_in_windows(encoders):
     model = make_model(encoders["bert"], overlap=16)
-    words = ["mice"] * 1000
+    words = ["lice"] * 1000
     plain = model.predict([Doc(VOCAB, words=words)])[0]
     words[900] = "rats"  # as many pieces
     changed = model.predict([Doc(VOCAB, words=words)])[0]
@@ -183,6 +185,71 @@ def test_gradient_is_that_of_torch(encoders, pooling):
         below = value()
         weights += step
     assert (above - below) / 2e-2 == pytest.approx(float(found.norm()), rel=0.02)
+
+
+def gradients(model, batches):
+    torch.manual_seed(0)
+    for docs in batches:
+        arrays, backprop = model.begin_update(docs)
+        backprop(arrays)
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in model.shims[0]._model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+@pytest.mark.parametrize("train_pieces", [1, 60])
+def test_what_is_computed_twice_has_the_same_gradient(encoders, train_pieces):
+    docs = make_docs(["aspirin mice " * n for n in (1, 9, 3, 0, 70, 2)])
+    plain = gradients(make_model(encoders["bert"], batch_pieces=40), [docs])
+    bounded = make_model(
+        encoders["bert"], batch_pieces=40, train_pieces=train_pieces
+    )  # dropout included
+    for name, gradient in gradients(bounded, [docs]).items():
+        torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4)
+
+
+def test_activations_beyond_train_pieces_are_not_kept(encoders):
+    """What the graph holds on to grows with the docs only where it may."""
+
+    def kept(n_docs, **settings):
+        model = make_model(encoders["bert"], batch_pieces=64, **settings)
+        sizes = []
+
+        def pack(tensor):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model.begin_update(make_docs(["aspirin mice " * 20] * n_docs))
+        return sum(sizes)
+
+    plain = kept(20) - kept(10)
+    assert kept(20, train_pieces=64) - kept(10, train_pieces=64) < 0.05 * plain
+
+
+def test_gradients_accumulate(encoders):
+    settings = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = make_model(encoders["bert"], transformer_config=settings)
+    one, two = make_docs(["aspirin mice", "we gave"]), make_docs(["to mice"])
+    together = gradients(model, [one + two])
+    other = make_model(encoders["bert"], transformer_config=settings)
+    for name, gradient in gradients(other, [one, two]).items():
+        torch.testing.assert_close(gradient, together[name], atol=1e-6, rtol=1e-4)
+
+
+def test_pieces_are_counted_for_batches(encoders):
+    count = registry.resolve(
+        {"f": {"@misc": "welt_spacy.piece_counter.v1", "name": encoders["bert"]}}
+    )["f"]
+    doc = make_docs(["aspirin rats"])[0]
+    # r ##a ##t ##s, and [CLS] and [SEP]
+    assert count(doc) == count(Example(doc, doc)) == 1 + 4 + 2
+    with pytest.raises(WeltError, match="Can't load the encoder"):
+        registry.resolve(
+            {"f": {"@misc": "welt_spacy.piece_counter.v1", "name": "no/such/one"}}
+        )
 
 
 def test_frozen_layers_get_no_gradient(encoders):

@@ -1,10 +1,22 @@
 """Registered architectures, where spaCy's own do not do."""
 
+import contextlib
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, List, Literal, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Optional,
+    Sequence,
+    Union,
+)
 
 import numpy as np
 from spacy.tokens import Doc, Span
+from spacy.training import Example
 from thinc.api import (
     CupyOps,
     Dropout,
@@ -100,6 +112,7 @@ def build_transformer_encoder(
     max_pieces: Optional[int] = None,
     overlap: int = 128,
     batch_pieces: Optional[int] = None,
+    train_pieces: Optional[int] = None,
     frozen_layers: int = 0,
     layer_decay: float = 1.0,
     mixed_precision: bool = False,
@@ -120,7 +133,11 @@ def build_transformer_encoder(
         in both gets the vector from where more of its context is seen.
     batch_pieces (Optional[int]): Pieces that go through the encoder at once,
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
-        memory in prediction; in training the batch does.
+        memory in prediction.
+    train_pieces (Optional[int]): Pieces of a training batch whose activations are
+        kept; 8,192 on a CPU and 16,384 on a GPU if not set. Those of larger
+        batches and docs are computed a second time, so that no batch runs out
+        of memory.
     frozen_layers (int): Embeddings and so many layers are not trained; -1: none is.
     layer_decay (float): Learning rate of a layer over that of the layer above,
         with `welt_spacy.AdamW.v1`.
@@ -130,19 +147,15 @@ def build_transformer_encoder(
     RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If torch or transformers are missing.
     """
-    try:
+    with _extra_needed("welt_spacy.TransformerEncoder.v1"):
         from .transformer import TransformerShim
-    except ImportError as err:
-        raise WeltError(
-            f"welt_spacy.TransformerEncoder.v1 needs {err.name}: "
-            'pip install "welt-spacy[transformers]"'
-        ) from None
     settings = {
         "name": name,
         "pooling": pooling,
         "max_pieces": max_pieces,
         "overlap": overlap,
         "batch_pieces": batch_pieces,
+        "train_pieces": train_pieces,
         "frozen_layers": frozen_layers,
         "layer_decay": layer_decay,
         "mixed_precision": mixed_precision,
@@ -157,6 +170,33 @@ def build_transformer_encoder(
         attrs={"requirements": ["welt-spacy[transformers]"]},
         shims=[TransformerShim(settings)],
     )
+
+
+@contextlib.contextmanager
+def _extra_needed(name: str):
+    try:
+        yield
+    except ImportError as err:
+        raise WeltError(
+            f'{name} needs {err.name}: pip install "welt-spacy[transformers]"'
+        ) from None
+
+
+def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
+    """Count the word pieces of an example, special ones included.
+
+    Registered as `welt_spacy.piece_counter.v1` in `@misc`, for `get_length` of
+    `spacy.batch_by_padded.v1`: batches are then of like cost, and what is long in
+    pieces is not padded to what is long in words.
+
+    name (str): The encoder whose pieces are counted: a name on the hub, or a
+        local folder.
+    RETURNS (Callable[[Union[Doc, Example]], int]): The counter.
+    RAISES (WeltError): If torch or transformers are missing, or the encoder.
+    """
+    with _extra_needed("welt_spacy.piece_counter.v1"):
+        from .transformer import count_pieces
+    return count_pieces(name)
 
 
 def _encode(model: Model, docs: Sequence[Doc], is_train: bool):

@@ -8,15 +8,28 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, cast
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+    cast,
+)
 
 import numpy as np
 import srsly
 import torch
 from spacy.tokens import Doc
+from spacy.training import Example
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims.shim import Shim
 from thinc.types import Floats2d, FloatsXd
+from torch.utils.checkpoint import checkpoint
 
 from .errors import WeltError
 from .optimizers import AdamW
@@ -24,6 +37,7 @@ from .word_pieces import Ints, Windows, WordPieces, bucket, cut_windows, ranges
 
 # Small groups keep to the caches of a CPU and pad little; a GPU wants to be filled.
 BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
+TRAIN_PIECES = {"cpu": 8192, "cuda": 16384}
 
 
 class TransformerShim(Shim):
@@ -60,35 +74,15 @@ class TransformerShim(Shim):
         name (str): Its name on the hub, or its folder.
         RAISES (WeltError): If there is none, or its tokenizer is no fast one.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
-        try:
-            self._set(
-                AutoModel.from_pretrained(
-                    name, trust_remote_code=False, **self.cfg["transformer_config"]
-                ),
-                AutoTokenizer.from_pretrained(
-                    name,
-                    use_fast=True,
-                    trust_remote_code=False,
-                    # Byte-level tokenizers need it for words; others ignore it.
-                    add_prefix_space=True,
-                ),
+        with _clear_errors(name):
+            model = AutoModel.from_pretrained(
+                name, trust_remote_code=False, **self.cfg["transformer_config"]
             )
-        except (OSError, ValueError) as err:
-            reason = str(err).strip().splitlines()[0]
-            raise WeltError(
-                f"Can't load the encoder {name!r}: {reason} Use the name of a model on "
-                "the hub, or a local folder with config.json, the weights and the "
-                "tokenizer."
-            ) from None
+        self._set(model, load_tokenizer(name))
 
     def _set(self, model: Any, tokenizer: Any) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise WeltError(
-                f"The encoder {self.cfg['name']!r} has no fast tokenizer, which is "
-                "needed to know the pieces of words"
-            )
         self._model = model.to(get_torch_default_device())
         self._model.eval()
         self.tokenizer = tokenizer
@@ -145,9 +139,16 @@ class TransformerShim(Shim):
         extra = len(self.prefix) + len(self.suffix)
         found, order = [], []
         budget = self.cfg["batch_pieces"] or BATCH_PIECES.get(self.device.type, 4096)
+        room = self.cfg["train_pieces"] or TRAIN_PIECES.get(self.device.type, 4096)
         for group in bucket(sizes + extra, budget):
             batch = Windows(*(column[group] for column in windows))
-            vectors = self._run(flat, piece_at, sizes[group], batch)
+            inputs = (flat, piece_at, sizes[group], batch)
+            room -= len(group) * int(sizes[group].max() + extra)
+            if trains and room < 0:
+                # No room to keep what its way back needs: computed again there
+                vectors = checkpoint(self._run, *inputs, use_reentrant=False)
+            else:
+                vectors = self._run(*inputs)
             found.append(vectors)
             order.append(ranges(batch.keep_start, batch.keep_end))
         # Back from the order of sizes to that of the docs.
@@ -306,6 +307,57 @@ def _no_progress():
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _clear_errors(name: str):
+    try:
+        yield
+    except (OSError, ValueError) as err:
+        reason = str(err).strip().splitlines()[0]
+        raise WeltError(
+            f"Can't load the encoder {name!r}: {reason} Use the name of a model on "
+            "the hub, or a local folder with config.json, the weights and the "
+            "tokenizer."
+        ) from None
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load the tokenizer of a pre-trained encoder.
+
+    name (str): Its name on the hub, or its folder.
+    RETURNS (PreTrainedTokenizerFast): The tokenizer.
+    RAISES (WeltError): If there is none, or it is no fast one.
+    """
+    from transformers import AutoTokenizer
+
+    with _clear_errors(name):
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            use_fast=True,
+            trust_remote_code=False,
+            # Byte-level tokenizers need it for words; others ignore it.
+            add_prefix_space=True,
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise WeltError(
+            f"The encoder {name!r} has no fast tokenizer, which is needed to know "
+            "the pieces of words"
+        )
+    return tokenizer
+
+
+def count_pieces(name: str) -> Callable[[Union[Doc, Example]], int]:
+    """See `welt_spacy.encoders.configure_piece_counter`."""
+    tokenizer = load_tokenizer(name)
+    n_special = sum(map(len, _special_pieces(tokenizer)))
+    pieces = WordPieces(tokenizer, max_pieces=10**6)
+
+    def count(item: Union[Doc, Example]) -> int:
+        doc = item if isinstance(item, Doc) else item.predicted
+        return int(pieces([doc])[1].sum()) + n_special
+
+    return count
 
 
 def _no_backprop(d_vectors: Any) -> None:
