@@ -35,7 +35,7 @@ $(VENV)/.base: setup.cfg requirements/constraints.txt
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, spacy-transformers and the tools of development"
 	$(PIP) "$(TORCH)"
-	$(PIP) --editable ".[transformers,spacy-transformers,dev]"
+	$(PIP) --editable ".[transformers,spacy-transformers,onnx,dev]"
 	@touch $@
 
 clean:

@@ -38,6 +38,8 @@ from .word_pieces import Ints, Windows, WordPieces, bucket, cut_windows, ranges
 # Small groups keep to the caches of a CPU and pad little; a GPU wants to be filled.
 BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
 TRAIN_PIECES = {"cpu": 8192, "cuda": 16384}
+OPTIMIZED = ("onnx", "int8", "bf16")
+OPTIMIZED_FILE = "welt_optimized.json"
 
 
 class TransformerShim(Shim):
@@ -55,6 +57,8 @@ class TransformerShim(Shim):
         super().__init__(None, settings)
         self.tokenizer: Any = None
         self.pieces: Optional[WordPieces] = None
+        # How the encoder was made faster for prediction; then it can't be trained
+        self.optimized: Optional[str] = None
         self._pid = os.getpid()
 
     @property
@@ -66,7 +70,8 @@ class TransformerShim(Shim):
     @property
     def device(self) -> torch.device:
         """RETURNS (torch.device): Where the encoder is."""
-        return next(self._model.parameters()).device
+        parameter = next(self._model.parameters(), None)
+        return torch.device("cpu") if parameter is None else parameter.device
 
     def load(self, name: str) -> None:
         """Load a pre-trained encoder.
@@ -80,7 +85,8 @@ class TransformerShim(Shim):
             model = AutoModel.from_pretrained(
                 name, trust_remote_code=False, **self.cfg["transformer_config"]
             )
-        self._set(model, load_tokenizer(name))
+        # Encoders that are kept in half precision are trained in full precision.
+        self._set(model.float(), load_tokenizer(name))
 
     def _set(self, model: Any, tokenizer: Any) -> None:
         self._model = model.to(get_torch_default_device())
@@ -108,6 +114,11 @@ class TransformerShim(Shim):
 
     def __call__(self, docs: Sequence[Doc], is_train: bool):
         self._after_fork()
+        if is_train and self.optimized:
+            raise WeltError(
+                f"This encoder was optimized for prediction ({self.optimized}) and "
+                "can't be trained: train the pipeline it was made from"
+            )
         trains = is_train and any(p.requires_grad for p in self._model.parameters())
         self._model.train(trains)
         context = contextlib.nullcontext() if trains else torch.inference_mode()
@@ -127,6 +138,8 @@ class TransformerShim(Shim):
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             torch.set_num_threads(1)
+            if self.optimized in ("onnx", "int8"):
+                self._model.start(threads=1)
 
     def _forward(self, docs: Sequence[Doc], trains: bool) -> torch.Tensor:
         assert self.pieces is not None
@@ -250,6 +263,34 @@ class TransformerShim(Shim):
             for name, values in backup.items():
                 state[name].data = values
 
+    # Making it faster
+
+    def optimize(self, to: str) -> None:
+        """Convert the encoder to a form that is faster, and only predicts.
+
+        to (str): "onnx": ONNX Runtime, full precision; "int8": ONNX Runtime,
+            weights and activations of matrix products in 8 bits; "bf16": bfloat16
+            in torch.
+        RAISES (WeltError): If onnx or onnxruntime are missing, or can't run the
+            encoder, or it is optimized already.
+        """
+        if to not in OPTIMIZED:
+            raise WeltError(f"Can't optimize to {to!r}: use one of {OPTIMIZED}")
+        if self.optimized:
+            raise WeltError(
+                f"The encoder is optimized already ({self.optimized}): start from the "
+                "pipeline that was trained"
+            )
+        if to == "bf16":
+            self._model = self._model.to(torch.bfloat16)
+        else:
+            onnx = _import_onnx()
+            data = onnx.export(self._model.cpu())
+            if to == "int8":
+                data = onnx.quantize(data)
+            self._model = onnx.OnnxEncoder(data, self._model.config)
+        self.optimized = to
+
     # Moving and saving
 
     def to_device(self, device_type: str, device_id: int) -> None:
@@ -263,8 +304,16 @@ class TransformerShim(Shim):
         if self._model is None:
             return srsly.msgpack_dumps({})
         with tempfile.TemporaryDirectory() as folder, _no_progress():
-            # One file, whatever its size
-            self._model.save_pretrained(folder, max_shard_size="1000GB")
+            if self.optimized:
+                srsly.write_json(
+                    Path(folder) / OPTIMIZED_FILE, {"optimized": self.optimized}
+                )
+            if self.optimized in ("onnx", "int8"):
+                (Path(folder) / "model.onnx").write_bytes(self._model.data)
+                self._model.config.save_pretrained(folder)
+            else:
+                # One file, whatever its size
+                self._model.save_pretrained(folder, max_shard_size="1000GB")
             self.tokenizer.save_pretrained(folder)
             files = {
                 path.name: path.read_bytes()
@@ -279,20 +328,38 @@ class TransformerShim(Shim):
         bytes_data (bytes): The message.
         RETURNS (TransformerShim): The shim itself.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel, AutoTokenizer
 
         files = srsly.msgpack_loads(bytes_data)
-        if files:
-            with tempfile.TemporaryDirectory() as folder, _no_progress():
-                for name, content in files.items():
-                    # A name is a name: no way out of the folder.
-                    (Path(folder) / Path(name).name).write_bytes(content)
-                local = {"local_files_only": True, "trust_remote_code": False}
-                self._set(
-                    AutoModel.from_pretrained(folder, use_safetensors=True, **local),
-                    AutoTokenizer.from_pretrained(folder, use_fast=True, **local),
-                )
+        if not files:
+            return self
+        told = srsly.json_loads(files.pop(OPTIMIZED_FILE, b"{}"))
+        self.optimized = told.get("optimized")
+        with tempfile.TemporaryDirectory() as folder, _no_progress():
+            for name, content in files.items():
+                # A name is a name: no way out of the folder.
+                (Path(folder) / Path(name).name).write_bytes(content)
+            local = {"local_files_only": True, "trust_remote_code": False}
+            tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
+            if "model.onnx" in files:
+                config = AutoConfig.from_pretrained(folder, **local)
+                model = _import_onnx().OnnxEncoder(files["model.onnx"], config)
+            else:
+                model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+                # Which precision it loads in depends on the version of transformers.
+                model.to(torch.bfloat16 if self.optimized == "bf16" else torch.float32)
+            self._set(model, tokenizer)
         return self
+
+
+def _import_onnx() -> Any:
+    try:
+        from . import onnx_encoder
+    except ImportError as err:
+        raise WeltError(
+            f'This needs {err.name}: pip install "welt-spacy[onnx]"'
+        ) from None
+    return onnx_encoder
 
 
 @contextlib.contextmanager

@@ -10,10 +10,12 @@ from ._util import app
 from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
+from .optimize import optimize_cli
 
 app.add_typer(corpora_app, name="corpora")
 app.command("convert")(convert_cli)
 app.command("config")(config_cli)
+app.command("optimize")(optimize_cli)
 spacy_app.add_typer(app, name="welt")
 
 __all__ = ["app"]

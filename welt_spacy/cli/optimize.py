@@ -1,0 +1,57 @@
+"""`spacy welt optimize`: faster prediction."""
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from ..errors import WeltError
+from ..optimizing import MAX_LOSS, load, optimize
+from ._util import one_line_errors, print_table
+
+
+@one_line_errors
+def optimize_cli(
+    model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
+    output: Optional[Path] = typer.Argument(
+        None, help="The folder to write; MODEL-int8 and so on if not given."
+    ),
+    to: str = typer.Option(
+        "int8",
+        "--to",
+        "-t",
+        help="onnx: ONNX Runtime, full precision; int8: the same, 8 bits; "
+        "bf16: bfloat16, for CPUs and GPUs that have it.",
+    ),
+    dev: Optional[Path] = typer.Option(
+        None,
+        "--dev",
+        "-d",
+        help="The .spacy file to compare on; paths.dev of the pipeline's config if "
+        "not given.",
+    ),
+    max_loss: float = typer.Option(
+        MAX_LOSS, "--max-loss", help="Points of F1 on dev that may be lost."
+    ),
+    force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
+) -> None:
+    """Make a pipeline with a transformer faster, for prediction on the CPU."""
+    if dev is None:
+        told = load(model).config.get("paths", {}).get("dev")
+        if not told:
+            raise WeltError("Which data shall they be compared on? Give --dev")
+        dev = Path(told)
+    if output is None:
+        output = model.parent / f"{model.name}-{to}"
+    found = optimize(model, output, to, dev, max_loss=max_loss, force=force)
+    rows = [
+        [
+            name,
+            *(f"{100 * scores[key]:.2f}" for key in ("ents_p", "ents_r", "ents_f")),
+            f"{scores['speed']:,.0f}",
+        ]
+        for name, scores in ((str(model), found.before), (str(output), found.after))
+    ]
+    print_table(f"On {dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
+    ratio = found.after["speed"] / found.before["speed"]
+    typer.echo(f"✔ {output}: {ratio:.2f} times as fast, {-found.loss:+.2f} F1")

@@ -1,0 +1,149 @@
+"""Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterable, NamedTuple
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from thinc.api import Model
+
+from .errors import WeltError
+
+# Points of F1 that a faster pipeline may lose.
+MAX_LOSS = 0.5
+SCORES = ("ents_p", "ents_r", "ents_f", "ents_per_type")
+# Docs that both pipelines predict before they are timed.
+WARM_UP = 64
+
+
+class Comparison(NamedTuple):
+    """Scores on dev, as `nlp.evaluate` gives them.
+
+    before (Dict[str, Any]): Those of the pipeline.
+    after (Dict[str, Any]): Those of the optimized one, as loaded from disk.
+    """
+
+    before: Dict[str, Any]
+    after: Dict[str, Any]
+
+    @property
+    def loss(self) -> float:
+        """RETURNS (float): Points of F1 that are lost; below 0 if some are won."""
+        return 100 * (self.before["ents_f"] - self.after["ents_f"])
+
+
+def optimize_pipeline(nlp: Language, to: str) -> None:
+    """Convert the encoders of a pipeline in place. They only predict from then on.
+
+    nlp (Language): A pipeline with `welt_spacy.TransformerEncoder.v1`.
+    to (str): "onnx", "int8" or "bf16"; see `TransformerShim.optimize`.
+    RAISES (WeltError): If there is no such encoder, or it can't be converted.
+    """
+    models = [getattr(pipe, "model", None) for _, pipe in nlp.components]
+    layers = [
+        layer
+        for model in models
+        if isinstance(model, Model)
+        for layer in model.walk()
+        if layer.name == "transformer_encoder"
+    ]
+    if not layers:
+        raise WeltError(
+            "There is nothing to optimize: no component of this pipeline has "
+            "welt_spacy.TransformerEncoder.v1"
+        )
+    for layer in layers:
+        shim: Any = layer.shims[0]
+        shim.optimize(to)
+    if to != "bf16":
+        required = nlp.meta.setdefault("requirements", [])
+        if "welt-spacy[onnx]" not in required:
+            required.append("welt-spacy[onnx]")
+
+
+def optimize(
+    model: Path,
+    output: Path,
+    to: str,
+    dev: Path,
+    *,
+    max_loss: float = MAX_LOSS,
+    force: bool = False,
+) -> Comparison:
+    """Write a faster copy of a pipeline, unless it scores worse.
+
+    model (Path): The folder of the pipeline, or its name if it is installed.
+    output (Path): The folder to write. Nothing is left there if it is refused.
+    to (str): "onnx", "int8" or "bf16".
+    dev (Path): The .spacy file to compare them on.
+    max_loss (float): Points of F1 that the copy may lose.
+    force (bool): Whether to replace what is there.
+    RETURNS (Comparison): The scores of both.
+    RAISES (WeltError): If a file is missing or in the way, the encoder can't be
+        converted, or the copy loses more than `max_loss`.
+    """
+    if output.exists() and not force:
+        raise WeltError(f"{output} is there already: take another name, or --force")
+    if not dev.is_file():
+        raise WeltError(f"{dev} is no file: --dev needs a .spacy file to compare on")
+    nlp = load(model)
+    before = _evaluate(nlp, dev)
+    optimize_pipeline(nlp, to)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+        new = Path(folder) / "pipeline"
+        nlp.to_disk(new)
+        loaded = spacy.load(new)
+        found = Comparison(before, _evaluate(loaded, dev))
+        if found.loss > max_loss:
+            raise WeltError(
+                f"Refused: {to} loses {found.loss:.2f} points of F1 on {dev} "
+                f"({100 * before['ents_f']:.2f} to {100 * found.after['ents_f']:.2f}), "
+                f"more than --max-loss {max_loss}. Nothing was written."
+            )
+        performance = loaded.meta.setdefault("performance", {})
+        performance.update({name: found.after[name] for name in SCORES})
+        loaded.meta["optimized"] = {
+            "to": to,
+            "dev": str(dev),
+            "ents_f_before": before["ents_f"],
+            "ents_f": found.after["ents_f"],
+        }
+        loaded.to_disk(new)
+        if output.exists():
+            shutil.rmtree(output)
+        new.rename(output)
+    return found
+
+
+def load(model: Path) -> Language:
+    """Load a pipeline.
+
+    model (Path): Its folder, or its name if it is installed.
+    RETURNS (Language): The pipeline.
+    RAISES (WeltError): If there is none.
+    """
+    try:
+        return spacy.load(model if model.exists() else str(model))
+    except OSError as err:
+        raise WeltError(str(err).strip().splitlines()[0]) from None
+
+
+def _evaluate(nlp: Language, dev: Path) -> Dict[str, Any]:
+    examples = list(_examples(nlp, dev))
+    if not examples:
+        raise WeltError(f"{dev} has no docs to compare on")
+    for _ in nlp.pipe(eg.predicted.copy() for eg in examples[:WARM_UP]):
+        pass
+    return nlp.evaluate(examples)
+
+
+def _examples(nlp: Language, path: Path) -> Iterable[Example]:
+    for doc in DocBin().from_disk(path).get_docs(nlp.vocab):
+        words = [token.text for token in doc]
+        spaces = [bool(token.whitespace_) for token in doc]
+        yield Example(Doc(nlp.vocab, words=words, spaces=spaces), doc)
