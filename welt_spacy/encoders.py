@@ -135,7 +135,7 @@ def build_transformer_encoder(
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
         memory in prediction.
     train_pieces (Optional[int]): Pieces of a training batch whose activations are
-        kept; 8,192 on a CPU and 16,384 on a GPU if not set. Those of larger
+        kept; 2,048 on a CPU and 16,384 on a GPU if not set. Those of larger
         batches and docs are computed a second time, so that no batch runs out
         of memory.
     frozen_layers (int): Embeddings and so many layers are not trained; -1: none is.

@@ -37,7 +37,7 @@ from .word_pieces import Ints, Windows, WordPieces, bucket, cut_windows, ranges
 
 # Small groups keep to the caches of a CPU and pad little; a GPU wants to be filled.
 BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
-TRAIN_PIECES = {"cpu": 8192, "cuda": 16384}
+TRAIN_PIECES = {"cpu": 2048, "cuda": 16384}
 OPTIMIZED = ("onnx", "int8", "bf16")
 OPTIMIZED_FILE = "welt_optimized.json"
 
@@ -127,10 +127,10 @@ class TransformerShim(Shim):
         if not trains:
             return vectors, _no_backprop
 
-        def backprop(d_vectors: torch.Tensor) -> None:
+        def backprop_vectors(d_vectors: torch.Tensor) -> None:
             vectors.backward(d_vectors)
 
-        return vectors, backprop
+        return vectors, backprop_vectors
 
     def _after_fork(self) -> None:
         # The threads of torch do not survive a fork (`nlp.pipe(n_process=2)`):

@@ -15,7 +15,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 app = typer.Typer(
     name="welt",
-    help="Cost-sensitive named entity recognition: corpora and configs.",
+    help="Cost-sensitive named entity recognition: corpora, configs, faster pipelines.",
     no_args_is_help=True,
 )
 
