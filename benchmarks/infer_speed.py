@@ -6,25 +6,37 @@ In turns, full precision: the transformers library's own pipeline at its best
 batch size, spacy-transformers with spaCy's `ner`, `welt_ner` on
 spacy-transformers and on `welt_spacy.TransformerEncoder.v1`, and the limit: the
 bare encoder over batches of sentences of like length that somebody else has
-tokenised and sorted. The weights of the heads are random, which changes
-nothing in how long they take.
+tokenised and sorted. Then what `spacy welt optimize` makes of `welt_ner`. The
+weights of the heads are random, which changes nothing in how long they take.
+
+With `--encoder cpu`: `welt_ner` against spaCy's `ner` on the same tok2vec, without a
+transformer, both trained on the first sentences of the training data, since the
+time of `ner` depends on what it finds.
 """
 
 import time
 from pathlib import Path
 from statistics import median
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Optional
 
 import spacy
 import typer
 from common import about, prepare
-from spacy.tokens import DocBin
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import load_config_from_str, load_model_from_config
+from spacy.util import (
+    fix_random_seed,
+    load_config,
+    load_config_from_str,
+    load_model_from_config,
+    minibatch,
+)
 from thinc.api import Config
-from vs_spacy_ner import NER
+from vs_spacy_ner import NER, make_configs
 
 from welt_spacy.configuration import make_config
+from welt_spacy.optimizing import optimize_pipeline
 
 
 def load_texts(data: Path, n: int) -> List[str]:
@@ -34,7 +46,9 @@ def load_texts(data: Path, n: int) -> List[str]:
     return texts[:n]
 
 
-def make_pipeline(encoder: str, spacy_transformers: bool, ner: bool) -> Callable:
+def make_pipeline(
+    encoder: str, spacy_transformers: bool, ner: bool, to: Optional[str] = None
+) -> Callable:
     text = make_config(
         encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
     )
@@ -51,12 +65,36 @@ def make_pipeline(encoder: str, spacy_transformers: bool, ner: bool) -> Callable
     gold = nlp.make_doc("Aspirin helps.")
     gold.set_ents([gold.char_span(0, 7, label="Chemical")])
     nlp.initialize(lambda: [Example(doc, gold)])
+    if to:
+        optimize_pipeline(nlp, to)
+    return make_run(nlp)
 
+
+def make_run(nlp: Language) -> Callable:
     def run(texts: List[str]) -> None:
         for _ in nlp.pipe(texts):
             pass
 
     return run
+
+
+def make_cpu_sides(data: Path) -> Dict[str, Callable]:
+    vocab = spacy.blank("en").vocab
+    docs = list(DocBin().from_disk(data / "train.spacy").get_docs(vocab))[:2000]
+    sides = {}
+    configs = make_configs(Path("training/benchmarks/infer_speed"))
+    for name, config in (
+        ("spaCy ner", "ner"),
+        ("welt_ner", "welt_ner, vanilla"),
+    ):
+        fix_random_seed(0)
+        nlp = load_model_from_config(load_config(configs[config]), auto_fill=True)
+        examples = [Example(Doc(nlp.vocab, words=[t.text for t in d]), d) for d in docs]
+        optimizer = nlp.initialize(lambda found=examples: found)
+        for batch in minibatch(examples * 2, 24):
+            nlp.update(batch, sgd=optimizer, drop=0.1)
+        sides[name] = make_run(nlp)
+    return sides
 
 
 def make_hf_pipeline(encoder: str, batch_size: int) -> Callable:
@@ -102,14 +140,7 @@ def make_limit(encoder: str, texts: List[str]) -> Callable:
     return run
 
 
-def main(
-    encoder: str = "assets/encoders/minilm",
-    corpus: str = "bc5cdr_chemical",
-    sentences: int = 960,
-    turns: int = 5,
-) -> None:
-    texts = load_texts(prepare(corpus, Path("corpus")), sentences)
-    n_words = sum(len(text.split()) for text in texts)
+def make_sides(encoder: str, texts: List[str]) -> Dict[str, Callable]:
     sides: Dict[str, Callable] = {
         f"transformers pipeline, batches of {n}": make_hf_pipeline(encoder, n)
         for n in (1, 8, 32)
@@ -123,6 +154,23 @@ def main(
         pass
     sides["welt_ner"] = make_pipeline(encoder, False, False)
     sides["limit: the bare encoder"] = make_limit(encoder, texts)
+    for to in ("bf16", "onnx", "int8"):
+        sides[f"welt_ner, {to}"] = make_pipeline(encoder, False, False, to)
+    return sides
+
+
+def main(
+    encoder: str = "assets/encoders/minilm",
+    corpus: str = "bc5cdr_chemical",
+    sentences: int = 960,
+    turns: int = 5,
+) -> None:
+    texts = load_texts(prepare(corpus, Path("corpus")), sentences)
+    n_words = sum(len(text.split()) for text in texts)
+    if encoder == "cpu":
+        sides = make_cpu_sides(Path("corpus") / corpus)
+    else:
+        sides = make_sides(encoder, texts)
     rates: Dict[str, List[float]] = {side: [] for side in sides}
     for run in sides.values():
         run(texts[:64])  # warm

@@ -1,0 +1,275 @@
+"""FairEval against the figures of its author, and against her procedure written out
+step by step."""
+
+import csv
+from collections import Counter
+
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from welt_spacy.errors import WeltError
+from welt_spacy.scoring.fair import (
+    TYPES,
+    fair_eval,
+    fair_score,
+    make_fair_scorer,
+    pair_spans,
+)
+from welt_spacy.scoring.strict import ner_score
+
+VOCAB = spacy.blank("en").vocab
+
+
+@pytest.fixture(scope="session")
+def reference(mirror):
+    """The folder with Ortmann's example, beside the corpora."""
+    folder = mirror.parent / "faireval"
+    if not folder.is_dir():
+        pytest.skip("needs the reference case of FairEval beside the corpora")
+    return folder
+
+
+def read_spans(path):
+    sentences = [[]]
+    for row in path.read_text(encoding="utf8").split("\n"):
+        if not row.strip():
+            sentences.append([])
+        elif row.split("\t")[0] not in ("NONE", "EMPTY"):
+            label, first, last = row.split("\t")[:3]
+            sentences[-1].append((label, int(first), int(last) + 1))
+    return sentences
+
+
+def read_tables(path):
+    """The sections of the file, each as rows by their first column."""
+    tables, rows = {}, []
+    for row in csv.reader(path.open(encoding="utf8"), delimiter="\t"):
+        if row and row[0].startswith("###"):
+            rows = tables.setdefault(row[0].strip("# :"), [])
+        elif row:
+            rows.append(row)
+    return {
+        name: {row[0]: dict(zip(rows[0][1:], row[1:])) for row in rows[1:]}
+        for name, rows in tables.items()
+    }
+
+
+def test_every_figure_of_the_reference(reference):
+    found = fair_eval(
+        *(
+            read_spans(reference / f"{name}_ner_spans.csv")
+            for name in ("target", "system")
+        )
+    )
+    tables = read_tables(reference / "expected_ner.csv")
+    n_compared = 0
+    for name, scores in (
+        ("Traditional evaluation", found.traditional),
+        ("Fair evaluation", found.fair),
+        ("Weighted evaluation", found.weighted),
+    ):
+        table = tables[name]
+        assert set(table) == {*found.labels, "overall"}
+        for label, row in table.items():
+            key = None if label == "overall" else label
+            for column, value in zip(("Prec", "Rec", "F1"), scores(key)):
+                assert f"{100 * value:.2f}" == row.pop(column), (name, label, column)
+                n_compared += 1
+            for kind, count in row.items():
+                if name.startswith("Traditional") and kind != "TP":
+                    n = found.n_gold if kind == "FN" else found.n_predicted
+                    total = n.total() if key is None else n[key]
+                    assert total - found.count("TP", key) == int(count)
+                else:
+                    assert found.count(kind, key) == int(count), (name, label, kind)
+                n_compared += 1
+    for target, row in tables["Confusion matrix"].items():
+        for system, count in row.items():
+            labels = tuple(None if name == "_" else name for name in (target, system))
+            assert found.confusion[labels] == int(count)
+            n_compared += 1
+    for label, row in tables["Target data stats"].items():
+        assert found.n_gold[label] == int(row["Freq"])
+    assert n_compared == 5 * (6 + 9 + 11) + 25
+
+
+def by_the_book(gold, predicted):
+    """The procedure, word by word, on sets of tokens."""
+    targets = [[span, set(range(*span[1:]))] for span in gold]
+    systems = [[span, set(range(*span[1:]))] for span in predicted]
+    targets.sort(key=lambda t: t[0][2] - t[0][1])
+    systems.sort(key=lambda s: s[0][2] - s[0][1])
+    kinds = Counter()
+    matched_targets, matched_systems = [], []
+
+    def match(target, system, kind):
+        for one, open_ones, matched in (
+            (target, targets, matched_targets),
+            (system, systems, matched_systems),
+        ):
+            if any(one is other for other in open_ones):
+                open_ones[:] = [other for other in open_ones if other is not one]
+                matched.append(one)
+        shared = target[1] & system[1]
+        target[1] -= shared
+        system[1] -= shared
+        kinds[kind, target[0][0]] += 1
+
+    for same in (True, False):
+        for target in list(targets):
+            for system in list(systems):
+                identical = target[0][1:] == system[0][1:]
+                if identical and (target[0][0] == system[0][0]) == same:
+                    match(target, system, "TP" if same else "LE")
+                    break
+
+    def kind_of(target, system):
+        t, s = (set(range(*span[0][1:])) for span in (target, system))
+        return "BES" if s <= t else "BEL" if t <= s else "BEO"
+
+    def most_similar(candidates, to):
+        candidates = [c for c in candidates if c[1] & to[1]]
+        return min(
+            candidates,
+            key=lambda c: (
+                -len(c[1] & to[1]),
+                len(to[1] - c[1]),
+                len(c[1] - to[1]),
+                c[0][2] - c[0][1],
+            ),
+            default=None,
+        )
+
+    for same in (True, False):
+
+        def fits(one, other, same=same):
+            return (one[0][0] == other[0][0]) == same
+
+        def kind(target, system, same=same):
+            return kind_of(target, system) if same else "LBE"
+
+        for pool in (systems, matched_systems):
+            for target in list(targets):
+                found = most_similar([s for s in pool if fits(s, target)], target)
+                if found:
+                    match(target, found, kind(target, found))
+        for system in list(systems):
+            found = most_similar(
+                [t for t in matched_targets if fits(t, system)], system
+            )
+            if found:
+                match(found, system, kind(found, system))
+    for target in targets:
+        kinds["FN", target[0][0]] += 1
+    for system in systems:
+        kinds["FP", system[0][0]] += 1
+    return kinds
+
+
+def flat(pieces):
+    """Spans that do not overlap, from gaps and lengths."""
+    spans, at = [], 0
+    for label, gap, length in pieces:
+        spans.append((label, at + gap, at + gap + length))
+        at += gap + length
+    return spans
+
+
+flat_spans = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.integers(0, 3), st.integers(1, 5)), max_size=8
+).map(flat)
+
+
+@given(flat_spans, flat_spans)
+@settings(max_examples=500, deadline=None)
+def test_pairs_are_those_of_the_procedure(gold, predicted):
+    pairs = pair_spans(gold, predicted)
+    assert Counter((pair.kind, pair.label) for pair in pairs) == by_the_book(
+        gold, predicted
+    )
+    # Every span is in some pair
+    assert {pair.gold for pair in pairs} - {None} == set(gold)
+    assert {pair.predicted for pair in pairs} - {None} == set(predicted)
+    assert {pair.kind for pair in pairs} <= set(TYPES)
+
+
+@given(flat_spans, flat_spans)
+@settings(deadline=None)
+def test_fair_scores_are_no_lower(gold, predicted):
+    found = fair_eval([gold], [predicted])
+    strict, fair = found.traditional(), found.fair()
+    assert 0.0 <= strict.f <= fair.f + 1e-12 <= 1.0 + 1e-11
+    same = fair_eval([gold], [gold])
+    assert not gold or same.fair() == same.weighted() == (1.0, 1.0, 1.0)
+
+
+def test_kinds_of_errors():
+    gold = [
+        ("x", 0, 2),
+        ("x", 3, 5),
+        ("x", 6, 7),
+        ("y", 8, 10),
+        ("y", 11, 13),
+        ("y", 14, 15),
+    ]
+    guess = [("x", 0, 1), ("x", 3, 6), ("y", 6, 7), ("x", 8, 9), ("y", 12, 14), ("z", 20, 21)]  # fmt: skip
+    pairs = {pair.kind: pair for pair in pair_spans(gold, guess)}
+    assert set(pairs) == {"BES", "BEL", "LE", "LBE", "BEO", "FN", "FP"}
+    assert pairs["BES"].predicted == ("x", 0, 1)
+    assert pairs["LBE"].label == "y" and pairs["FP"].label == "z"
+
+
+def test_bad_input():
+    with pytest.raises(WeltError, match="2 sentences of gold annotation and 1"):
+        fair_eval([[], []], [[]])
+    with pytest.raises(WeltError, match="is empty"):
+        fair_eval([[("x", 3, 3)]], [[]])
+    nothing = fair_eval([], [])
+    assert nothing.fair() == (0.0, 0.0, 0.0) and nothing.labels == []
+
+
+def test_many_spans_of_one_document_are_quick():
+    spans = [("x", 3 * i, 3 * i + 2) for i in range(50_000)]
+    shifted = [("x", 3 * i, 3 * i + 1) for i in range(50_000)]
+    assert fair_eval([spans], [shifted]).count("BES") == 50_000
+
+
+def make_example(gold, guess):
+    words = ["w"] * len(gold)
+    return Example(
+        Doc(VOCAB, words=words, ents=guess), Doc(VOCAB, words=words, ents=gold)
+    )
+
+
+def test_scorer():
+    examples = [
+        make_example(["B-x", "I-x", "O"], ["B-x", "O", "O"]),
+        make_example(["B-x", "O", "B-y"], ["B-x", "O", "B-y"]),
+    ]
+    scores = make_fair_scorer()(examples)
+    assert scores["ents_f"] == ner_score(examples)["ents_f"] == pytest.approx(2 / 3)
+    # two right, one half wrong
+    assert scores["fair_p"] == scores["fair_r"] == pytest.approx(2 / 2.5)
+    assert scores["fair_per_type"]["y"]["f"] == 1.0
+    unknown = Doc(VOCAB, words=["w"])
+    scores = fair_score([Example(unknown, unknown.copy())])
+    assert scores["fair_f"] is None and scores["ents_f"] is None
+
+
+def test_predictions_without_annotation_are_left_out():
+    example = make_example(["B-x", "O", "O"], ["B-x", "O", "B-x"])
+    gold = example.reference
+    gold.set_ents(list(gold.ents), default="missing")
+    scores = fair_score([example])
+    assert scores["fair_p"] == scores["ents_p"] == 1.0
+
+
+def test_usable_as_the_scorer_of_a_component():
+    nlp = spacy.blank("en")
+    config = {"scorer": {"@scorers": "welt_spacy.fair_scorer.v1"}}
+    nlp.add_pipe("welt_ner", config=config)
+    assert nlp.get_pipe("welt_ner").scorer is fair_score
