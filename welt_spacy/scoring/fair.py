@@ -13,6 +13,7 @@ from typing import (
     Callable,
     Dict,
     Iterable,
+    Iterator,
     List,
     Mapping,
     NamedTuple,
@@ -22,6 +23,7 @@ from typing import (
     Tuple,
 )
 
+from spacy.tokens import Span
 from spacy.training import Example
 
 from ..errors import WeltError
@@ -149,7 +151,7 @@ class FairCounts:
             n_gold, n_predicted = self.n_gold.total(), self.n_predicted.total()
         else:
             n_gold, n_predicted = self.n_gold[label], self.n_predicted[label]
-        return _scores(right, n_predicted - right, n_gold - right)
+        return scores_of(right, n_predicted - right, n_gold - right)
 
     def fair(self, label: Optional[str] = None) -> Scores:
         """Each error with a label or a border wrong counts half a false positive
@@ -170,7 +172,7 @@ class FairCounts:
             n = self.count(kind, label)
             for part, weight in weights[kind].items():
                 parts[part] += weight * n
-        return _scores(parts["TP"], parts["FP"], parts["FN"])
+        return scores_of(parts["TP"], parts["FP"], parts["FN"])
 
 
 def fair_eval(
@@ -329,7 +331,13 @@ def _boundary(gold: LabelledSpan, guess: LabelledSpan) -> str:
     return OVERLAPPING
 
 
-def _scores(right: float, wrong: float, missed: float) -> Scores:
+def scores_of(right: float, wrong: float, missed: float) -> Scores:
+    """Compute precision, recall and F1.
+
+    right, wrong, missed (float): True positives, false positives and false
+        negatives, or parts of them.
+    RETURNS (Scores): The scores.
+    """
     p = right / (right + wrong) if right + wrong else 0.0
     r = right / (right + missed) if right + missed else 0.0
     return Scores(p, r, 2 * p * r / (p + r) if p + r else 0.0)
@@ -344,15 +352,23 @@ def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
         annotation is left out: it is neither right nor wrong.
     """
     gold = [(ent.label_, ent.start, ent.end) for ent in example.reference.ents]
-    predicted = []
+    return gold, [span for span, _ in aligned_predictions(example)]
+
+
+def aligned_predictions(example: Example) -> Iterator[Tuple[LabelledSpan, Span]]:
+    """Get the predictions that can be right or wrong; see `spans_of`.
+
+    example (Example): The example.
+    YIELDS (Tuple[LabelledSpan, Span]): Each prediction on the tokens of the
+        reference, and as it is.
+    """
     aligned = example.alignment.x2y
     for ent in example.predicted.ents:
         tokens = aligned[ent.start : ent.end]
         if len(tokens):
             start, end = int(tokens[0]), int(tokens[-1]) + 1
             if all(token.ent_iob != 0 for token in example.reference[start:end]):
-                predicted.append((ent.label_, start, end))
-    return gold, predicted
+                yield (ent.label_, start, end), ent
 
 
 def fair_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
