@@ -1,16 +1,12 @@
 """Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
 
-import shutil
-import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, NamedTuple
+from typing import Any, Dict, NamedTuple
 
-import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
-from spacy.training import Example
 from thinc.api import Model
 
+from .data import load_pipeline, read_examples, replace_pipeline
 from .errors import WeltError
 
 # Points of F1 that a faster pipeline may lose.
@@ -86,18 +82,11 @@ def optimize(
     RAISES (WeltError): If a file is missing or in the way, the encoder can't be
         converted, or the copy loses more than `max_loss`.
     """
-    if output.exists() and not force:
-        raise WeltError(f"{output} is there already: take another name, or --force")
-    if not dev.is_file():
-        raise WeltError(f"{dev} is no file: --dev needs a .spacy file to compare on")
-    nlp = load(model)
-    before = _evaluate(nlp, dev)
-    optimize_pipeline(nlp, to)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        new = Path(folder) / "pipeline"
-        nlp.to_disk(new)
-        loaded = spacy.load(new)
+    with replace_pipeline(output, force=force) as write:
+        nlp = load_pipeline(model)
+        before = _evaluate(nlp, dev)
+        optimize_pipeline(nlp, to)
+        loaded = load_pipeline(write(nlp))
         found = Comparison(before, _evaluate(loaded, dev))
         if found.loss > max_loss:
             raise WeltError(
@@ -113,37 +102,12 @@ def optimize(
             "ents_f_before": before["ents_f"],
             "ents_f": found.after["ents_f"],
         }
-        loaded.to_disk(new)
-        if output.exists():
-            shutil.rmtree(output)
-        new.rename(output)
+        write(loaded)
     return found
 
 
-def load(model: Path) -> Language:
-    """Load a pipeline.
-
-    model (Path): Its folder, or its name if it is installed.
-    RETURNS (Language): The pipeline.
-    RAISES (WeltError): If there is none.
-    """
-    try:
-        return spacy.load(model if model.exists() else str(model))
-    except OSError as err:
-        raise WeltError(str(err).strip().splitlines()[0]) from None
-
-
 def _evaluate(nlp: Language, dev: Path) -> Dict[str, Any]:
-    examples = list(_examples(nlp, dev))
-    if not examples:
-        raise WeltError(f"{dev} has no docs to compare on")
+    examples = read_examples(nlp, dev)
     for _ in nlp.pipe(eg.predicted.copy() for eg in examples[:WARM_UP]):
         pass
     return nlp.evaluate(examples)
-
-
-def _examples(nlp: Language, path: Path) -> Iterable[Example]:
-    for doc in DocBin().from_disk(path).get_docs(nlp.vocab):
-        words = [token.text for token in doc]
-        spaces = [bool(token.whitespace_) for token in doc]
-        yield Example(Doc(nlp.vocab, words=words, spaces=spaces), doc)

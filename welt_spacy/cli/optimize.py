@@ -5,8 +5,9 @@ from typing import Optional
 
 import typer
 
+from ..data import load_pipeline
 from ..errors import WeltError
-from ..optimizing import MAX_LOSS, load, optimize
+from ..optimizing import MAX_LOSS, optimize
 from ._util import one_line_errors, print_table
 
 
@@ -37,7 +38,7 @@ def optimize_cli(
 ) -> None:
     """Make a pipeline with a transformer faster, for prediction on the CPU."""
     if dev is None:
-        told = load(model).config.get("paths", {}).get("dev")
+        told = load_pipeline(model).config.get("paths", {}).get("dev")
         if not told:
             raise WeltError("Which data shall they be compared on? Give --dev")
         dev = Path(told)

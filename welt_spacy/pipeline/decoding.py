@@ -17,7 +17,7 @@ constrained
     forward-backward algorithm (Rabiner 1989), both over the legal transitions.
 """
 
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,7 @@ def decode(
     *,
     decoder: str = "constrained",
     o_bias: float = 0.0,
+    bias: Optional[Floats] = None,
 ) -> Entities:
     """Find the entities of a batch.
 
@@ -71,6 +72,8 @@ def decode(
     decoder (str): "greedy" or "constrained".
     o_bias (float): Added to the log-odds of O before decoding: above 0 for
         precision, below 0 for recall.
+    bias (Optional[ndarray]): Shape (2K + 1,): added to the log-probabilities of the
+        tags before decoding.
     RETURNS (Entities): The entities. They never cross the border of a sequence.
     RAISES (ValueError): If the decoder is unknown or the shapes do not fit.
     """
@@ -83,9 +86,13 @@ def decode(
             "one row a token and 2K + 1 columns are needed"
         )
     probs = np.maximum(probs.astype("float64"), TINY)
+    if bias is not None:
+        probs *= np.exp(bias - np.max(bias))
     if o_bias != 0.0:
         probs[:, OUTSIDE] *= np.exp(o_bias)
+    if bias is not None or o_bias != 0.0:
         probs /= probs.sum(axis=1, keepdims=True)
+        probs = np.maximum(probs, TINY)
     tags = probs.argmax(axis=1)
     if decoder == "greedy":
         starts, ends, labels = tags_to_spans(tags, lengths)

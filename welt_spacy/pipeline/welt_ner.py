@@ -17,6 +17,7 @@ from typing import (
 )
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.errors import Errors
 from spacy.language import Language
@@ -31,7 +32,7 @@ from ..errors import WeltError
 from ..losses import WeightedCrossEntropy
 from ..scoring.strict import ner_score
 from ..weighting import scale_weights, welt
-from .decoding import decode
+from .decoding import Entities, decode
 from .gold import count_tags, gold_tags
 from .tags import (
     ENT_IOB_BEGIN,
@@ -78,6 +79,7 @@ subword_features = true
         **Config().from_str(DEFAULT_WELT_NER_CONFIG),
         "decoder": "constrained",
         "o_bias": 0.0,
+        "logit_adjustment": 0.0,
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
@@ -97,6 +99,7 @@ def make_welt_ner(
     loss: Callable,
     decoder: Literal["greedy", "constrained"],
     o_bias: float,
+    logit_adjustment: float,
     threshold: float,
     spans_key: Optional[str],
     overwrite: bool,
@@ -113,6 +116,9 @@ def make_welt_ner(
         best tag of each token, repaired as seqeval does.
     o_bias (float): Added to the log-odds of O when decoding: above 0 for
         precision, below 0 for recall.
+    logit_adjustment (float): When decoding, t log f is subtracted from the logit of
+        a tag whose share of the training tokens is f (Menon et al. 2021); this is
+        the t. Above 0 for recall.
     threshold (float): Entities with a lower confidence are dropped.
     spans_key (Optional[str]): If set, predictions are also kept as
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
@@ -128,6 +134,7 @@ def make_welt_ner(
         loss=loss,
         decoder=decoder,
         o_bias=o_bias,
+        logit_adjustment=logit_adjustment,
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
@@ -157,6 +164,7 @@ class WeltNER(TrainablePipe):
         loss: Optional[Callable] = None,
         decoder: Literal["greedy", "constrained"] = "constrained",
         o_bias: float = 0.0,
+        logit_adjustment: float = 0.0,
         threshold: float = 0.0,
         spans_key: Optional[str] = None,
         overwrite: bool = False,
@@ -169,7 +177,7 @@ class WeltNER(TrainablePipe):
         name (str): The name of the component in its pipeline.
         weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
         loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, threshold, spans_key, overwrite, scorer: see
+        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, scorer: see
             `make_welt_ner`.
         """
         self.vocab = vocab
@@ -182,6 +190,7 @@ class WeltNER(TrainablePipe):
         settings: Dict[str, Any] = {
             "decoder": decoder,
             "o_bias": o_bias,
+            "logit_adjustment": logit_adjustment,
             "threshold": threshold,
             "spans_key": spans_key,
             "overwrite": overwrite,
@@ -250,6 +259,15 @@ class WeltNER(TrainablePipe):
     @o_bias.setter
     def o_bias(self, value: float) -> None:
         self.cfg["o_bias"] = float(value)
+
+    @property
+    def logit_adjustment(self) -> float:
+        """How much of the log share of its tag decoding subtracts from a logit."""
+        return self.cfg["logit_adjustment"]
+
+    @logit_adjustment.setter
+    def logit_adjustment(self, value: float) -> None:
+        self.cfg["logit_adjustment"] = float(value)
 
     @property
     def threshold(self) -> float:
@@ -441,7 +459,7 @@ class WeltNER(TrainablePipe):
         else:
             # One copy from the device for the whole batch.
             probs = self.model.ops.to_numpy(self.model.ops.flatten(scores))
-        found = decode(probs, lengths, decoder=self.decoder, o_bias=self.o_bias)
+        found = self.decode(probs, lengths)
         label_ids = [self.vocab.strings[label] for label in self.labels]
         sure = found.confidences >= self.threshold
         offsets = starts_of(lengths)
@@ -467,6 +485,23 @@ class WeltNER(TrainablePipe):
                     ]
                 ],
             )
+
+    def decode(self, probs: NDArray, lengths: NDArray) -> Entities:
+        """Find entities as the settings say, those under the threshold included.
+
+        probs (ndarray): Shape (N, 2K + 1): tag probabilities of docs end to end.
+        lengths (ndarray): Shape (D,): the lengths of the docs.
+        RETURNS (Entities): The entities.
+        """
+        bias = None
+        if self.logit_adjustment:
+            counts = [self.cfg["counts"].get(tag, 0) for tag in self.tags]
+            # A tag that was never seen counts as seen once.
+            shares = np.maximum(counts, 1) / max(sum(counts), 1)
+            bias = -self.logit_adjustment * np.log(shares)
+        return decode(
+            probs, lengths, decoder=self.decoder, o_bias=self.o_bias, bias=bias
+        )
 
     def _set_doc(self, doc: Doc, found: List[Tuple[int, int, int, float]]) -> None:
         earlier, blocked, taken = self._earlier_ents(doc)

@@ -1,0 +1,61 @@
+"""`spacy welt tune`: precision against recall, without retraining."""
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from ..data import load_pipeline, read_examples, replace_pipeline
+from ..tuning import KNOBS, Point, parse_objective, tune
+from ._util import one_line_errors, print_table
+
+
+@one_line_errors
+def tune_cli(
+    model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
+    dev: Path = typer.Argument(..., help="The .spacy file to tune on: dev, not test."),
+    output: Optional[Path] = typer.Argument(
+        None, help="The folder to write; MODEL-tuned if not given."
+    ),
+    objective: str = typer.Option(
+        "f1",
+        "--objective",
+        "-o",
+        help="f1, f2, f0.5 and so on; precision>=0.9: the best recall with that "
+        "precision; recall>=0.9: the best precision with that recall.",
+    ),
+    knob: str = typer.Option("o_bias", "--knob", "-k", help=" or ".join(KNOBS) + "."),
+    keep_threshold: bool = typer.Option(
+        False, "--keep-threshold", help="Leave the threshold as it is."
+    ),
+    force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
+) -> None:
+    """Choose the shift of O and the threshold on dev, without retraining."""
+    sought = parse_objective(objective)
+    if output is None:
+        output = model.parent / f"{model.name}-tuned"
+    with replace_pipeline(output, force=force) as write:
+        nlp = load_pipeline(model)
+        examples = read_examples(nlp, dev)
+        found = tune(nlp, examples, sought, knob=knob, thresholds=not keep_threshold)
+        write(nlp)
+    header = [knob, "threshold", "P", "R", "F1", ""]
+    rows = [_row(point, knob, point == found.best) for point in found.curve]
+    print_table(f"On {dev}, for {objective}", header, rows)
+    print_table(
+        "Before and after", header, [_row(found.before, knob), _row(found.best, knob)]
+    )
+    if sought.at_least is not None:
+        name, limit = sought.at_least
+        if getattr(found.best, name) < limit:
+            typer.secho(f"⚠ {objective} is out of reach", fg="yellow", err=True)
+    typer.echo(f"✔ {output}")
+
+
+def _row(point: Point, knob: str, best: bool = False) -> list:
+    return [
+        f"{getattr(point, knob):+.2f}",
+        f"{point.threshold:.3f}",
+        *(f"{100 * value:.2f}" for value in (point.p, point.r, point.f)),
+        "best" if best else "",
+    ]

@@ -1,0 +1,94 @@
+"""Pipelines and examples from disk, and pipelines back to it, for the commands."""
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Callable, Iterator, List
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+
+from .errors import WeltError
+
+
+def load_pipeline(model: Path) -> Language:
+    """Load a pipeline.
+
+    model (Path): Its folder, or its name if it is installed.
+    RETURNS (Language): The pipeline.
+    RAISES (WeltError): If there is none.
+    """
+    try:
+        return spacy.load(model if model.exists() else str(model))
+    except OSError as err:
+        raise WeltError(str(err).strip().splitlines()[0]) from None
+
+
+def read_examples(nlp: Language, path: Path) -> List[Example]:
+    """Read gold-standard docs, with bare docs of the same tokens beside them.
+
+    nlp (Language): The pipeline that will predict.
+    path (Path): The .spacy file.
+    RETURNS (List[Example]): The examples, at least one.
+    RAISES (WeltError): If the file is missing, is none, or has no docs.
+    """
+    if not path.is_file():
+        raise WeltError(f"{path} is no file: a .spacy file is needed")
+    try:
+        docs = list(DocBin().from_disk(path).get_docs(nlp.vocab))
+    except Exception:
+        # zlib, msgpack and srsly have an exception each.
+        raise WeltError(
+            f"{path} is no .spacy file: make one with 'spacy welt convert'"
+        ) from None
+    if not docs:
+        raise WeltError(f"{path} has no docs")
+    return [Example(_bare(doc), doc) for doc in docs]
+
+
+def _bare(doc: Doc) -> Doc:
+    return Doc(
+        doc.vocab,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+    )
+
+
+@contextlib.contextmanager
+def replace_pipeline(
+    output: Path, *, force: bool = False
+) -> Iterator[Callable[[Language], Path]]:
+    """Write a pipeline as a whole or not at all.
+
+    output (Path): The folder to write.
+    force (bool): Whether to replace what is there.
+    YIELDS (Callable[[Language], Path]): Saves a pipeline and returns where it lies for
+        now; at the end of the `with` block the last one saved is moved to `output`.
+    RAISES (WeltError): If something is there already, before any work is done.
+    """
+    if output.exists() and not force:
+        raise WeltError(f"{output} is there already: take another name, or --force")
+    made = [
+        path for path in (output.parent, *output.parent.parents) if not path.exists()
+    ]
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent) as folder:
+            new = Path(folder) / "pipeline"
+
+            def write(nlp: Language) -> Path:
+                nlp.to_disk(new)
+                return new
+
+            yield write
+            if output.exists():
+                shutil.rmtree(output)
+            new.rename(output)
+    except BaseException:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
