@@ -14,6 +14,7 @@ from typing import (
     Dict,
     Iterable,
     List,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -29,7 +30,6 @@ from spacy.training import Example
 from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims.shim import Shim
 from thinc.types import Floats2d, FloatsXd
-from torch.utils.checkpoint import checkpoint
 
 from .errors import WeltError
 from .optimizers import AdamW
@@ -119,18 +119,12 @@ class TransformerShim(Shim):
                 f"This encoder was optimized for prediction ({self.optimized}) and "
                 "can't be trained: train the pipeline it was made from"
             )
-        trains = is_train and any(p.requires_grad for p in self._model.parameters())
-        self._model.train(trains)
-        context = contextlib.nullcontext() if trains else torch.inference_mode()
-        with context:
-            vectors = self._forward(docs, trains)
-        if not trains:
-            return vectors, _no_backprop
-
-        def backprop_vectors(d_vectors: torch.Tensor) -> None:
-            vectors.backward(d_vectors)
-
-        return vectors, backprop_vectors
+        if is_train and any(p.requires_grad for p in self._model.parameters()):
+            self._model.train()
+            return self._forward(docs, trains=True)
+        self._model.eval()
+        with torch.inference_mode():
+            return self._forward(docs, trains=False)
 
     def _after_fork(self) -> None:
         # The threads of torch do not survive a fork (`nlp.pipe(n_process=2)`):
@@ -141,7 +135,9 @@ class TransformerShim(Shim):
             if self.optimized in ("onnx", "int8"):
                 self._model.start(threads=1)
 
-    def _forward(self, docs: Sequence[Doc], trains: bool) -> torch.Tensor:
+    def _forward(
+        self, docs: Sequence[Doc], trains: bool
+    ) -> Tuple[torch.Tensor, Callable[[torch.Tensor], None]]:
         assert self.pieces is not None
         flat, n_pieces = self.pieces(docs)
         windows = cut_windows(
@@ -150,24 +146,50 @@ class TransformerShim(Shim):
         piece_at = np.concatenate(([0], np.cumsum(n_pieces)))
         sizes = piece_at[windows.end] - piece_at[windows.start]
         extra = len(self.prefix) + len(self.suffix)
-        found, order = [], []
+        parts: List[_Part] = []
+        order = []
         budget = self.cfg["batch_pieces"] or BATCH_PIECES.get(self.device.type, 4096)
         room = self.cfg["train_pieces"] or TRAIN_PIECES.get(self.device.type, 4096)
         for group in bucket(sizes + extra, budget):
             batch = Windows(*(column[group] for column in windows))
             inputs = (flat, piece_at, sizes[group], batch)
             room -= len(group) * int(sizes[group].max() + extra)
-            if trains and room < 0:
-                # No room to keep what its way back needs: computed again there
-                vectors = checkpoint(self._run, *inputs, use_reentrant=False)
-            else:
-                vectors = self._run(*inputs)
-            found.append(vectors)
+            # Without room to keep what its way back needs, it is computed again there
+            parts.append(self._run_part(inputs, keep=trains and room >= 0))
             order.append(ranges(batch.keep_start, batch.keep_end))
         # Back from the order of sizes to that of the docs.
-        back = np.empty(len(n_pieces), dtype="int64")
-        back[np.concatenate(order)] = np.arange(len(n_pieces))
-        return torch.cat(found).index_select(0, self._send(back))
+        words = np.concatenate(order)
+        back = np.empty(len(words), dtype="int64")
+        back[words] = np.arange(len(words))
+        vectors = torch.cat([part.vectors.detach() for part in parts])
+        vectors = vectors.index_select(0, self._send(back))
+        if not trains:
+            return vectors, _no_backprop
+
+        def backprop_vectors(d_vectors: torch.Tensor) -> None:
+            d_words = d_vectors.index_select(0, self._send(words))
+            d_parts = d_words.split([len(part.vectors) for part in parts])
+            for part, d_part in zip(parts, d_parts):
+                self._backprop_part(part, d_part)
+
+        return vectors, backprop_vectors
+
+    def _run_part(self, inputs: Tuple, keep: bool) -> "_Part":
+        if keep:
+            return _Part(inputs, self._run(*inputs), None)
+        state = _random_state(self.device)
+        with torch.no_grad():
+            return _Part(inputs, self._run(*inputs), state)
+
+    def _backprop_part(self, part: "_Part", d_vectors: torch.Tensor) -> None:
+        if part.random_state is None:
+            part.vectors.backward(d_vectors)
+            return
+        devices = [] if self.device.type == "cpu" else [self.device]
+        with torch.random.fork_rng(devices, device_type=self.device.type):
+            _set_random_state(self.device, part.random_state)  # the same dropout
+            vectors = self._run(*part.inputs)
+        vectors.backward(d_vectors)
 
     def _run(
         self, flat: Ints, piece_at: Ints, sizes: Ints, batch: Windows
@@ -374,6 +396,31 @@ def _no_progress():
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+class _Part(NamedTuple):
+    """A group of windows that went through the encoder.
+
+    inputs (Tuple): The arguments of `_run`.
+    vectors (torch.Tensor): What came out.
+    random_state (Optional[Tuple]): If nothing was kept for the way back: the state
+        of the random numbers before.
+    """
+
+    inputs: Tuple
+    vectors: torch.Tensor
+    random_state: Optional[Tuple]
+
+
+def _random_state(device: torch.device) -> Tuple:
+    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), on_device
+
+
+def _set_random_state(device: torch.device, state: Tuple) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
 
 
 @contextlib.contextmanager

@@ -10,12 +10,15 @@ from ._util import app
 from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
+from .evaluate import compare_cli, evaluate_cli
 from .optimize import optimize_cli
 from .tune import tune_cli
 
 app.add_typer(corpora_app, name="corpora")
 app.command("convert")(convert_cli)
 app.command("config")(config_cli)
+app.command("evaluate")(evaluate_cli)
+app.command("compare")(compare_cli)
 app.command("optimize")(optimize_cli)
 app.command("tune")(tune_cli)
 spacy_app.add_typer(app, name="welt")

@@ -123,6 +123,39 @@ def paired_bootstrap(
     return Difference(value, _p_value(beyond), (float(low), float(high)))
 
 
+def score_intervals(
+    counts: Counts,
+    *,
+    draws: int = DRAWS,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Dict[str, Tuple[float, float]]:
+    """Get confidence intervals of strict scores by resampling sentences.
+
+    counts (ndarray): Shape (n_sentences, 3); see `count_sentences`.
+    draws, confidence, seed: As in `paired_bootstrap`.
+    RETURNS (Dict[str, Tuple[float, float]]): The intervals of "p", "r" and "f".
+    RAISES (WeltError): If there are no sentences.
+    """
+    if not len(counts):
+        raise WeltError("There are no sentences to resample")
+    kinds, sizes = np.unique(counts, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    n = int(sizes.sum())
+    sums = rng.multinomial(n, sizes / n, size=draws) @ kinds
+    right, predicted, gold = sums.T
+    tail = 100 * (1 - confidence) / 2
+    intervals = {}
+    for name, values in (
+        ("p", right / np.maximum(predicted, 1)),
+        ("r", right / np.maximum(gold, 1)),
+        ("f", f1(sums)),
+    ):
+        low, high = np.percentile(values, [tail, 100 - tail])
+        intervals[name] = (float(low), float(high))
+    return intervals
+
+
 def approximate_randomization(
     one: Counts, other: Counts, *, draws: int = DRAWS, seed: int = 0
 ) -> float:

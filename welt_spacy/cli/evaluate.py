@@ -1,0 +1,128 @@
+"""`spacy welt evaluate` and `spacy welt compare`."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import srsly
+import typer
+
+from ..corpora.files import write_atomically
+from ..data import load_pipeline, read_examples
+from ..reporting.evaluation import compare, evaluate, predict
+from ..scoring.errors import count_mentions
+from ._util import one_line_errors, print_table
+
+SHOWN = 10
+
+
+@one_line_errors
+def evaluate_cli(
+    model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
+    data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
+    train: Optional[Path] = typer.Option(
+        None, "--train", "-t", help="The training data, for seen and unseen entities."
+    ),
+    json: Optional[Path] = typer.Option(
+        None, "--json", "-j", help="A file for all figures."
+    ),
+) -> None:
+    """Score a pipeline: strict and fair, by type, by slice, with intervals."""
+    nlp = load_pipeline(model)
+    mentions = None
+    if train is not None:
+        mentions = count_mentions(eg.reference for eg in read_examples(nlp, train))
+    found = evaluate(nlp, read_examples(nlp, data), mentions=mentions)
+    _print_scores(found, data)
+    if json is not None:
+        write_atomically(json, srsly.json_dumps(found, indent=2) + "\n")
+        typer.echo(f"✔ {json}")
+
+
+def _print_scores(found: Dict[str, Any], data: Path) -> None:
+    kinds = list(found["counts"])
+    rows = []
+    for name, part in {"all": found, **found["per_type"]}.items():
+        for way in ("strict", "fair", "weighted"):
+            scores = _percent(part[way].values())
+            counts = (
+                list(part["counts"].values()) if way == "strict" else [""] * len(kinds)
+            )
+            rows.append([name if way == "strict" else "", way, *scores, *counts])
+    title = (
+        f"{found['pipeline']} on {data}: {found['docs']} docs, {found['gold']} entities"
+    )
+    print_table(title, ["type", "", "P", "R", "F1", *kinds], rows)
+    if found["intervals"]:
+        told = ", ".join(
+            f"{name} {100 * low:.2f} to {100 * high:.2f}"
+            for name, (low, high) in zip(("P", "R", "F1"), found["intervals"].values())
+        )
+        typer.echo(f"95 % intervals, strict: {told}\n")
+    for way, parts in found["slices"].items():
+        rows = [
+            [
+                name,
+                *_percent(part[key] for key in "prf"),
+                part["gold"],
+                part["predicted"],
+            ]
+            for name, part in parts.items()
+        ]
+        print_table(f"By {way}", ["", "P", "R", "F1", "gold", "predicted"], rows)
+    print_table("Errors", ["", "n"], [[name, n] for name, n in found["errors"].items()])
+    calibration = found["calibration"]
+    rows = [
+        [f"{b['low']:.1f} to {b['high']:.1f}", b["n"], *_percent((b["confidence"], b["precision"]))]
+        for b in calibration["bins"]
+    ]  # fmt: skip
+    title = f"Confidence: expected calibration error {100 * calibration['error']:.2f}"
+    print_table(title, ["", "n", "mean confidence", "precision"], rows)
+
+
+def _percent(values) -> List[str]:
+    return [f"{100 * value:.2f}" for value in values]
+
+
+@one_line_errors
+def compare_cli(
+    one: Path = typer.Argument(..., help="A pipeline: a folder, or its name."),
+    other: Path = typer.Argument(..., help="The one to compare it with."),
+    data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
+    json: Optional[Path] = typer.Option(
+        None, "--json", "-j", help="A file for all figures and sentences."
+    ),
+    n_shown: int = typer.Option(SHOWN, "--show", help="Changes to print of each kind."),
+) -> None:
+    """Compare two pipelines: the difference, whether it is luck, and what changed."""
+    examples = []
+    for model in (one, other):
+        nlp = load_pipeline(model)
+        examples.append(read_examples(nlp, data))
+        predict(nlp, examples[-1])
+    found = compare(*examples)
+    low, high = found["interval"]
+    typer.echo(
+        f"F1 of {one} less that of {other}: {100 * found['difference']:+.2f}, "
+        f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}\n"
+        f"p = {found['p_bootstrap']:.4f} (paired bootstrap), "
+        f"{found['p_randomization']:.4f} (approximate randomization)"
+    )
+    for name, told in (("fixed", "wrong there, right here"), ("broken", "right there")):
+        changes = found[name]
+        rows = [_change(change) for change in changes[:n_shown]]
+        title = f"{name} ({told}): {len(changes)}"
+        print_table(title, ["doc", "", "label", "in its sentence"], rows)
+    if json is not None:
+        write_atomically(json, srsly.json_dumps(found, indent=2) + "\n")
+        typer.echo(f"✔ {json}")
+
+
+def _change(change: Dict[str, Any]) -> list:
+    text, start, end = change["text"], change["start"], change["end"]
+    before, after = text[max(0, start - 30) : start], text[end : end + 30]
+    return [
+        change["doc"],
+        "missed" if change["gold"] else "spurious",
+        change["label"],
+        f"{before}[{text[start:end]}]{after}".replace("[", r"\["),
+    ]

@@ -1,0 +1,177 @@
+"""Everything there is to say about a pipeline on a data set, as plain data."""
+
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from spacy.language import Language
+from spacy.training import Example
+
+from ..scoring.errors import (
+    ERROR_TYPES,
+    calibrate,
+    find_errors,
+    outcomes,
+    score_slices,
+    slicers,
+)
+from ..scoring.fair import TYPES, FairCounts, LabelledSpan, Scores, spans_of
+from ..scoring.significance import (
+    Counts,
+    approximate_randomization,
+    count_sentences,
+    paired_bootstrap,
+    score_intervals,
+)
+
+
+def evaluate(
+    nlp: Language,
+    examples: Sequence[Example],
+    *,
+    mentions: Optional[Mapping[str, int]] = None,
+    seed: int = 0,
+) -> Dict[str, Any]:
+    """Predict and score.
+
+    nlp (Language): The pipeline.
+    examples (Sequence[Example]): Gold-standard docs; predictions are put into them.
+    mentions (Optional[Mapping[str, int]]): What `count_mentions` found in the
+        training data, for scores of seen and unseen entities.
+    seed (int): Of the bootstrap.
+    RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
+        strings, numbers, lists and dicts, so that it can be written as JSON.
+    """
+    predict(nlp, examples)
+    found = FairCounts()
+    gold, predicted = _all_spans(examples)
+    for one, other in zip(gold, predicted):
+        found.add(one, other)
+    counts = count_sentences(gold, predicted)
+    errors = find_errors(examples)
+    calibration = calibrate(*outcomes(examples))
+    per_type = {label: _all_scores(found, label) for label in found.labels}
+    macro = [found.traditional(label) for label in found.labels]
+    return {
+        "pipeline": f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
+        "version": nlp.meta.get("version", ""),
+        "docs": len(examples),
+        "tokens": sum(len(eg.reference) for eg in examples),
+        "gold": found.n_gold.total(),
+        "predicted": found.n_predicted.total(),
+        **_all_scores(found, None),
+        "intervals": score_intervals(counts, seed=seed) if len(counts) else {},
+        "macro": {
+            name: sum(getattr(scores, name) for scores in macro) / max(len(macro), 1)
+            for name in "prf"
+        },
+        "per_type": per_type,
+        "confusion": [
+            {"gold": gold_label, "predicted": label, "n": n}
+            for (gold_label, label), n in found.confusion.most_common()
+        ],
+        "errors": {
+            name: sum(error.type == number for error in errors)
+            for number, name in ERROR_TYPES.items()
+        },
+        "slices": {
+            way: {
+                name: {
+                    **part.scores._asdict(),
+                    "gold": part.n_gold,
+                    "predicted": part.n_predicted,
+                }
+                for name, part in score_slices(examples, slicer).items()
+            }
+            for way, slicer in slicers(mentions).items()
+        },
+        "calibration": {
+            "error": calibration.error,
+            "bins": [b._asdict() for b in calibration.bins],
+        },
+        "class_weights": nlp.meta.get("class_weights", {}),
+    }
+
+
+def predict(nlp: Language, examples: Sequence[Example]) -> None:
+    """Put the predictions of a pipeline into examples.
+
+    nlp (Language): The pipeline.
+    examples (Sequence[Example]): The examples.
+    """
+    docs = nlp.pipe([eg.predicted for eg in examples])
+    for example, doc in zip(examples, docs):
+        example.predicted = doc
+
+
+def compare(
+    one: Sequence[Example], other: Sequence[Example], *, seed: int = 0
+) -> Dict[str, Any]:
+    """Compare two pipelines on the same data.
+
+    one, other (Sequence[Example]): The same gold-standard docs with the predictions
+        of each; see `predict`.
+    seed (int): Of the tests.
+    RETURNS (Dict[str, Any]): The difference of F1 (first less other) with its
+        interval and p-values, and the docs in which an error went or came: what the
+        other has right and the first has not is "broken", the reverse "fixed".
+    """
+    counts: List[Counts] = []
+    spans = []
+    for examples in (one, other):
+        gold, predicted = _all_spans(examples)
+        counts.append(count_sentences(gold, predicted))
+        spans.append((gold, predicted))
+    bootstrap = paired_bootstrap(*counts, seed=seed)
+    changed: Dict[str, List[Dict[str, Any]]] = {"fixed": [], "broken": []}
+    for i, (gold, mine, theirs) in enumerate(
+        zip(spans[0][0], spans[0][1], spans[1][1])
+    ):
+        wrong_one, wrong_other = set(gold) ^ set(mine), set(gold) ^ set(theirs)
+        for name, gone in (
+            ("fixed", wrong_other - wrong_one),
+            ("broken", wrong_one - wrong_other),
+        ):
+            doc = one[i].reference
+            for label, start, end in sorted(gone, key=lambda span: span[1]):
+                changed[name].append(
+                    {
+                        "doc": i,
+                        "text": doc.text,
+                        "start": doc[start].idx,
+                        "end": doc[end - 1].idx + len(doc[end - 1]),
+                        "label": label,
+                        "gold": (label, start, end) in set(gold),
+                    }
+                )
+    return {
+        "docs": len(one),
+        "difference": bootstrap.value,
+        "interval": bootstrap.interval,
+        "p_bootstrap": bootstrap.p_value,
+        "p_randomization": approximate_randomization(*counts, seed=seed),
+        **changed,
+    }
+
+
+def _all_spans(examples: Sequence[Example]):
+    gold: List[List[LabelledSpan]] = []
+    predicted: List[List[LabelledSpan]] = []
+    for example in examples:
+        if example.reference.has_annotation("ENT_IOB"):
+            one, other = spans_of(example)
+        else:
+            one, other = [], []
+        gold.append(one)
+        predicted.append(other)
+    return gold, predicted
+
+
+def _all_scores(found: FairCounts, label: Optional[str]) -> Dict[str, Any]:
+    scores: Dict[str, Scores] = {
+        "strict": found.traditional(label),
+        "fair": found.fair(label),
+        "weighted": found.weighted(label),
+    }
+    return {
+        **{name: values._asdict() for name, values in scores.items()},
+        "counts": {kind: found.count(kind, label) for kind in TYPES},
+    }
