@@ -86,14 +86,16 @@ def _read(path: Path) -> Optional[str]:
 def score(model: Path, data: Path, split: str) -> Dict[str, float]:
     """Score a trained pipeline with `spacy evaluate`, in per cent."""
     output = model.parent / f"{split}.json"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "spacy", "evaluate", str(model)),
-            *(str(data / f"{split}.spacy"), "--output", str(output)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    trained = (model / "meta.json").stat().st_mtime
+    if not (output.is_file() and output.stat().st_mtime > trained):
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "spacy", "evaluate", str(model)),
+                *(str(data / f"{split}.spacy"), "--output", str(output)),
+            ],
+            check=True,
+            capture_output=True,
+        )
     scores = json.loads(output.read_text())
     found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
     return {**found, "speed": scores["speed"]}
