@@ -107,11 +107,17 @@ def compare_cli(
         f"p = {found['p_bootstrap']:.4f} (paired bootstrap), "
         f"{found['p_randomization']:.4f} (approximate randomization)"
     )
-    for name, told in (("fixed", "wrong there, right here"), ("broken", "right there")):
+    for name, told in (
+        ("fixed", "wrong there, right here"),
+        ("broken", "right there, wrong here"),
+    ):
         changes = found[name]
         rows = [_change(change) for change in changes[:n_shown]]
         title = f"{name} ({told}): {len(changes)}"
-        print_table(title, ["doc", "", "label", "in its sentence"], rows)
+        if rows:
+            print_table(title, ["doc", "", "label", "in its sentence"], rows)
+        else:
+            typer.echo(title)
     if json is not None:
         write_atomically(json, srsly.json_dumps(found, indent=2) + "\n")
         typer.echo(f"✔ {json}")

@@ -37,6 +37,7 @@ def evaluate(
     mentions (Optional[Mapping[str, int]]): What `count_mentions` found in the
         training data, for scores of seen and unseen entities.
     seed (int): Of the bootstrap.
+    RAISES (WeltError): If there are no examples.
     RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
@@ -58,7 +59,10 @@ def evaluate(
         "gold": found.n_gold.total(),
         "predicted": found.n_predicted.total(),
         **_all_scores(found, None),
-        "intervals": score_intervals(counts, seed=seed) if len(counts) else {},
+        "intervals": {
+            name: list(borders)
+            for name, borders in score_intervals(counts, seed=seed).items()
+        },
         "macro": {
             name: sum(getattr(scores, name) for scores in macro) / max(len(macro), 1)
             for name in "prf"
@@ -145,7 +149,7 @@ def compare(
     return {
         "docs": len(one),
         "difference": bootstrap.value,
-        "interval": bootstrap.interval,
+        "interval": list(bootstrap.interval),
         "p_bootstrap": bootstrap.p_value,
         "p_randomization": approximate_randomization(*counts, seed=seed),
         **changed,
