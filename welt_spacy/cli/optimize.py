@@ -55,4 +55,5 @@ def optimize_cli(
     ]
     print_table(f"On {dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
     ratio = found.after["speed"] / found.before["speed"]
-    typer.echo(f"✔ {output}: {ratio:.2f} times as fast, {-found.loss:+.2f} F1")
+    change = 0.0 - round(found.loss, 2)  # 0.0, not -0.0
+    typer.echo(f"✔ {output}: {ratio:.2f} times as fast, {change:+.2f} F1")
