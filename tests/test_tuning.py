@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 from spacy.training import Example
 from typer.testing import CliRunner
 
@@ -11,7 +11,7 @@ from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
 from welt_spacy.tuning import Objective, parse_objective, tune
 
-from .util import make_examples, make_nlp
+from .util import make_examples, make_nlp, train
 
 KNOB_VALUES = {"o_bias": [-1.0, -0.3, 0.0, 0.4], "logit_adjustment": [-0.3, 0.0, 0.5]}
 
@@ -64,21 +64,30 @@ def test_the_pipeline_has_the_best_settings():
 
 
 def test_bounds_are_kept_or_the_nearest_is_taken():
-    nlp = make_uncertain()
+    nlp = make_trained()
     examples = make_examples(nlp)
-    all_of_them = tune(nlp, examples, parse_objective("recall>=0.15"))
-    assert all_of_them.best.r >= 0.15
-    for point in all_of_them.curve:
-        assert point.r < 0.15 or point.p <= all_of_them.best.p
-    out_of_reach = tune(nlp, examples, parse_objective("precision>=1"))
-    assert out_of_reach.best.p == max(point.p for point in out_of_reach.curve)
+    found = tune(nlp, examples, parse_objective("recall>=0.6"))
+    assert found.best.r >= 0.6
+    for point in found.curve:
+        assert point.r < 0.6 or point.p <= found.best.p
+    # an entity that is nowhere: out of reach
+    examples[-1].reference.set_ents([Span(examples[-1].reference, 0, 4, "Disease")])
+    found = tune(nlp, examples, parse_objective("recall>=1"))
+    assert found.best.r == max(point.r for point in found.curve) < 1
 
 
-def test_recall_grows_as_o_shrinks():
-    nlp = make_uncertain()
+def make_trained():
+    nlp = make_nlp()
+    train(nlp, make_examples(nlp))
+    return nlp
+
+
+def test_o_bias_decides_how_much_is_found():
+    nlp = make_trained()
+    recalls = [evaluate(nlp, o_bias=bias)["ents_r"] for bias in (0.0, 100.0)]
+    assert recalls == [1.0, 0.0]
     found = tune(nlp, make_examples(nlp), Objective(), thresholds=False)
-    scores = [evaluate(nlp, o_bias=b, threshold=0.0)["ents_r"] for b in (6, 0, -2)]
-    assert scores == sorted(scores)
+    assert found.before.r == 0.0 and found.best.r == 1.0
     assert len(found.curve) == 33
 
 
@@ -134,7 +143,8 @@ def run(*arguments):
 
 
 def test_command(tmp_path):
-    nlp = make_uncertain()
+    nlp = make_trained()
+    nlp.get_pipe("welt_ner").o_bias = 100.0
     nlp.to_disk(tmp_path / "model")
     dev = tmp_path / "dev.spacy"
     DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(dev)
@@ -142,7 +152,7 @@ def test_command(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "best" in result.stdout and "Before and after" in result.stdout
     tuned = spacy.load(tmp_path / "model-tuned").get_pipe("welt_ner")
-    assert tuned.o_bias != 0 or tuned.threshold != 0
+    assert abs(tuned.o_bias) <= 4
     for arguments, part in (
         ([tmp_path / "model", dev], "is there already"),
         ([tmp_path / "model", dev, tmp_path / "x", "-o", "f"], "Unknown objective"),
