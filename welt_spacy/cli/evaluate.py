@@ -33,9 +33,7 @@ def evaluate_cli(
         mentions = count_mentions(eg.reference for eg in read_examples(nlp, train))
     found = evaluate(nlp, read_examples(nlp, data), mentions=mentions)
     _print_scores(found, data)
-    if json is not None:
-        write_atomically(json, srsly.json_dumps(found, indent=2) + "\n")
-        typer.echo(f"✔ {json}")
+    _write_json(json, found)
 
 
 def _print_scores(found: Dict[str, Any], data: Path) -> None:
@@ -79,6 +77,12 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
     print_table(title, ["", "n", "mean confidence", "precision"], rows)
 
 
+def _write_json(path: Optional[Path], found: Dict[str, Any]) -> None:
+    if path is not None:
+        write_atomically(path, srsly.json_dumps(found, indent=2) + "\n")
+        typer.echo(f"✔ {path}")
+
+
 def _percent(values) -> List[str]:
     return [f"{100 * value:.2f}" for value in values]
 
@@ -118,9 +122,7 @@ def compare_cli(
             print_table(title, ["doc", "", "label", "in its sentence"], rows)
         else:
             typer.echo(title)
-    if json is not None:
-        write_atomically(json, srsly.json_dumps(found, indent=2) + "\n")
-        typer.echo(f"✔ {json}")
+    _write_json(json, found)
 
 
 def _change(change: Dict[str, Any]) -> list:

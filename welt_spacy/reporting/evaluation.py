@@ -1,6 +1,6 @@
 """Everything there is to say about a pipeline on a data set, as plain data."""
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from spacy.language import Language
 from spacy.training import Example
@@ -13,9 +13,8 @@ from ..scoring.errors import (
     score_slices,
     slicers,
 )
-from ..scoring.fair import TYPES, FairCounts, LabelledSpan, Scores, spans_of
+from ..scoring.fair import TYPES, FairCounts, LabelledSpan, Scores, fair_eval, spans_of
 from ..scoring.significance import (
-    Counts,
     approximate_randomization,
     count_sentences,
     paired_bootstrap,
@@ -42,10 +41,8 @@ def evaluate(
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
     predict(nlp, examples)
-    found = FairCounts()
     gold, predicted = _all_spans(examples)
-    for one, other in zip(gold, predicted):
-        found.add(one, other)
+    found = fair_eval(gold, predicted)
     counts = count_sentences(gold, predicted)
     errors = find_errors(examples)
     calibration = calibrate(*outcomes(examples))
@@ -118,18 +115,13 @@ def compare(
         interval and p-values, and the docs in which an error went or came: what the
         other has right and the first has not is "broken", the reverse "fixed".
     """
-    counts: List[Counts] = []
-    spans = []
-    for examples in (one, other):
-        gold, predicted = _all_spans(examples)
-        counts.append(count_sentences(gold, predicted))
-        spans.append((gold, predicted))
+    golds, mine = _all_spans(one)
+    other_golds, theirs = _all_spans(other)
+    counts = (count_sentences(golds, mine), count_sentences(other_golds, theirs))
     bootstrap = paired_bootstrap(*counts, seed=seed)
     changed: Dict[str, List[Dict[str, Any]]] = {"fixed": [], "broken": []}
-    for i, (gold, mine, theirs) in enumerate(
-        zip(spans[0][0], spans[0][1], spans[1][1])
-    ):
-        wrong_one, wrong_other = set(gold) ^ set(mine), set(gold) ^ set(theirs)
+    for i, (gold, first, second) in enumerate(zip(golds, mine, theirs)):
+        wrong_one, wrong_other = set(gold) ^ set(first), set(gold) ^ set(second)
         for name, gone in (
             ("fixed", wrong_other - wrong_one),
             ("broken", wrong_one - wrong_other),
@@ -156,17 +148,11 @@ def compare(
     }
 
 
-def _all_spans(examples: Sequence[Example]):
-    gold: List[List[LabelledSpan]] = []
-    predicted: List[List[LabelledSpan]] = []
-    for example in examples:
-        if example.reference.has_annotation("ENT_IOB"):
-            one, other = spans_of(example)
-        else:
-            one, other = [], []
-        gold.append(one)
-        predicted.append(other)
-    return gold, predicted
+def _all_spans(
+    examples: Sequence[Example],
+) -> Tuple[List[List[LabelledSpan]], List[List[LabelledSpan]]]:
+    pairs = [spans_of(example) for example in examples]
+    return [gold for gold, _ in pairs], [predicted for _, predicted in pairs]
 
 
 def _all_scores(found: FairCounts, label: Optional[str]) -> Dict[str, Any]:

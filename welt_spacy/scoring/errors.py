@@ -20,10 +20,10 @@ from spacy.training import Example
 
 from ..errors import WeltError
 from .fair import (
-    FairCounts,
     LabelledSpan,
     Scores,
     aligned_predictions,
+    pair_spans,
     scores_of,
     spans_of,
 )
@@ -66,8 +66,6 @@ def find_errors(examples: Sequence[Example]) -> List[Error]:
     """
     errors: List[Error] = []
     for i, example in enumerate(examples):
-        if not example.reference.has_annotation("ENT_IOB"):
-            continue
         found = [
             Error(
                 TYPE_OF_KIND.get(pair.kind, OVERLAPPING),
@@ -76,7 +74,7 @@ def find_errors(examples: Sequence[Example]) -> List[Error]:
                 _span(example, pair.gold),
                 _span(example, pair.predicted),
             )
-            for pair in FairCounts().add(*spans_of(example))
+            for pair in pair_spans(*spans_of(example))
             if pair.kind != "TP"
         ]
         errors += sorted(found, key=_place)
@@ -172,8 +170,6 @@ def score_slices(examples: Iterable[Example], slicer: Slicer) -> Dict[str, Slice
     n_gold: Counter = Counter()
     n_predicted: Counter = Counter()
     for example in examples:
-        if not example.reference.has_annotation("ENT_IOB"):
-            continue
         gold, predicted = spans_of(example)
         for spans, counter in ((gold, n_gold), (predicted, n_predicted)):
             counter.update(_names(example, spans, slicer))
@@ -270,8 +266,6 @@ def outcomes(examples: Iterable[Example]) -> Tuple[List[float], List[bool]]:
     confidences: List[float] = []
     right: List[bool] = []
     for example in examples:
-        if not example.reference.has_annotation("ENT_IOB"):
-            continue
         gold = set(spans_of(example)[0])
         for span, ent in aligned_predictions(example):
             if ent._.confidence is not None:

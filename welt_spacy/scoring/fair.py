@@ -20,6 +20,7 @@ from typing import (
     Optional,
     Sequence,
     Set,
+    Sized,
     Tuple,
 )
 
@@ -188,14 +189,19 @@ def fair_eval(
     """
     found = FairCounts()
     golds, guesses = list(gold), list(predicted)
-    if len(golds) != len(guesses):
-        raise WeltError(
-            f"There are {len(golds)} sentences of gold annotation and {len(guesses)} "
-            "of predictions: give both for the same sentences"
-        )
+    require_same_sentences(golds, guesses)
     for one, other in zip(golds, guesses):
         found.add(one, other)
     return found
+
+
+def require_same_sentences(gold: Sized, predicted: Sized) -> None:
+    """RAISES (WeltError): If one has more sentences than the other."""
+    if len(gold) != len(predicted):
+        raise WeltError(
+            f"There are {len(gold)} sentences of gold annotation and {len(predicted)} "
+            "of predictions: give both for the same sentences"
+        )
 
 
 def pair_spans(
@@ -349,7 +355,8 @@ def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
     example (Example): The example.
     RETURNS (Tuple[List[LabelledSpan], List[LabelledSpan]]): Gold spans and
         predictions. As in spaCy's scorer, a prediction that touches a token without
-        annotation is left out: it is neither right nor wrong.
+        annotation is left out: it is neither right nor wrong. So a reference
+        without any annotation has neither.
     """
     gold = [(ent.label_, ent.start, ent.end) for ent in example.reference.ents]
     return gold, [span for span, _ in aligned_predictions(example)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import WeltError
-from .fair import LabelledSpan
+from .fair import LabelledSpan, require_same_sentences
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -63,11 +63,7 @@ def count_sentences(
     RETURNS (ndarray): Shape (n_sentences, 3), int64: right, predicted, gold.
     RAISES (WeltError): If one has more sentences than the other.
     """
-    if len(gold) != len(predicted):
-        raise WeltError(
-            f"There are {len(gold)} sentences of gold annotation and {len(predicted)} "
-            "of predictions: give both for the same sentences"
-        )
+    require_same_sentences(gold, predicted)
     rows = [
         (len(set(one) & set(other)), len(set(other)), len(set(one)))
         for one, other in zip(gold, predicted)
