@@ -11,6 +11,7 @@ from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
 from .evaluate import compare_cli, evaluate_cli
+from .experiment import experiment_cli
 from .optimize import optimize_cli
 from .tune import tune_cli
 
@@ -19,6 +20,7 @@ app.command("convert")(convert_cli)
 app.command("config")(config_cli)
 app.command("evaluate")(evaluate_cli)
 app.command("compare")(compare_cli)
+app.command("experiment")(experiment_cli)
 app.command("optimize")(optimize_cli)
 app.command("tune")(tune_cli)
 spacy_app.add_typer(app, name="welt")

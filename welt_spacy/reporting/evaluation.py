@@ -5,6 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.training import Example
 
+from ..pipeline.welt_ner import WeltNER
 from ..scoring.errors import (
     ERROR_TYPES,
     calibrate,
@@ -89,7 +90,18 @@ def evaluate(
             "bins": [b._asdict() for b in calibration.bins],
         },
         "class_weights": nlp.meta.get("class_weights", {}),
+        "decoding": _decoding(nlp),
+        "by_doc": counts.tolist(),
     }
+
+
+def _decoding(nlp: Language) -> Dict[str, Any]:
+    """The settings of decoding, where there is one `welt_ner`."""
+    pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
+    if len(pipes) != 1:
+        return {}
+    names = ("decoder", "o_bias", "logit_adjustment", "threshold")
+    return {name: getattr(pipes[0], name) for name in names}
 
 
 def predict(nlp: Language, examples: Sequence[Example]) -> None:

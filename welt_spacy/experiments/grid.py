@@ -1,0 +1,115 @@
+"""What an experiment runs: corpora, weighting schemes and seeds, from a YAML file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import srsly
+
+from ..corpora.catalog import get_corpus
+from ..errors import WeltError
+from ..tuning import KNOBS
+
+Settings = Dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    corpus (str): The id of the corpus.
+    scheme (str): What the experiment calls the weighting scheme.
+    weighting (Dict[str, Any]): The block `components.welt_ner.weighting`.
+    seed (int): The random seed.
+    tuned (Tuple[str, ...]): The settings to tune on dev afterwards, each for itself.
+    """
+
+    corpus: str
+    scheme: str
+    weighting: Settings
+    seed: int
+    tuned: Tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """RETURNS (str): Its folder below that of the experiment."""
+        return f"{self.corpus}/{self.scheme}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An experiment: all corpora with all schemes and all seeds.
+
+    config (Path): The training config, the same for all runs.
+    corpora (List[str]): Ids of corpora.
+    schemes (Dict[str, Dict[str, Any]]): For each scheme its block
+        `components.welt_ner.weighting`. The first is what the others are tested
+        against.
+    seeds (List[int]): The random seeds.
+    overrides (Dict[str, Any]): Other settings of the config, with dots.
+    tuned (Dict[str, List[str]]): For some schemes the settings to tune on dev:
+        "o_bias", "logit_adjustment".
+    """
+
+    config: Path
+    corpora: List[str]
+    schemes: Dict[str, Settings]
+    seeds: List[int]
+    overrides: Settings = field(default_factory=dict)
+    tuned: Dict[str, List[str]] = field(default_factory=dict)
+
+    def runs(self) -> List[Run]:
+        """RETURNS (List[Run]): All runs, scheme by scheme."""
+        return [
+            Run(corpus, scheme, weighting, seed, tuple(self.tuned.get(scheme, ())))
+            for scheme, weighting in self.schemes.items()
+            for seed in self.seeds
+            for corpus in self.corpora
+        ]
+
+
+def read_grid(path: Path) -> Grid:
+    """Read an experiment.
+
+    path (Path): A YAML file with the fields of `Grid`; paths in it start where the
+        command runs.
+    RETURNS (Grid): The experiment.
+    RAISES (WeltError): If the file is missing or not as it should be.
+    """
+    if not path.is_file():
+        raise WeltError(f"{path} is no file: a YAML file with an experiment is needed")
+    try:
+        found = srsly.read_yaml(path)
+    except Exception as err:  # ruamel has many
+        raise WeltError(
+            f"{path} is no YAML: {' '.join(str(err).split())[:200]}"
+        ) from None
+    kinds = {"config": str, "corpora": list, "schemes": dict, "seeds": list}
+    optional = {"overrides": dict, "tuned": dict}
+    if not isinstance(found, dict):
+        raise WeltError(f"{path} must have the keys {', '.join(kinds)}")
+    if unknown := sorted(set(found) - set(kinds) - set(optional)):
+        raise WeltError(f"{path}: unknown key {unknown[0]!r}")
+    for key, kind in {**kinds, **optional}.items():
+        if key in kinds and not found.get(key):
+            raise WeltError(f"{path}: {key} is missing")
+        if key in found and not isinstance(found[key], kind):
+            raise WeltError(f"{path}: {key} must be a {kind.__name__}")
+    grid = Grid(**{**found, "config": Path(found["config"])})
+    for name, weighting in grid.schemes.items():
+        if not isinstance(weighting, dict) or "@misc" not in weighting:
+            raise WeltError(f"{path}: scheme {name} needs a registered function, @misc")
+    for corpus in grid.corpora:
+        get_corpus(corpus)
+    for scheme, knobs in grid.tuned.items():
+        if scheme not in grid.schemes:
+            raise WeltError(f"{path}: tuned names {scheme!r}, which is no scheme")
+        if unknown := sorted(set(knobs) - set(KNOBS)):
+            raise WeltError(
+                f"{path}: {unknown[0]!r} can't be tuned: use {' or '.join(KNOBS)}"
+            )
+    if not all(isinstance(seed, int) for seed in grid.seeds):
+        raise WeltError(f"{path}: seeds must be whole numbers")
+    if not grid.config.is_file():
+        raise WeltError(f"{path}: the config {grid.config} is no file")
+    return grid

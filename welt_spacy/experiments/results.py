@@ -1,0 +1,201 @@
+"""What came out of an experiment: scores with their spread, and tests, as tables."""
+
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import srsly
+
+from ..errors import WeltError
+from ..scoring.significance import (
+    approximate_randomization,
+    compare_schemes,
+    seeds_needed,
+)
+from .grid import Grid
+from .runner import RECORD
+
+# The median gain of WeLT over vanilla in the paper's tables, in points of F1
+GAIN = 0.45
+
+Table = List[List[str]]
+
+
+class Scored(NamedTuple):
+    """A scored run.
+
+    strict, fair (Dict[str, float]): "p", "r" and "f", in per cent.
+    by_doc (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
+    settings (Dict[str, float]): What decoding was tuned to.
+    """
+
+    strict: Dict[str, float]
+    fair: Dict[str, float]
+    by_doc: np.ndarray
+    settings: Dict[str, float]
+
+
+Results = Dict[str, Dict[str, Dict[int, Scored]]]
+
+
+def read_results(grid: Grid, output: Path) -> Results:
+    """Read what was run.
+
+    grid (Grid): The experiment.
+    output (Path): Its folder.
+    RETURNS (Dict[str, Dict[str, Dict[int, Scored]]]): Corpus -> scheme -> seed ->
+        scores. A scheme with a setting tuned is one more, "vanilla + o_bias".
+    RAISES (WeltError): If nothing was run.
+    """
+    results: Results = {corpus: {} for corpus in grid.corpora}
+    for run in grid.runs():
+        folder = output / run.name
+        if not (folder / RECORD).is_file():
+            continue
+        for suffix in ("", *run.tuned):
+            name = f"{run.scheme} + {suffix}" if suffix else run.scheme
+            path = folder / (f"test-{suffix}.json" if suffix else "test.json")
+            found = srsly.read_json(path)
+            scored = Scored(
+                {key: 100 * value for key, value in found["strict"].items()},
+                {key: 100 * value for key, value in found["fair"].items()},
+                np.array(found["by_doc"], dtype="int64").reshape(-1, 3),
+                found["decoding"],
+            )
+            results[run.corpus].setdefault(name, {})[run.seed] = scored
+    if not any(results.values()):
+        raise WeltError(f"There are no runs in {output}")
+    return results
+
+
+def to_markdown(grid: Grid, output: Path) -> str:
+    """Write the tables of an experiment.
+
+    grid (Grid): The experiment.
+    output (Path): Its folder.
+    RETURNS (str): Markdown: a table a corpus, schemes over all corpora, seeds.
+    RAISES (WeltError): If nothing was run.
+    """
+    results = read_results(grid, output)
+    baseline = next(iter(grid.schemes))
+    parts = []
+    for corpus, schemes in results.items():
+        if schemes:
+            parts += [f"### {corpus}", _markdown(_corpus_table(schemes, baseline))]
+    parts += ["### Over all corpora", _markdown(_scheme_table(results, baseline))]
+    parts += ["### Seeds", _markdown(_seed_table(results, baseline))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _corpus_table(schemes: Dict[str, Dict[int, Scored]], baseline: str) -> Table:
+    base = schemes.get(baseline, {})
+    table = [
+        ["", "P", "R", "F1", "fair F1", f"F1 over {baseline}", "p by seed", "seeds"]
+    ]
+    for name, runs in schemes.items():
+        both = sorted(set(runs) & set(base))
+        gaps, p_values = "", ""
+        if name != baseline and both:
+            gaps = spread(
+                [runs[s].strict["f"] - base[s].strict["f"] for s in both], "+"
+            )
+            p_values = ", ".join(
+                f"{approximate_randomization(runs[s].by_doc, base[s].by_doc):.3f}"
+                for s in both
+            )
+        table.append(
+            [
+                name,
+                *(spread([run.strict[k] for run in runs.values()]) for k in "prf"),
+                spread([run.fair["f"] for run in runs.values()]),
+                gaps,
+                p_values,
+                str(len(runs)),
+            ]
+        )
+    return table
+
+
+def _scheme_table(results: Results, baseline: str) -> Table:
+    """Schemes against the baseline, over the runs that every scheme has."""
+    names = list(dict.fromkeys(name for part in results.values() for name in part))
+    runs = [
+        (corpus, seed)
+        for corpus, schemes in results.items()
+        for seed in schemes.get(baseline, {})
+        if all(seed in schemes.get(name, {}) for name in names)
+    ]
+    table = [
+        ["", "P", "R", "F1", "fair F1", "more / same / less F1", "p (Wilcoxon, Holm)"]
+    ]
+    if not runs:
+        return table
+    values = {
+        name: [results[corpus][name][seed] for corpus, seed in runs] for name in names
+    }
+    tests = compare_schemes(
+        {name: [one.strict["f"] for one in found] for name, found in values.items()},
+        baseline,
+    )
+    for name in names:
+        if name == baseline:
+            continue
+        gaps = {
+            key: [
+                one.strict[key] - other.strict[key]
+                for one, other in zip(values[name], values[baseline])
+            ]
+            for key in "prf"
+        }
+        fair = [
+            one.fair["f"] - other.fair["f"]
+            for one, other in zip(values[name], values[baseline])
+        ]
+        signs = np.sign(np.round(gaps["f"], 10)).tolist()
+        table.append(
+            [
+                name,
+                *(f"{mean(gaps[key]):+.2f}" for key in "prf"),
+                f"{mean(fair):+.2f}",
+                " / ".join(str(signs.count(sign)) for sign in (1, 0, -1)),
+                f"{tests[name]:.3f}",
+            ]
+        )
+    return table
+
+
+def _seed_table(results: Results, baseline: str) -> Table:
+    table = [["", f"standard deviation of {baseline}'s F1", f"seeds to see {GAIN} F1"]]
+    for corpus, sd in _deviations(results, baseline):
+        needed = seeds_needed(GAIN, sd) if sd is not None else None
+        table.append(
+            [corpus, "" if sd is None else f"{sd:.2f}", "" if needed is None else str(needed)]
+        )  # fmt: skip
+    return table
+
+
+def _deviations(
+    results: Results, baseline: str
+) -> Iterator[Tuple[str, Optional[float]]]:
+    """Of each corpus, and of a run of all of them."""
+    squares: List[float] = []
+    for corpus, schemes in results.items():
+        scores = [run.strict["f"] for run in schemes.get(baseline, {}).values()]
+        sd = stdev(scores) if len(scores) > 1 else None
+        if sd is not None:
+            squares.append(sd**2)
+        yield corpus, sd
+    yield "all (pooled)", mean(squares) ** 0.5 if squares else None
+
+
+def spread(values: Sequence[float], sign: str = "") -> str:
+    """RETURNS (str): Mean and standard deviation over the seeds."""
+    if len(values) == 1:
+        return f"{values[0]:{sign}.2f}"
+    return f"{mean(values):{sign}.2f} ± {stdev(values):.2f}"
+
+
+def _markdown(table: Table) -> str:
+    lines: List[Any] = [table[0], ["---"] * len(table[0]), *table[1:]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
