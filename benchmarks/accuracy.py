@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Dict, List
 
 import typer
-from common import ROOT, about, prepare, run_trainings, score, spread
+from common import ROOT, about, make_batcher, prepare, run_trainings, score, spread
 from spacy.language import Language
 from spacy.util import load_config, registry
 from thinc.api import Config
@@ -41,11 +41,9 @@ def steps_per_epoch(path: Path, encoder: str, data: Path) -> int:
     """How many batches the batcher of a config makes of the training data."""
     config = load_config(path, overrides={"paths.encoder": encoder})
     config["paths"]["train"] = str(data / "train.spacy")
-    filled = config.interpolate()
-    batcher = registry.resolve({"batcher": filled["training"]["batcher"]})["batcher"]
-    reader = registry.resolve({"train": filled["corpora"]["train"]})["train"]
-    nlp = Language()
-    return sum(1 for _ in batcher(reader(nlp)))
+    corpora = config.interpolate()["corpora"]
+    reader = registry.resolve({"train": corpora["train"]})["train"]
+    return sum(1 for _ in make_batcher(config)(reader(Language())))
 
 
 def main(

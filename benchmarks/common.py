@@ -9,7 +9,12 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from spacy.language import Language
+from spacy.training import Example
+from spacy.util import load_model_from_config, registry
+from thinc.api import Config, Optimizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,6 +104,21 @@ def score(model: Path, data: Path, split: str) -> Dict[str, float]:
     scores = json.loads(output.read_text())
     found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
     return {**found, "speed": scores["speed"]}
+
+
+def make_batcher(config: Config) -> Callable:
+    """The batcher of a training config."""
+    batching = config.interpolate()["training"]["batcher"]
+    return registry.resolve({"batcher": batching})["batcher"]
+
+
+def start_pipeline(config: Config) -> Tuple[Language, Optimizer]:
+    """A pipeline with random weights in its heads, and one entity type."""
+    nlp = load_model_from_config(config, auto_fill=True)
+    gold = nlp.make_doc("Aspirin helps.")
+    gold.set_ents([gold.char_span(0, 7, label="Chemical")])
+    example = Example(nlp.make_doc("Aspirin helps."), gold)
+    return nlp, nlp.initialize(lambda: [example])
 
 
 def spread(values: List[float]) -> str:

@@ -21,7 +21,7 @@ from typing import Callable, Dict, List, Optional
 
 import spacy
 import typer
-from common import about, prepare
+from common import about, prepare, start_pipeline
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
@@ -60,11 +60,7 @@ def make_pipeline(
         ]
         config["components"]["ner"] = parser
         config["nlp"]["pipeline"] = ["transformer", "ner"]
-    nlp = load_model_from_config(config, auto_fill=True)
-    doc = nlp.make_doc("Aspirin helps.")
-    gold = nlp.make_doc("Aspirin helps.")
-    gold.set_ents([gold.char_span(0, 7, label="Chemical")])
-    nlp.initialize(lambda: [Example(doc, gold)])
+    nlp, _ = start_pipeline(config)
     if to:
         optimize_pipeline(nlp, to)
     return make_run(nlp)

@@ -18,10 +18,10 @@ from typing import Iterator, List
 
 import psutil
 import typer
-from common import about, prepare
+from common import about, prepare, start_pipeline
 from infer_speed import load_texts
 from spacy.training import Example
-from spacy.util import load_config_from_str, load_model_from_config
+from spacy.util import load_config_from_str
 
 from welt_spacy.configuration import make_config
 
@@ -47,11 +47,7 @@ def run_case(case: str, encoder: str, n_docs: int, corpus: str) -> dict:
         # One layer is as good as six to show whether anything grows.
         tok2vec = config["components"]["welt_ner"]["model"]["tok2vec"]
         tok2vec["transformer_config"] = {"num_hidden_layers": 1}
-    nlp = load_model_from_config(config, auto_fill=True)
-    gold = nlp.make_doc("Aspirin helps.")
-    gold.set_ents([gold.char_span(0, 7, label="Chemical")])
-    example = Example(nlp.make_doc("Aspirin helps."), gold)
-    optimizer = nlp.initialize(lambda: [example])
+    nlp, optimizer = start_pipeline(config)
     texts = load_texts(Path("corpus") / corpus, 5000)
     seen = []
     if case.startswith("many"):

@@ -20,10 +20,10 @@ from typing import Callable, Dict, List
 
 import spacy
 import typer
-from common import about, prepare
+from common import about, make_batcher, prepare
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import load_config_from_str, load_model_from_config, registry
+from spacy.util import load_config_from_str, load_model_from_config
 
 from welt_spacy.configuration import make_config
 
@@ -46,8 +46,7 @@ def make_ours(docs: List[Doc], encoder: str, spacy_transformers: bool) -> Callab
     examples = [Example(Doc(nlp.vocab, words=[t.text for t in d]), d) for d in docs]
     optimizer = nlp.initialize(lambda: examples)
     optimizer.learn_rate = 5e-5
-    batching = config.interpolate()["training"]["batcher"]
-    batcher = registry.resolve({"batcher": batching})["batcher"]
+    batcher = make_batcher(config)
 
     def run() -> float:
         random.shuffle(examples)

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Dict, List, Tuple
 
 import typer
-from common import about, prepare
+from common import about, make_batcher, prepare
 from infer_speed import load_texts
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import load_config_from_str, load_model_from_config, registry
+from spacy.util import load_config_from_str, load_model_from_config
 from train_speed import load
 
 from welt_spacy.configuration import make_config
@@ -66,8 +66,7 @@ def main(
     nlp = load_model_from_config(config, auto_fill=True)
     examples = [Example(Doc(nlp.vocab, words=[t.text for t in d]), d) for d in docs]
     optimizer = nlp.initialize(lambda: examples)
-    batching = config.interpolate()["training"]["batcher"]
-    batcher = registry.resolve({"batcher": batching})["batcher"]
+    batcher = make_batcher(config)
 
     def train(found: List[Example]) -> int:
         batches = list(batcher(found))

@@ -1,7 +1,7 @@
 """Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, NamedTuple, Optional
 
 from spacy.language import Language
 from thinc.api import Model
@@ -19,10 +19,12 @@ WARM_UP = 64
 class Comparison(NamedTuple):
     """Scores on dev, as `nlp.evaluate` gives them.
 
+    dev (Path): The file of dev.
     before (Dict[str, Any]): Those of the pipeline.
     after (Dict[str, Any]): Those of the optimized one, as loaded from disk.
     """
 
+    dev: Path
     before: Dict[str, Any]
     after: Dict[str, Any]
 
@@ -65,7 +67,7 @@ def optimize(
     model: Path,
     output: Path,
     to: str,
-    dev: Path,
+    dev: Optional[Path] = None,
     *,
     max_loss: float = MAX_LOSS,
     force: bool = False,
@@ -75,7 +77,8 @@ def optimize(
     model (Path): The folder of the pipeline, or its name if it is installed.
     output (Path): The folder to write. Nothing is left there if it is refused.
     to (str): "onnx", "int8" or "bf16".
-    dev (Path): The .spacy file to compare them on.
+    dev (Optional[Path]): The .spacy file to compare them on; `paths.dev` of the
+        pipeline's config if not set.
     max_loss (float): Points of F1 that the copy may lose.
     force (bool): Whether to replace what is there.
     RETURNS (Comparison): The scores of both.
@@ -84,10 +87,15 @@ def optimize(
     """
     with replace_pipeline(output, force=force) as write:
         nlp = load_pipeline(model)
+        if dev is None:
+            told = nlp.config.get("paths", {}).get("dev")
+            if not told:
+                raise WeltError("Which data shall they be compared on? Give --dev")
+            dev = Path(told)
         before = _evaluate(nlp, dev)
         optimize_pipeline(nlp, to)
         loaded = load_pipeline(write(nlp))
-        found = Comparison(before, _evaluate(loaded, dev))
+        found = Comparison(dev, before, _evaluate(loaded, dev))
         if found.loss > max_loss:
             raise WeltError(
                 f"Refused: {to} loses {found.loss:.2f} points of F1 on {dev} "

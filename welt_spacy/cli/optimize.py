@@ -5,8 +5,6 @@ from typing import Optional
 
 import typer
 
-from ..data import load_pipeline
-from ..errors import WeltError
 from ..optimizing import MAX_LOSS, optimize
 from ._util import one_line_errors, print_table
 
@@ -37,11 +35,6 @@ def optimize_cli(
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
 ) -> None:
     """Make a pipeline with a transformer faster, for prediction on the CPU."""
-    if dev is None:
-        told = load_pipeline(model).config.get("paths", {}).get("dev")
-        if not told:
-            raise WeltError("Which data shall they be compared on? Give --dev")
-        dev = Path(told)
     if output is None:
         output = model.parent / f"{model.name}-{to}"
     found = optimize(model, output, to, dev, max_loss=max_loss, force=force)
@@ -53,7 +46,7 @@ def optimize_cli(
         ]
         for name, scores in ((str(model), found.before), (str(output), found.after))
     ]
-    print_table(f"On {dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
+    print_table(f"On {found.dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
     ratio = found.after["speed"] / found.before["speed"]
     change = 0.0 - round(found.loss, 2)  # 0.0, not -0.0
     typer.echo(f"✔ {output}: {ratio:.2f} times as fast, {change:+.2f} F1")
