@@ -1,3 +1,4 @@
+import importlib
 import os
 from pathlib import Path
 
@@ -37,3 +38,10 @@ def no_sources(monkeypatch, tmp_path):
     monkeypatch.delenv("WELT_CORPORA_MIRROR", raising=False)
     monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Imports a script of benchmarks/ by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module

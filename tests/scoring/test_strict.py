@@ -1,15 +1,21 @@
-"""The scorer against seqeval in strict mode."""
+"""Strict scores against seqeval and spaCy."""
 
 import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from welt_spacy.scoring.strict import make_ner_scorer, ner_score
+from welt_spacy.errors import WeltError
+from welt_spacy.scoring.strict import (
+    make_ner_scorer,
+    ner_score,
+    spans_of,
+    strict_eval,
+)
 
 VOCAB = spacy.blank("en").vocab
 
@@ -37,7 +43,7 @@ sequences = st.lists(
 @given(sequences)
 @settings(deadline=None)
 @pytest.mark.filterwarnings("ignore")  # seqeval warns of zero divisions
-def test_scores_are_those_of_seqeval(batch):
+def test_scores_are_those_of_seqeval_and_spacy(batch):
     golds = [list(legal(gold for gold, _ in sentence)) for sentence in batch]
     guesses = [list(legal(guess for _, guess in sentence)) for sentence in batch]
     examples = [
@@ -47,14 +53,45 @@ def test_scores_are_those_of_seqeval(batch):
         )
         for gold, guess in zip(golds, guesses)
     ]
-    scores = ner_score(examples)
+    pairs = [spans_of(example) for example in examples]
+    found = strict_eval([gold for gold, _ in pairs], [guess for _, guess in pairs])
     if not any(tag != "O" for tags in golds + guesses for tag in tags):
-        assert scores["ents_f"] is None or scores["ents_f"] == 0
+        assert found.micro == found.macro == (0, 0, 0) and not found.per_type
         return
-    strict = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
-    assert scores["ents_p"] == pytest.approx(precision_score(golds, guesses, **strict))
-    assert scores["ents_r"] == pytest.approx(recall_score(golds, guesses, **strict))
-    assert scores["ents_f"] == pytest.approx(f1_score(golds, guesses, **strict))
+    strict = {"scheme": IOB2, "zero_division": 0}
+    for mine, average in ((found.micro, "micro"), (found.macro, "macro")):
+        theirs = precision_recall_fscore_support(
+            golds, guesses, average=average, **strict
+        )
+        assert mine == pytest.approx(theirs[:3])
+    each = precision_recall_fscore_support(golds, guesses, average=None, **strict)
+    assert [list(scores) for scores in found.per_type.values()] == [
+        pytest.approx(row) for row in zip(*each[:3])
+    ]
+    scores = ner_score(examples)
+    for mine, theirs in (
+        (found.micro, {name: scores[f"ents_{name}"] for name in "prf"}),
+        *((found.per_type[n], part) for n, part in scores["ents_per_type"].items()),
+    ):
+        assert mine._asdict() == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize(
+    "corpus",
+    ["ncbi_disease", "bc5cdr", "bc5cdr_chemical", "bc5cdr_disease"]
+    + ["bc2gm", "linnaeus", "biored_chemical", "biored_disease"],
+)
+def test_parity_on_real_test_splits(mirror, benchmark, corpus):
+    parity = benchmark("scoring_parity")
+    found = parity.compare(parity.load_test(corpus))
+    assert found.figures >= 18
+    assert found.seqeval < 1e-12 and found.spacy < 1e-12
+    assert found.seconds["ours"] < 1
+
+
+def test_different_lengths_are_told():
+    with pytest.raises(WeltError, match="1 sentences of gold annotation and 2"):
+        strict_eval([[]], [[], []])
 
 
 def test_without_annotation_there_is_no_score():

@@ -46,6 +46,9 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
                 list(part["counts"].values()) if way == "strict" else [""] * len(kinds)
             )
             rows.append([name if way == "strict" else "", way, *scores, *counts])
+    if len(found["per_type"]) > 1:
+        macro = _percent(found["macro"].values())
+        rows.append(["mean of types", "strict", *macro, *[""] * len(kinds)])
     title = (
         f"{found['pipeline']} on {data}: {found['docs']} docs, {found['gold']} entities"
     )

@@ -14,13 +14,14 @@ from ..scoring.errors import (
     score_slices,
     slicers,
 )
-from ..scoring.fair import TYPES, FairCounts, LabelledSpan, Scores, fair_eval, spans_of
+from ..scoring.fair import TYPES, FairCounts, fair_eval
 from ..scoring.significance import (
     approximate_randomization,
     count_sentences,
     paired_bootstrap,
     score_intervals,
 )
+from ..scoring.strict import LabelledSpan, Scores, spans_of, strict_eval
 
 
 def evaluate(
@@ -48,7 +49,6 @@ def evaluate(
     errors = find_errors(examples)
     calibration = calibrate(*outcomes(examples))
     per_type = {label: _all_scores(found, label) for label in found.labels}
-    macro = [found.traditional(label) for label in found.labels]
     return {
         "pipeline": f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
         "version": nlp.meta.get("version", ""),
@@ -61,10 +61,7 @@ def evaluate(
             name: list(borders)
             for name, borders in score_intervals(counts, seed=seed).items()
         },
-        "macro": {
-            name: sum(getattr(scores, name) for scores in macro) / max(len(macro), 1)
-            for name in "prf"
-        },
+        "macro": strict_eval(gold, predicted).macro._asdict(),
         "per_type": per_type,
         "confusion": [
             {"gold": gold_label, "predicted": label, "n": n}

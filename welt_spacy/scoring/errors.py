@@ -19,14 +19,8 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import WeltError
-from .fair import (
-    LabelledSpan,
-    Scores,
-    aligned_predictions,
-    pair_spans,
-    scores_of,
-    spans_of,
-)
+from .fair import pair_spans
+from .strict import LabelledSpan, Scores, aligned_predictions, scores_of, spans_of
 
 # The paper's types (Mobasher et al. 2023, section 5)
 SPURIOUS, MISSED, OVERLAPPING = 1, 2, 3

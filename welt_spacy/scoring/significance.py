@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import WeltError
-from .fair import LabelledSpan, require_same_sentences
+from .strict import LabelledSpan, require_same_sentences
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
