@@ -22,6 +22,11 @@ def evaluate_cli(
     train: Optional[Path] = typer.Option(
         None, "--train", "-t", help="The training data, for seen and unseen entities."
     ),
+    gold_text: bool = typer.Option(
+        False,
+        "--gold-text",
+        help="Score characters of the raw text too, on the pipeline's own tokens.",
+    ),
     json: Optional[Path] = typer.Option(
         None, "--json", "-j", help="A file for all figures."
     ),
@@ -31,7 +36,8 @@ def evaluate_cli(
     mentions = None
     if train is not None:
         mentions = count_mentions(eg.reference for eg in read_examples(nlp, train))
-    found = evaluate(nlp, read_examples(nlp, data), mentions=mentions)
+    examples = read_examples(nlp, data)
+    found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
     _print_scores(found, data)
     _write_json(json, found)
 
@@ -59,6 +65,8 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
             for name, (low, high) in zip(("P", "R", "F1"), found["intervals"].values())
         )
         typer.echo(f"95 % intervals, strict: {told}\n")
+    if found["text"] is not None:
+        _print_text_scores(found)
     for way, parts in found["slices"].items():
         rows = [
             [
@@ -78,6 +86,26 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
     ]  # fmt: skip
     title = f"Confidence: expected calibration error {100 * calibration['error']:.2f}"
     print_table(title, ["", "n", "mean confidence", "precision"], rows)
+
+
+def _print_text_scores(found: Dict[str, Any]) -> None:
+    text = found["text"]
+    rows = [
+        [name, *_percent(part["strict"].values()), part["tokens"]]
+        for name, part in (("the tokens of the data", found), ("raw text", text))
+    ]
+    print_table("Strict, by what is predicted on", ["", "P", "R", "F1", "tokens"], rows)
+    typer.echo(
+        f"Gold entities with a border inside of a token of the pipeline: {text['split']}"
+    )
+    if text["joined"]:
+        typer.secho(
+            f"⚠ {text['joined']} of {found['docs']} docs don't know their spaces: their "
+            "text is their words, joined by single spaces",
+            fg=typer.colors.YELLOW,
+            err=True,
+        )
+    typer.echo("")
 
 
 def _write_json(path: Optional[Path], found: Dict[str, Any]) -> None:

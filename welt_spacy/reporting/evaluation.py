@@ -22,6 +22,7 @@ from ..scoring.significance import (
     score_intervals,
 )
 from ..scoring.strict import LabelledSpan, Scores, spans_of, strict_eval
+from ..scoring.text import text_eval
 
 
 def evaluate(
@@ -29,6 +30,7 @@ def evaluate(
     examples: Sequence[Example],
     *,
     mentions: Optional[Mapping[str, int]] = None,
+    gold_text: bool = False,
     seed: int = 0,
 ) -> Dict[str, Any]:
     """Predict and score.
@@ -37,6 +39,8 @@ def evaluate(
     examples (Sequence[Example]): Gold-standard docs; predictions are put into them.
     mentions (Optional[Mapping[str, int]]): What `count_mentions` found in the
         training data, for scores of seen and unseen entities.
+    gold_text (bool): Whether to run the pipeline on the raw texts too, with its own
+        tokens, and score characters.
     seed (int): Of the bootstrap.
     RAISES (WeltError): If there are no examples.
     RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
@@ -88,7 +92,22 @@ def evaluate(
         },
         "class_weights": nlp.meta.get("class_weights", {}),
         "decoding": _decoding(nlp),
+        "text": _text_scores(nlp, examples) if gold_text else None,
         "by_doc": counts.tolist(),
+    }
+
+
+def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:
+    references = [eg.reference for eg in examples]
+    found = text_eval(references, list(nlp.pipe(doc.text for doc in references)))
+    return {
+        "strict": found.strict.micro._asdict(),
+        "per_type": {n: s._asdict() for n, s in found.strict.per_type.items()},
+        "gold": found.n_gold,
+        "predicted": found.n_predicted,
+        "split": found.n_split,
+        "tokens": found.n_tokens,
+        "joined": found.n_joined,
     }
 
 
