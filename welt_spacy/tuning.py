@@ -141,6 +141,30 @@ def tune(
     return Tuning(before, best, curve)
 
 
+def sweep(
+    nlp: Language, examples: Sequence[Example], values: Sequence[float] = O_BIASES
+) -> List[Point]:
+    """Score values of `o_bias`, with all else as it is. Nothing is changed.
+
+    nlp (Language): A pipeline with `welt_ner`.
+    examples (Sequence[Example]): Gold-standard docs.
+    values (Sequence[float]): The values; that of the pipeline is always one.
+    RETURNS (List[Point]): Their scores, from the lowest value to the highest.
+    RAISES (WeltError): As `tune`.
+    """
+    pipe = find_component(nlp)
+    data = _predict(nlp, pipe, examples)
+    kept = pipe.o_bias
+    points = []
+    try:
+        for value in sorted({*values, kept}):
+            pipe.o_bias = value
+            points.append(_measure(pipe, data, Objective(), [pipe.threshold]))
+    finally:
+        pipe.o_bias = kept
+    return points
+
+
 def find_component(nlp: Language) -> WeltNER:
     """RETURNS (WeltNER): The one `welt_ner` of a pipeline.
     RAISES (WeltError): If there is none, or there are several."""

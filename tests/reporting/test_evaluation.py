@@ -51,7 +51,7 @@ def test_report_is_what_the_scorers_say(pipelines):
         n_wrong = sum(n for kind, n in found["counts"].items() if kind != "TP")
         assert sum(found["errors"].values()) == n_wrong
         assert sum(row["n"] for row in found["confusion"]) == n_wrong
-        assert set(found["slices"]["in train"]) <= {"unseen"}
+        assert set(found["slices"]["mention in train"]) <= {"unseen"}
         assert sum(b["n"] for b in found["calibration"]["bins"]) == found["predicted"]
         assert json.loads(json.dumps(found)) == found
 

@@ -80,8 +80,8 @@ def test_slices(example):
     mentions = count_mentions([make_doc("MPTP", "aspirin")] * 3)
     assert mentions == {"mptp": 3, "aspirin": 3}
     ways = slicers(mentions)
-    assert "in train" not in slicers()
-    found = score_slices([example], ways["in train"])
+    assert "mention in train" not in slicers()
+    found = score_slices([example], ways["mention in train"])
     assert found["seen"].scores == (1.0, 0.5, pytest.approx(2 / 3))
     assert (found["seen"].n_gold, found["seen"].n_predicted) == (2, 1)
     assert found["unseen"].scores == (0.0, 0.0, 0.0)

@@ -9,7 +9,9 @@ import typer
 from ..corpora.files import write_atomically
 from ..data import load_pipeline, read_examples
 from ..reporting.evaluation import compare, evaluate, predict
+from ..reporting.page import to_html
 from ..scoring.errors import count_mentions
+from ..tuning import sweep
 from ._util import one_line_errors, print_table
 
 SHOWN = 10
@@ -30,6 +32,9 @@ def evaluate_cli(
     json: Optional[Path] = typer.Option(
         None, "--json", "-j", help="A file for all figures."
     ),
+    html: Optional[Path] = typer.Option(
+        None, "--html", help="A file for a page with figures and sentences."
+    ),
 ) -> None:
     """Score a pipeline: strict and fair, by type, by slice, with intervals."""
     nlp = load_pipeline(model)
@@ -40,6 +45,11 @@ def evaluate_cli(
     found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
     _print_scores(found, data)
     _write_json(json, found)
+    if html is not None:
+        curve = sweep(nlp, examples) if found["decoding"] and found["gold"] else None
+        page = to_html(found, examples, data=str(data), curve=curve)
+        write_atomically(html, page)
+        typer.echo(f"✔ {html}")
 
 
 def _print_scores(found: Dict[str, Any], data: Path) -> None:

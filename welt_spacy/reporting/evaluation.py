@@ -47,6 +47,18 @@ def evaluate(
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
     predict(nlp, examples)
+    return report(nlp, examples, mentions=mentions, gold_text=gold_text, seed=seed)
+
+
+def report(
+    nlp: Language,
+    examples: Sequence[Example],
+    *,
+    mentions: Optional[Mapping[str, int]] = None,
+    gold_text: bool = False,
+    seed: int = 0,
+) -> Dict[str, Any]:
+    """Score predictions that are in the examples already. See `evaluate`."""
     gold, predicted = _all_spans(examples)
     found = fair_eval(gold, predicted)
     counts = count_sentences(gold, predicted)

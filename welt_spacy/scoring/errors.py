@@ -1,6 +1,7 @@
 """What went wrong, and where: error types, slices of the entities, calibration."""
 
 from collections import Counter
+from math import inf
 from typing import (
     Callable,
     Dict,
@@ -107,7 +108,7 @@ def slicers(mentions: Optional[Mapping[str, int]] = None) -> Dict[str, Slicer]:
     ways: Dict[str, Slicer] = {"length": by_length, "form": by_form}
     if mentions is not None:
         counts = mentions
-        ways["in train"] = lambda span: (
+        ways["mention in train"] = lambda span: (
             "seen" if counts.get(span.text.lower()) else "unseen"
         )
         ways["frequency in train"] = lambda span: _frequency(
@@ -176,8 +177,13 @@ def score_slices(examples: Iterable[Example], slicer: Slicer) -> Dict[str, Slice
             n_gold[name],
             n_predicted[name],
         )
-        for name in sorted(set(n_gold) | set(n_predicted))
+        for name in sorted({*n_gold, *n_predicted}, key=_by_number)
     }
+
+
+def _by_number(name: str) -> Tuple[float, str]:
+    number = name.split()[0]
+    return (int(number) if number.isdigit() else inf), name
 
 
 def _names(

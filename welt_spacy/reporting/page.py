@@ -1,0 +1,212 @@
+"""An evaluation as one HTML page that needs no network."""
+
+import json
+from math import ceil, floor
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from spacy.training import Example
+
+from .. import __version__
+from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, TYPE_OF_KIND
+from ..scoring.fair import pair_spans
+from ..scoring.strict import LabelledSpan, aligned_predictions, spans_of
+from ..tuning import Point
+
+KINDS = {
+    "TP": "right",
+    "FP": "spurious",
+    "FN": "missed",
+    "LE": "wrong label",
+    "BES": "too small",
+    "BEL": "too large",
+    "BEO": "borders overlap",
+    "LBE": "wrong label and borders",
+}
+SHORT_TYPES = {SPURIOUS: "spurious", MISSED: "missed", OVERLAPPING: "overlapping"}
+NOTHING = "nothing"
+
+
+def to_html(
+    found: Mapping[str, Any],
+    examples: Sequence[Example],
+    *,
+    data: str = "",
+    curve: Optional[Sequence[Point]] = None,
+) -> str:
+    """Write the page.
+
+    found (Mapping[str, Any]): What `evaluate` returned.
+    examples (Sequence[Example]): Its examples, with the predictions.
+    data (str): What the data are called.
+    curve (Optional[Sequence[Point]]): What `tuning.sweep` returned, for the curve of
+        precision against recall.
+    RETURNS (str): HTML.
+    """
+    environment = Environment(
+        loader=PackageLoader("welt_spacy", "assets/report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    browsed = {
+        "labels": list(found["per_type"]),
+        "sentences": [_sentence(i, example) for i, example in enumerate(examples)],
+    }
+    name = " ".join(filter(None, [found["pipeline"], found["version"]]))
+    curve_shown = _curve(curve, found["decoding"]) if curve else None
+    classes = _classes(found["class_weights"])
+    sections = [
+        ("scores", "Scores"),
+        ("types", "By type"),
+        *([("curve", "Precision against recall")] if curve_shown else []),
+        *([("calibration", "Calibration")] if found["calibration"]["bins"] else []),
+        ("confusion", "Confusion"),
+        ("slices", "By slice"),
+        *([("classes", "Classes and weights")] if classes else []),
+        ("errors", "Sentences"),
+    ]
+    return environment.get_template("page.html.jinja").render(
+        title=f"{name} on {data}" if data else name,
+        found=found,
+        sections=sections,
+        kinds=KINDS,
+        curve=curve_shown,
+        matrix=_matrix(found),
+        classes=classes,
+        error_types=SHORT_TYPES,
+        version=__version__,
+        data=_for_script(browsed),
+    )
+
+
+def _for_script(data: Any) -> Markup:
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    # Nothing in a text can end the element that holds it
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
+
+
+def _sentence(i: int, example: Example) -> Dict[str, Any]:
+    doc = example.reference
+    confidences = {span: ent._.confidence for span, ent in aligned_predictions(example)}
+    gold, predicted = spans_of(example)
+    errors: List[Dict[str, Any]] = []
+    wrong: Set[Tuple[bool, LabelledSpan]] = set()
+    for pair in pair_spans(gold, predicted):
+        if pair.kind == "TP":
+            continue
+        spans = [span for span in (pair.gold, pair.predicted) if span is not None]
+        wrong |= {(span is pair.gold, span) for span in spans}
+        told = " / ".join(f"{doc[start:end].text!r}" for _, start, end in spans)
+        errors.append(
+            {
+                "type": TYPE_OF_KIND.get(pair.kind, OVERLAPPING),
+                "told": f"{KINDS[pair.kind]} {told}",
+                "labels": sorted({span[0] for span in spans}),
+                "start": min(span[1] for span in spans),
+            }
+        )
+    errors.sort(key=lambda error: error.pop("start"))
+
+    def show(span: LabelledSpan, is_gold: bool) -> Dict[str, Any]:
+        label, start, end = span
+        shown: Dict[str, Any] = {
+            "label": label,
+            "start": doc[start].idx,
+            "end": doc[end - 1].idx + len(doc[end - 1]),
+            "right": (is_gold, span) not in wrong,
+        }
+        if not is_gold and confidences[span] is not None:
+            shown["confidence"] = round(confidences[span], 3)
+        return shown
+
+    return {
+        "doc": i,
+        "text": doc.text,
+        "gold": [show(span, True) for span in sorted(gold, key=_start)],
+        "predicted": [show(span, False) for span in sorted(predicted, key=_start)],
+        "errors": errors,
+    }
+
+
+def _start(span: LabelledSpan) -> int:
+    return span[1]
+
+
+def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> Dict[str, Any]:
+    """Points in per cent of the frame, which ends at round tenths around them."""
+    low_x, high_x = _borders([point.r for point in curve])
+    low_y, high_y = _borders([point.p for point in curve])
+    current = min(curve, key=lambda point: abs(point.o_bias - decoding["o_bias"]))
+    ends = (curve[0], curve[-1], current)
+    points = [
+        {
+            **point._asdict(),
+            "x": 100 * (point.r - low_x) / (high_x - low_x),
+            "y": 100 * (point.p - low_y) / (high_y - low_y),
+            "current": point is current,
+            "told": f"{point.o_bias:+.2f}" if any(point is e for e in ends) else "",
+        }
+        for point in curve
+    ]
+    return {
+        "points": points,
+        "x_ticks": _ticks(low_x, high_x),
+        "y_ticks": _ticks(low_y, high_y),
+    }
+
+
+def _borders(values: Sequence[float]) -> Tuple[float, float]:
+    low, high = floor(10 * min(values)), ceil(10 * max(values))
+    if low == high:
+        low, high = max(0, low - 1), min(10, low + 1)
+    return low / 10, high / 10
+
+
+def _ticks(low: float, high: float) -> List[Dict[str, Any]]:
+    n = round(10 * (high - low))
+    return [
+        {"place": 100 * i / n, "told": f"{100 * low + 10 * i:.0f}"}
+        for i in range(n + 1)
+    ]
+
+
+def _matrix(found: Mapping[str, Any]) -> Dict[str, Any]:
+    labels = [*found["per_type"], NOTHING]
+    counts = {
+        (row["gold"] or NOTHING, row["predicted"] or NOTHING): row["n"]
+        for row in found["confusion"]
+    }
+    most = max(counts.values(), default=1)
+    rows = []
+    for gold in labels:
+        cells = []
+        for predicted in labels:
+            n = counts.get((gold, predicted), 0)
+            if gold == predicted == NOTHING:
+                cells.append({"told": "", "share": 0.0, "right": False})
+            elif gold == predicted:
+                right = found["per_type"][gold]["counts"]["TP"]
+                cells.append({"told": f"{right} + {n}", "share": 0.0, "right": True})
+            else:
+                cells.append({"told": str(n), "share": n / most, "right": False})
+        rows.append({"label": gold, "cells": cells})
+    return {"columns": labels, "rows": rows}
+
+
+def _classes(components: Mapping[str, Any]) -> Dict[str, Any]:
+    shown = {}
+    for name, part in components.items():
+        total = sum(part["counts"].values()) or 1
+        rows = [
+            {
+                "tag": tag,
+                "n": n,
+                "share": n / total,
+                "weight": part["weights"][tag],
+                "ratio": part["weights"][tag] / (part["weights"].get("O") or 1),
+            }
+            for tag, n in part["counts"].items()
+        ]
+        shown[name] = {"scheme": part["weighting"], "rows": rows}
+    return shown
