@@ -86,15 +86,12 @@ def prepare_sample() -> str:
 
 def print_scores(path: Path) -> None:
     scores = srsly.read_json(path)
-    rows = [("all", *(scores[f"ents_{name}"] for name in "prf"))]
-    for label, part in sorted(scores["ents_per_type"].items()):
-        rows.append((label, part["p"], part["r"], part["f"]))
+    rows = [("all", *scores["strict"].values())]
+    for label, part in sorted(scores["per_type"].items()):
+        rows.append((label, *part["strict"].values()))
     msg.divider("scores on test (strict)")
     msg.table(
-        [
-            (name, *(f"{100 * (value or 0):.2f}" for value in row))
-            for name, *row in rows
-        ],
+        [(name, *(f"{100 * value:.2f}" for value in row)) for name, *row in rows],
         header=("", "P", "R", "F1"),
         divider=True,
         aligns=("l", "r", "r", "r"),

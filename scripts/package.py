@@ -1,5 +1,5 @@
-"""Package a trained pipeline as a wheel, with a meta.json that tells where it
-comes from and how it scores.
+"""Package a trained pipeline as a wheel, with a meta.json and a model card that tell
+where it comes from and how it scores.
 
 `spacy package` alone does the same for any pipeline; here the meta is filled
 in, and the wheel is built without a network.
@@ -15,6 +15,9 @@ from pathlib import Path
 import srsly
 import typer
 from spacy.cli.package import package
+
+from welt_spacy.corpora.files import write_atomically
+from welt_spacy.reporting.card import model_card
 
 
 def main(
@@ -40,7 +43,11 @@ def main(
             }
         ],
         performance={
-            **{key: value for key, value in scores.items() if key.startswith("ents")},
+            **{f"ents_{name}": scores["strict"][name] for name in "prf"},
+            "ents_per_type": {
+                label: part["strict"] for label, part in scores["per_type"].items()
+            },
+            **{f"fair_{name}": scores["fair"][name] for name in "prf"},
             "speed": scores["speed"],
             "dev": meta["performance"],
         },
@@ -50,6 +57,9 @@ def main(
         staged, built = Path(folder) / "model", Path(folder) / "built"
         shutil.copytree(model, staged)
         srsly.write_json(staged / "meta.json", meta)
+        # spaCy puts it into the package
+        card = model_card(model, meta, scores, about)
+        (staged / "README.md").write_text(card, encoding="utf8")
         built.mkdir()
         package(staged, built, create_sdist=False, create_wheel=False, silent=True)
         source = built / f"en_welt_{corpus}-{version}"
@@ -66,7 +76,9 @@ def main(
         partial = output / f".{wheel.name}.partial"
         shutil.copyfile(wheel, partial)
         partial.replace(output / wheel.name)
-    print(f"✔ {output / wheel.name}")
+    hub_card = output / f"en_welt_{corpus}-{version}.README.md"
+    write_atomically(hub_card, model_card(model, meta, scores, about, metadata=True))
+    print(f"✔ {output / wheel.name}\n✔ {hub_card}, the card for a model hub")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,26 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from thinc.api import require_gpu
 
 from .errors import WeltError
 
 
-def load_pipeline(model: Path) -> Language:
+def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
     """Load a pipeline.
 
     model (Path): Its folder, or its name if it is installed.
+    gpu_id (int): The GPU it shall run on; -1 for the CPU.
     RETURNS (Language): The pipeline.
-    RAISES (WeltError): If there is none.
+    RAISES (WeltError): If there is none, or no such GPU.
     """
+    if gpu_id >= 0:
+        try:
+            require_gpu(gpu_id)
+        except Exception as err:  # thinc, CuPy and torch have one each
+            raise WeltError(
+                f"GPU {gpu_id} can't be used ({err}): take --gpu-id -1 for the CPU"
+            ) from None
     try:
         return spacy.load(model if model.exists() else str(model))
     except OSError as err:

@@ -65,13 +65,20 @@ def test_demo_on_the_sample_corpus(project, tmp_path):
             n for n in archive.namelist() if n.endswith("sample-0.1.0/meta.json")
         ]
         meta = srsly.json_loads(archive.read(name).decode("utf8"))
+        card = archive.read(name.replace("meta.json", "README.md")).decode("utf8")
     assert meta["name"] == "welt_sample"
     assert meta["labels"]["welt_ner"] == ["Chemical", "Disease"]
     assert any(r.startswith("welt-spacy") for r in meta["requirements"])
     assert meta["class_weights"]["welt_ner"]["weighting"] == "welt(temperature=1)"
     scores = srsly.read_json(project / "training/welt_cpu/sample/metrics.json")
-    assert meta["performance"]["ents_f"] == scores["ents_f"] > 0.2
+    assert meta["performance"]["ents_f"] == scores["strict"]["f"] > 0.2
     assert meta["sources"][0]["license"]
+    assert card.startswith("# en_welt_sample\n")
+    told = " | ".join(f"{100 * value:.2f}" for value in scores["strict"].values())
+    assert f"| strict | {told} |" in card
+    hub_card = wheel.with_name("en_welt_sample-0.1.0.README.md").read_text("utf8")
+    assert hub_card.startswith("---\n") and hub_card.endswith(card)
+    assert (project / "training/welt_cpu/sample/report.html").is_file()
     # and runs from its package, on raw text, without the project
     code = (
         "import spacy; doc = spacy.load('en_welt_sample')("

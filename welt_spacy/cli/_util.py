@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 
+GPU_ID = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU.")
+
+
 def one_line_errors(command: CommandT) -> CommandT:
     """Print a `WeltError` as one line on stderr and exit with status 1.
 

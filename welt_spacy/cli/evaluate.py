@@ -12,7 +12,7 @@ from ..reporting.evaluation import compare, evaluate, predict
 from ..reporting.page import to_html
 from ..scoring.errors import count_mentions
 from ..tuning import sweep
-from ._util import one_line_errors, print_table
+from ._util import GPU_ID, one_line_errors, print_table
 
 SHOWN = 10
 
@@ -35,9 +35,10 @@ def evaluate_cli(
     html: Optional[Path] = typer.Option(
         None, "--html", help="A file for a page with figures and sentences."
     ),
+    gpu_id: int = GPU_ID,
 ) -> None:
     """Score a pipeline: strict and fair, by type, by slice, with intervals."""
-    nlp = load_pipeline(model)
+    nlp = load_pipeline(model, gpu_id=gpu_id)
     mentions = None
     if train is not None:
         mentions = count_mentions(eg.reference for eg in read_examples(nlp, train))
@@ -137,11 +138,12 @@ def compare_cli(
         None, "--json", "-j", help="A file for all figures and sentences."
     ),
     n_shown: int = typer.Option(SHOWN, "--show", help="Changes to print of each kind."),
+    gpu_id: int = GPU_ID,
 ) -> None:
     """Compare two pipelines: the difference, whether it is luck, and what changed."""
     examples = []
     for model in (one, other):
-        nlp = load_pipeline(model)
+        nlp = load_pipeline(model, gpu_id=gpu_id)
         examples.append(read_examples(nlp, data))
         predict(nlp, examples[-1])
     found = compare(*examples)

@@ -8,7 +8,7 @@ from ..errors import WeltError
 from ..experiments.grid import read_grid
 from ..experiments.results import to_markdown
 from ..experiments.runner import run_all
-from ._util import one_line_errors
+from ._util import GPU_ID, one_line_errors
 
 
 @one_line_errors
@@ -25,7 +25,7 @@ def experiment_cli(
     at_once: int = typer.Option(
         1, "--at-once", "-n", min=1, help="Runs that share the cores."
     ),
-    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU."),
+    gpu_id: int = GPU_ID,
 ) -> None:
     """Train every scheme on every corpus with every seed, score, test, print tables.
 

@@ -7,7 +7,7 @@ import typer
 
 from ..data import load_pipeline, read_examples, replace_pipeline
 from ..tuning import KNOBS, Point, parse_objective, tune
-from ._util import one_line_errors, print_table
+from ._util import GPU_ID, one_line_errors, print_table
 
 
 @one_line_errors
@@ -29,13 +29,14 @@ def tune_cli(
         False, "--keep-threshold", help="Leave the threshold as it is."
     ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
+    gpu_id: int = GPU_ID,
 ) -> None:
     """Choose the shift of O and the threshold on dev, without retraining."""
     sought = parse_objective(objective)
     if output is None:
         output = model.parent / f"{model.name}-tuned"
     with replace_pipeline(output, force=force) as write:
-        nlp = load_pipeline(model)
+        nlp = load_pipeline(model, gpu_id=gpu_id)
         examples = read_examples(nlp, dev)
         found = tune(nlp, examples, sought, knob=knob, thresholds=not keep_threshold)
         write(nlp)

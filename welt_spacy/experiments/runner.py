@@ -127,21 +127,17 @@ def _commands(
             f"tune-{knob}",
             [
                 *("welt", "tune", str(best), str(data / "dev.spacy"), str(model)),
-                *("--knob", knob, "--force"),
+                *("--knob", knob, "--force", *gpu),
             ],
         )
         scored[f"test-{knob}"] = model
     for name, model in scored.items():
+        scores = folder / f"{name}.json"
         yield (
             f"evaluate-{name}",
             [
-                *("welt", "evaluate", str(model), str(data / "test.spacy")),
-                *(
-                    "--train",
-                    str(data / "train.spacy"),
-                    "--json",
-                    f"{folder / name}.json",
-                ),
+                *("welt", "evaluate", str(model), str(data / "test.spacy"), *gpu),
+                *("--train", str(data / "train.spacy"), "--json", str(scores)),
             ],
         )
 
