@@ -4,12 +4,13 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Callable, Iterator, List, Sequence
 
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from spacy.vocab import Vocab
 from thinc.api import require_gpu
 
 from .errors import WeltError
@@ -36,18 +37,18 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
         raise WeltError(str(err).strip().splitlines()[0]) from None
 
 
-def read_examples(nlp: Language, path: Path) -> List[Example]:
-    """Read gold-standard docs, with bare docs of the same tokens beside them.
+def read_docs(path: Path, vocab: Vocab) -> List[Doc]:
+    """Read the docs of a .spacy file.
 
-    nlp (Language): The pipeline that will predict.
-    path (Path): The .spacy file.
-    RETURNS (List[Example]): The examples, at least one.
+    path (Path): The file.
+    vocab (Vocab): The vocabulary of the docs.
+    RETURNS (List[Doc]): The docs, at least one.
     RAISES (WeltError): If the file is missing, is none, or has no docs.
     """
     if not path.is_file():
         raise WeltError(f"{path} is no file: a .spacy file is needed")
     try:
-        docs = list(DocBin().from_disk(path).get_docs(nlp.vocab))
+        docs = list(DocBin().from_disk(path).get_docs(vocab))
     except Exception:
         # zlib, msgpack and srsly have an exception each.
         raise WeltError(
@@ -55,7 +56,49 @@ def read_examples(nlp: Language, path: Path) -> List[Example]:
         ) from None
     if not docs:
         raise WeltError(f"{path} has no docs")
-    return [Example(_bare(doc), doc) for doc in docs]
+    return docs
+
+
+def read_examples(nlp: Language, path: Path) -> List[Example]:
+    """Read gold-standard docs, with bare docs of the same tokens beside them.
+
+    nlp (Language): The pipeline that will predict.
+    path (Path): The .spacy file.
+    RETURNS (List[Example]): The examples, at least one.
+    RAISES (WeltError): As `read_docs`.
+    """
+    return [Example(_bare(doc), doc) for doc in read_docs(path, nlp.vocab)]
+
+
+def pair_docs(
+    predictions: Sequence[Doc], references: Sequence[Doc], name: str = "predictions"
+) -> List[Example]:
+    """Put predictions that were made elsewhere beside gold-standard docs.
+
+    predictions (Sequence[Doc]): The predictions, on any tokens.
+    references (Sequence[Doc]): The gold-standard docs, in the same order.
+    name (str): What the predictions are called in messages.
+    RETURNS (List[Example]): The examples.
+    RAISES (WeltError): If there are more of one than of the other, or a text is
+        another one; white space does not matter.
+    """
+    if len(predictions) != len(references):
+        raise WeltError(
+            f"{name} has {len(predictions)} docs and the gold annotation "
+            f"{len(references)}: both must be of the same docs in the same order"
+        )
+    for i, (doc, gold) in enumerate(zip(predictions, references), start=1):
+        if _letters(doc) != _letters(gold):
+            raise WeltError(
+                f"{name}, doc {i}: the text is {doc.text[:40]!r} and in the gold "
+                f"annotation {gold.text[:40]!r}: both must be of the same docs in the "
+                "same order"
+            )
+    return [Example(doc, gold) for doc, gold in zip(predictions, references)]
+
+
+def _letters(doc: Doc) -> str:
+    return "".join(doc.text.split())
 
 
 def _bare(doc: Doc) -> Doc:

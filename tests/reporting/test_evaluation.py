@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 from typer.testing import CliRunner
 
 from welt_spacy.cli import app
@@ -99,15 +99,83 @@ def test_compare_command(folder, tmp_path):
     assert json.loads((tmp_path / "changes.json").read_text())["fixed"]
 
 
+def test_predictions_from_a_file(folder, tmp_path):
+    """Docs that a pipeline made, on tokens of its own, score as the pipeline does."""
+    import spacy
+
+    nlp = spacy.load(folder / "good")
+    gold = DocBin().from_disk(folder / "test.spacy").get_docs(nlp.vocab)
+    made = DocBin(store_user_data=True, docs=nlp.pipe(doc.text for doc in gold))
+    made.to_disk(tmp_path / "made.spacy")
+    result = run(
+        *("evaluate", tmp_path / "made.spacy", folder / "test.spacy"),
+        *("--json", tmp_path / "scores.json", "--html", tmp_path / "page.html"),
+    )
+    assert result.exit_code == 0, result.stderr
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found["strict"]["f"] == 1.0 and found["pipeline"] == "made.spacy"
+    assert found["calibration"]["bins"]
+    assert "made.spacy on" in (tmp_path / "page.html").read_text()
+    result = run(
+        "compare", tmp_path / "made.spacy", folder / "bad", folder / "test.spacy"
+    )
+    assert "+100.00" in result.stdout, result.stderr
+
+
+def relabel(docs, labels, path):
+    for doc in docs:
+        doc.ents = [Span(doc, e.start, e.end, label=labels[e.label_]) for e in doc.ents]
+    DocBin(docs=docs).to_disk(path)
+    return path
+
+
+def test_labels_that_the_pipeline_does_not_know(folder, pipelines, tmp_path):
+    docs = [eg.reference for eg in make_examples(pipelines[0])]
+    some = relabel(docs, {"Chemical": "Chemical", "Disease": "Gene"}, tmp_path / "some")
+    result = run("evaluate", folder / "good", some)
+    assert result.exit_code == 0
+    assert (
+        result.stderr.strip()
+        == "⚠ The pipeline can't find Gene: all of those are missed"
+    )
+    none = relabel(docs, {"Chemical": "Gene", "Gene": "Gene"}, tmp_path / "none")
+    for command in (["evaluate"], ["compare", folder / "bad"]):
+        result = run(*command, folder / "good", none)
+        assert result.exit_code == 1
+        assert "finds Chemical, Disease, and the data have only Gene" in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_bad_input_is_told_in_a_line(folder, pipelines, tmp_path):
     DocBin().to_disk(tmp_path / "empty.spacy")
     (tmp_path / "no.spacy").write_text("text")
+    docs = [eg.reference for eg in make_examples(pipelines[0])]
+    DocBin(docs=docs[1:]).to_disk(tmp_path / "less.spacy")
+    docs[1] = pipelines[0].make_doc("Another text.")
+    DocBin(docs=docs).to_disk(tmp_path / "other.spacy")
     for arguments, part in (
         (["evaluate", folder / "good", tmp_path / "none.spacy"], "is no file"),
         (["evaluate", folder / "good", tmp_path / "empty.spacy"], "has no docs"),
         (["evaluate", folder / "good", tmp_path / "no.spacy"], "is no .spacy file"),
         (["evaluate", folder / "none", folder / "test.spacy"], "none"),
         (["compare", folder / "good", "no_such", folder / "test.spacy"], "no_such"),
+        (
+            ["evaluate", tmp_path / "less.spacy", folder / "test.spacy"],
+            "has 3 docs and",
+        ),
+        (
+            ["evaluate", tmp_path / "other.spacy", folder / "test.spacy"],
+            "doc 2: the text",
+        ),
+        (["evaluate", tmp_path / "empty.spacy", folder / "test.spacy"], "has no docs"),
+        (
+            ["evaluate", folder / "test.spacy", folder / "test.spacy", "--gold-text"],
+            "--gold-text needs a pipeline",
+        ),
+        (
+            ["evaluate", folder / "good", folder / "test.spacy", "-g", "7"],
+            "GPU 7 can't",
+        ),
     ):
         result = run(*arguments)
         assert result.exit_code == 1

@@ -3,12 +3,22 @@
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import spacy
 import srsly
 import typer
+from spacy.training import Example
+from spacy.vocab import Vocab
 
 from ..corpora.files import write_atomically
-from ..data import load_pipeline, read_examples
-from ..reporting.evaluation import compare, evaluate, predict
+from ..data import load_pipeline, pair_docs, read_docs, read_examples
+from ..errors import WeltError
+from ..reporting.evaluation import (
+    compare,
+    evaluate,
+    predict,
+    report,
+    unknown_labels,
+)
 from ..reporting.page import to_html
 from ..scoring.errors import count_mentions
 from ..tuning import sweep
@@ -19,7 +29,9 @@ SHOWN = 10
 
 @one_line_errors
 def evaluate_cli(
-    model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
+    model: Path = typer.Argument(
+        ..., help="The pipeline: a folder, or its name; or a .spacy file it made."
+    ),
     data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
     train: Optional[Path] = typer.Option(
         None, "--train", "-t", help="The training data, for seen and unseen entities."
@@ -38,12 +50,29 @@ def evaluate_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """Score a pipeline: strict and fair, by type, by slice, with intervals."""
-    nlp = load_pipeline(model, gpu_id=gpu_id)
+    made = _is_file_of_docs(model)
+    if made and gold_text:
+        raise WeltError(
+            f"--gold-text needs a pipeline to run; {model} is a file of docs"
+        )
+    nlp = spacy.blank("en") if made else load_pipeline(model, gpu_id=gpu_id)
     mentions = None
     if train is not None:
-        mentions = count_mentions(eg.reference for eg in read_examples(nlp, train))
-    examples = read_examples(nlp, data)
-    found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
+        mentions = count_mentions(read_docs(train, nlp.vocab))
+    if made:
+        nlp.meta.update(lang="", name=model.name, version="")
+        examples = _read_pairs(model, data, nlp.vocab)
+        found = report(nlp, examples, mentions=mentions)
+    else:
+        examples = read_examples(nlp, data)
+        found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
+    if found["unknown_labels"]:
+        typer.secho(
+            f"⚠ The pipeline can't find {', '.join(found['unknown_labels'])}: all of "
+            "those are missed",
+            fg=typer.colors.YELLOW,
+            err=True,
+        )
     _print_scores(found, data)
     _write_json(json, found)
     if html is not None:
@@ -51,6 +80,15 @@ def evaluate_cli(
         page = to_html(found, examples, data=str(data), curve=curve)
         write_atomically(html, page)
         typer.echo(f"✔ {html}")
+
+
+def _is_file_of_docs(model: Path) -> bool:
+    return model.suffix == ".spacy" and model.is_file()
+
+
+def _read_pairs(predictions: Path, data: Path, vocab: Vocab) -> List[Example]:
+    docs = read_docs(predictions, vocab)
+    return pair_docs(docs, read_docs(data, vocab), str(predictions))
 
 
 def _print_scores(found: Dict[str, Any], data: Path) -> None:
@@ -131,7 +169,9 @@ def _percent(values) -> List[str]:
 
 @one_line_errors
 def compare_cli(
-    one: Path = typer.Argument(..., help="A pipeline: a folder, or its name."),
+    one: Path = typer.Argument(
+        ..., help="A pipeline: a folder, or its name; or a .spacy file it made."
+    ),
     other: Path = typer.Argument(..., help="The one to compare it with."),
     data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
     json: Optional[Path] = typer.Option(
@@ -143,8 +183,12 @@ def compare_cli(
     """Compare two pipelines: the difference, whether it is luck, and what changed."""
     examples = []
     for model in (one, other):
+        if _is_file_of_docs(model):
+            examples.append(_read_pairs(model, data, Vocab()))
+            continue
         nlp = load_pipeline(model, gpu_id=gpu_id)
         examples.append(read_examples(nlp, data))
+        unknown_labels(nlp, examples[-1])
         predict(nlp, examples[-1])
     found = compare(*examples)
     low, high = found["interval"]

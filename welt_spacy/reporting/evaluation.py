@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.training import Example
 
+from ..errors import WeltError
 from ..pipeline.welt_ner import WeltNER
 from ..scoring.errors import (
     ERROR_TYPES,
@@ -43,7 +44,8 @@ def evaluate(
     gold_text (bool): Whether to run the pipeline on the raw texts too, with its own
         tokens, and score characters.
     seed (int): Of the bootstrap.
-    RAISES (WeltError): If there are no examples.
+    RAISES (WeltError): If there are no examples, or the pipeline knows none of their
+        labels.
     RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
@@ -109,9 +111,35 @@ def report(
         },
         "class_weights": nlp.meta.get("class_weights", {}),
         "decoding": _decoding(nlp),
+        "unknown_labels": unknown_labels(nlp, examples),
         "text": _text_scores(nlp, examples) if gold_text else None,
         "by_doc": counts.tolist(),
     }
+
+
+def unknown_labels(nlp: Language, examples: Sequence[Example]) -> List[str]:
+    """List the labels of gold entities that a pipeline can't find.
+
+    nlp (Language): The pipeline.
+    examples (Sequence[Example]): Gold-standard docs.
+    RETURNS (List[str]): The labels, sorted; none if the pipeline doesn't tell its own.
+    RAISES (WeltError): If it can find none of them.
+    """
+    known = {
+        label
+        for name, pipe in nlp.pipeline
+        if "doc.ents" in nlp.get_pipe_meta(name).assigns
+        for label in getattr(pipe, "labels", ())
+    }
+    gold = {ent.label_ for eg in examples for ent in eg.reference.ents}
+    if not known:
+        return []
+    if gold and not gold & known:
+        raise WeltError(
+            f"The pipeline finds {', '.join(sorted(known))}, and the data have only "
+            f"{', '.join(sorted(gold))}: are these the right data?"
+        )
+    return sorted(gold - known)
 
 
 def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:
