@@ -101,7 +101,7 @@ def _corpus_table(schemes: Dict[str, Dict[int, Scored]], baseline: str) -> Table
                 [runs[s].strict["f"] - base[s].strict["f"] for s in both], "+"
             )
             p_values = ", ".join(
-                f"{approximate_randomization(runs[s].by_doc, base[s].by_doc):.3f}"
+                told_p(approximate_randomization(runs[s].by_doc, base[s].by_doc))
                 for s in both
             )
         table.append(
@@ -159,7 +159,7 @@ def _scheme_table(results: Results, baseline: str) -> Table:
                 *(f"{mean(gaps[key]):+.2f}" for key in "prf"),
                 f"{mean(fair):+.2f}",
                 " / ".join(str(signs.count(sign)) for sign in (1, 0, -1)),
-                f"{tests[name]:.3f}",
+                told_p(tests[name]),
             ]
         )
     return table
@@ -187,6 +187,11 @@ def _deviations(
             squares.append(sd**2)
         yield corpus, sd
     yield "all (pooled)", mean(squares) ** 0.5 if squares else None
+
+
+def told_p(value: float) -> str:
+    """RETURNS (str): A p-value, never as 0."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:

@@ -1,0 +1,65 @@
+"""Class weights, or a shift of O without retraining? At the same recall on dev.
+
+    spacy welt experiment configs/experiments/schemes.yml
+    python benchmarks/bias_or_weights.py [--runs training/experiments/schemes]
+
+For each seed the vanilla pipeline of the experiment gets the `o_bias` that has the
+best precision among those with at least the recall that the WeLT pipeline has on dev
+(its threshold stays), and for comparison the `o_bias` and threshold of the best F1.
+Scores on test.
+"""
+
+from pathlib import Path
+from typing import Dict, List
+
+import spacy
+import typer
+from common import about, spread
+
+from welt_spacy.data import read_examples
+from welt_spacy.tuning import Objective, Point, find_component, sweep, tune
+
+
+def score(nlp, path: Path) -> Point:
+    """The scores of the pipeline as it is."""
+    bias = find_component(nlp).o_bias
+    (point,) = sweep(nlp, read_examples(nlp, path), [bias])
+    return point
+
+
+def main(
+    corpora: List[str] = ["bc5cdr_chemical", "bc5cdr_disease", "linnaeus"],  # noqa: B006
+    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    runs: Path = Path("training/experiments/schemes"),
+    data: Path = Path("corpus"),
+) -> None:
+    print("| | | test P | R | F1 | `o_bias` by seed |")
+    print("|---|---|---|---|---|---|")
+    for corpus in corpora:
+        dev, test = (data / corpus / f"{split}.spacy" for split in ("dev", "test"))
+        found: Dict[str, List[Point]] = {}
+        for seed in seeds:
+            vanilla, welt = (
+                spacy.load(runs / corpus / f"{scheme}-{seed}" / "model-best")
+                for scheme in ("vanilla", "welt")
+            )
+            found.setdefault("WeLT", []).append(score(welt, test))
+            found.setdefault("vanilla", []).append(score(vanilla, test))
+            sought = Objective(at_least=("r", score(welt, dev).r))
+            examples = read_examples(vanilla, dev)
+            tune(vanilla, examples, sought, thresholds=False)
+            found.setdefault("vanilla, WeLT's recall on dev", []).append(
+                score(vanilla, test)
+            )
+            tune(vanilla, examples, Objective())
+            found.setdefault("vanilla, best F1 on dev", []).append(score(vanilla, test))
+        for side, points in found.items():
+            cells = [spread([100 * getattr(p, name) for p in points]) for name in "prf"]
+            biases = ", ".join(f"{point.o_bias:+.2f}" for point in points)
+            print(f"| {corpus} | {side} | {' | '.join(cells)} | {biases} |", flush=True)
+    print(f"\nSeeds {', '.join(map(str, seeds))}; mean ± standard deviation; "
+          f"{about(['spacy', 'thinc'])}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
