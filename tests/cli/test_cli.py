@@ -254,3 +254,14 @@ def test_spacy_package(workplace):
     )
     readme = Path(workplace / "packages/en_x-0.0.0/README.md").read_text()
     assert "`Chemical`, `Disease`" in readme
+
+
+def test_format_is_told_from_the_name(root, tmp_path):
+    sample = root / "assets/sample/test.pubtator"
+    result = run("convert", sample, tmp_path / "x.spacy")
+    assert "53 docs" in result.stdout and result.stderr == ""
+    brat = tmp_path / "brat"
+    brat.mkdir()
+    (brat / "a.txt").write_text("Aspirin helps.")
+    (brat / "a.ann").write_text("T1\tChemical 0 7\tAspirin\n")
+    assert "1 mentions" in run("convert", brat, tmp_path / "y.spacy").stdout

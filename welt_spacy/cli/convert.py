@@ -10,12 +10,20 @@ from ..corpora.report import Report
 from ..errors import WeltError
 from ._util import one_line_errors, print_report
 
+SUFFIXES = {".pubtator": "pubtator", ".xml": "bioc"}
+
 
 @one_line_errors
 def convert_cli(
     path: Path = typer.Argument(..., help="The file (for brat: or the folder)."),
     output: Path = typer.Argument(..., help="The .spacy file to write."),
-    format: str = typer.Option("iob", "--format", "-f", help=", ".join(FORMATS)),
+    format: Optional[str] = typer.Option(
+        None,
+        "--format",
+        "-f",
+        help=f"{', '.join(FORMATS)}; by default told from the name: .pubtator, .xml "
+        "(BioC), a folder (brat), else iob.",
+    ),
     label: Optional[str] = typer.Option(
         None, "--label", "-l", help="The label of bare IOB tags (B, I, O)."
     ),
@@ -33,6 +41,8 @@ def convert_cli(
     ),
 ) -> None:
     """Convert a file of annotations to spaCy's .spacy format."""
+    if format is None:
+        format = "brat" if path.is_dir() else SUFFIXES.get(path.suffix.lower(), "iob")
     if format not in FORMATS:
         raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
     report = Report(strict=strict)
