@@ -133,6 +133,9 @@ def test_what_can_not_be_tuned():
         tune(spacy.blank("en"), make_examples(nlp), Objective())
     with pytest.raises(WeltError, match="'beam'"):
         tune(nlp, make_examples(nlp), Objective(), knob="beam")
+    other = make_examples(nlp, [("Mice slept.", [(0, 4, "Species")])])
+    with pytest.raises(WeltError, match="have Species, and the pipeline finds"):
+        tune(nlp, other, Objective())
     nothing = [Example(eg.predicted, eg.predicted.copy()) for eg in make_examples(nlp)]
     with pytest.raises(WeltError, match="no entity"):
         tune(nlp, nothing, Objective())

@@ -116,8 +116,8 @@ def tune(
     thresholds (bool): Whether the threshold is tuned too, or stays as it is.
     RETURNS (Tuning): The settings and their scores. Of equal ones, those nearest to
         no shift win.
-    RAISES (WeltError): If the pipeline has no `welt_ner` or several, or there is no
-        gold entity.
+    RAISES (WeltError): If the pipeline has no `welt_ner` or several, there is no gold
+        entity, or one with a label that the pipeline doesn't know.
     """
     if knob not in KNOBS:
         raise WeltError(f"Unknown knob {knob!r}: use one of {', '.join(KNOBS)}")
@@ -185,6 +185,14 @@ class _Data(NamedTuple):
 
 
 def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
+    gold = [ent.label_ for eg in examples for ent in eg.reference.ents]
+    if not gold:
+        raise WeltError("There is no entity in the data to tune on")
+    if unknown := sorted(set(gold) - set(pipe.labels)):
+        raise WeltError(
+            f"The data have {', '.join(unknown)}, and the pipeline finds "
+            f"{', '.join(pipe.labels)}: use data with these labels alone"
+        )
     docs = [eg.predicted for eg in examples]
     for _, other in nlp.pipeline:
         if other is pipe:
@@ -196,14 +204,11 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     for start in range(0, len(docs), nlp.batch_size):
         scores = pipe.predict(docs[start : start + nlp.batch_size])
         parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
-    n_gold = sum(len(eg.reference.ents) for eg in examples)
-    if not n_gold:
-        raise WeltError("There is no entity in the data to tune on")
     return _Data(
         np.concatenate(parts),
         np.array([len(doc) for doc in docs], dtype="int64"),
         gold_tags(examples, pipe.labels, nlp.vocab),
-        n_gold,
+        len(gold),
     )
 
 

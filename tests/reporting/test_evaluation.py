@@ -132,8 +132,9 @@ def relabel(docs, labels, path):
 def test_labels_that_the_pipeline_does_not_know(folder, pipelines, tmp_path):
     docs = [eg.reference for eg in make_examples(pipelines[0])]
     some = relabel(docs, {"Chemical": "Chemical", "Disease": "Gene"}, tmp_path / "some")
-    result = run("evaluate", folder / "good", some)
+    result = run("evaluate", folder / "good", some, "--html", tmp_path / "page.html")
     assert result.exit_code == 0
+    assert "Precision against recall" not in (tmp_path / "page.html").read_text()
     assert (
         result.stderr.strip()
         == "⚠ The pipeline can't find Gene: all of those are missed"

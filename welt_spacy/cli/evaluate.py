@@ -76,7 +76,8 @@ def evaluate_cli(
     _print_scores(found, data)
     _write_json(json, found)
     if html is not None:
-        curve = sweep(nlp, examples) if found["decoding"] and found["gold"] else None
+        sweeps = found["decoding"] and found["gold"] and not found["unknown_labels"]
+        curve = sweep(nlp, examples) if sweeps else None
         page = to_html(found, examples, data=str(data), curve=curve)
         write_atomically(html, page)
         typer.echo(f"✔ {html}")
