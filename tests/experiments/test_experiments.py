@@ -1,6 +1,7 @@
 """Experiments: what is run, how, and the tables."""
 
 import json
+import shutil
 
 import pytest
 import srsly
@@ -164,8 +165,15 @@ def test_tables_of_known_scores(tmp_path):
     assert told.count("| vanilla | 57.50 ± 3.54 |") == 2
     assert told.count("| ens_0.3 | 62.50 ± 3.54 |") == 2
     assert "+5.00 ± 0.00" in told
-    assert "| ens_0.3 | +5.00 | +5.00 | +5.00 | +5.00 | 4 / 0 / 0 | 0.125 |" in told
+    assert (
+        "| ens_0.3 | +5.00 | +5.00 | +5.00 | +5.00 | 4 / 0 / 0 | 4 / 0 / 0 | 0.125 |"
+        in told
+    )
     assert "| all (pooled) | 3.54 |" in told
+    # A run that is missing is left out of its scheme alone
+    shutil.rmtree(tmp_path / "out/bc2gm/ens_0.3-1")
+    told = to_markdown(grid, tmp_path / "out")
+    assert "| +5.00 | 3 / 0 / 0 | 3 / 0 / 0 | 0.250 |" in told
 
 
 def test_nothing_run(tmp_path):

@@ -11,6 +11,7 @@ from ..errors import WeltError
 from ..scoring.significance import (
     approximate_randomization,
     compare_schemes,
+    holm,
     seeds_needed,
 )
 from .grid import Grid
@@ -118,51 +119,50 @@ def _corpus_table(schemes: Dict[str, Dict[int, Scored]], baseline: str) -> Table
 
 
 def _scheme_table(results: Results, baseline: str) -> Table:
-    """Schemes against the baseline, over the runs that every scheme has."""
-    names = list(dict.fromkeys(name for part in results.values() for name in part))
-    runs = [
-        (corpus, seed)
-        for corpus, schemes in results.items()
-        for seed in schemes.get(baseline, {})
-        if all(seed in schemes.get(name, {}) for name in names)
-    ]
+    """Each scheme against the baseline, over the corpora and seeds that both have."""
+    pairs: Dict[str, List[Tuple[Scored, Scored]]] = {}
+    for schemes in results.values():
+        base = schemes.get(baseline, {})
+        for name, runs in schemes.items():
+            if name != baseline:
+                shared = [
+                    (runs[seed], base[seed]) for seed in sorted({*runs} & {*base})
+                ]
+                pairs.setdefault(name, []).extend(shared)
+    pairs = {name: found for name, found in pairs.items() if found}
+    p_values = []
+    for found in pairs.values():
+        scores = {
+            "scheme": [one.strict["f"] for one, _ in found],
+            "base": [other.strict["f"] for _, other in found],
+        }
+        p_values.append(compare_schemes(scores, "base")["scheme"])
     table = [
-        ["", "P", "R", "F1", "fair F1", "more / same / less F1", "p (Wilcoxon, Holm)"]
+        ["", "P", "R", "F1", "fair F1", "R up / same / down", "F1 up / same / down"]
+        + ["p of F1 (Wilcoxon, Holm)"]
     ]
-    if not runs:
-        return table
-    values = {
-        name: [results[corpus][name][seed] for corpus, seed in runs] for name in names
-    }
-    tests = compare_schemes(
-        {name: [one.strict["f"] for one in found] for name, found in values.items()},
-        baseline,
-    )
-    for name in names:
-        if name == baseline:
-            continue
+    for (name, found), p_value in zip(pairs.items(), holm(p_values)):
         gaps = {
-            key: [
-                one.strict[key] - other.strict[key]
-                for one, other in zip(values[name], values[baseline])
-            ]
+            key: [one.strict[key] - other.strict[key] for one, other in found]
             for key in "prf"
         }
-        fair = [
-            one.fair["f"] - other.fair["f"]
-            for one, other in zip(values[name], values[baseline])
-        ]
-        signs = np.sign(np.round(gaps["f"], 10)).tolist()
+        fair = [one.fair["f"] - other.fair["f"] for one, other in found]
         table.append(
             [
                 name,
                 *(f"{mean(gaps[key]):+.2f}" for key in "prf"),
                 f"{mean(fair):+.2f}",
-                " / ".join(str(signs.count(sign)) for sign in (1, 0, -1)),
-                told_p(tests[name]),
+                _signs(gaps["r"]),
+                _signs(gaps["f"]),
+                told_p(p_value),
             ]
         )
     return table
+
+
+def _signs(gaps: Sequence[float]) -> str:
+    signs = np.sign(np.round(gaps, 10)).tolist()
+    return " / ".join(str(signs.count(sign)) for sign in (1, 0, -1))
 
 
 def _seed_table(results: Results, baseline: str) -> Table:
