@@ -30,8 +30,9 @@ def main(
         name=f"welt_{corpus}",
         version=version,
         description=f"Named entities as in {about['title']}: a spaCy pipeline trained "
-        "with welt-spacy. The scores under 'performance' are those on the test split; "
-        "those on dev, on which the pipeline was chosen, are under 'dev'.",
+        "with welt-spacy.",
+        notes="The scores under 'performance' are those on the test split; those on "
+        "dev, on which the pipeline was chosen, are under 'dev'.",
         author="welt-spacy",
         license="MIT",
         sources=[

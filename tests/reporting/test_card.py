@@ -1,6 +1,7 @@
 """Model cards: what they tell, and that a hub can read them."""
 
 import pytest
+from thinc.api import Config
 
 from welt_spacy.reporting.card import model_card
 from welt_spacy.reporting.evaluation import evaluate
@@ -83,3 +84,14 @@ def test_hub_reads_the_metadata(run):
     assert results["NER Precision"].metric_type == "precision"
     assert results["NER Recall"].dataset_name == ABOUT["title"]
     assert results["NER FairEval F"].dataset_split == "test"
+
+
+@pytest.mark.parametrize("name", ["welt", "welt_spacy_transformers", "welt_cpu"])
+def test_encoder_is_that_of_the_components(run, root, tmp_path, name):
+    """Not `paths.encoder`, which may be set and not be used."""
+    _, meta, found = run
+    config = Config().from_disk(root / "configs" / f"{name}.cfg", interpolate=False)
+    config["paths"]["encoder"] = "some/encoder"
+    config.to_disk(tmp_path / "config.cfg")
+    card = model_card(tmp_path, meta, found, ABOUT)
+    assert ("| Encoder | `some/encoder` |" in card) == (name != "welt_cpu")

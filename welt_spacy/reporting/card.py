@@ -1,7 +1,7 @@
 """The model card of a trained pipeline: the README of its package."""
 
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Iterator, Mapping
 
 import srsly
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,6 +9,10 @@ from thinc.api import Config
 
 # What decides a training, of a config
 SECTIONS = ("components", "training")
+TRANSFORMERS = (
+    ["welt_spacy", "TransformerEncoder"],
+    ["spacy-transformers", "TransformerModel"],
+)
 LEFT_OUT = ("score_weights", "logger")
 
 
@@ -56,12 +60,21 @@ def model_card(
 
 
 def _encoder(config: Config) -> str:
-    told = (config.get("paths") or {}).get("encoder")
-    return (
-        f"`{Path(told).name if Path(told).is_absolute() else told}`"
-        if told
-        else ("none: a tok2vec, trained with the rest")
+    """The pre-trained encoders that the components have, by their names."""
+    filled = config.interpolate()
+    names = dict.fromkeys(_encoder_names(filled["components"]))
+    return ", ".join(f"`{name}`" for name in names) or (
+        "none: a tok2vec, trained with the rest"
     )
+
+
+def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
+    if str(block.get("@architectures")).split(".")[:2] in TRANSFORMERS:
+        path = Path(str(block["name"]))
+        yield path.name if path.is_absolute() else str(block["name"])
+    for part in block.values():
+        if isinstance(part, dict):
+            yield from _encoder_names(part)
 
 
 def _settings(config: Config) -> str:
