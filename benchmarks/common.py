@@ -8,13 +8,14 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from spacy.language import Language
 from spacy.training import Example
 from spacy.util import load_model_from_config, registry
 from thinc.api import Config, Optimizer
+
+from welt_spacy.experiments.results import spread  # noqa: F401  # for the others
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,13 +120,6 @@ def start_pipeline(config: Config) -> Tuple[Language, Optimizer]:
     gold.set_ents([gold.char_span(0, 7, label="Chemical")])
     example = Example(nlp.make_doc("Aspirin helps."), gold)
     return nlp, nlp.initialize(lambda: [example])
-
-
-def spread(values: List[float]) -> str:
-    """Mean and standard deviation over the seeds."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{mean(values):.2f} ± {stdev(values):.2f}"
 
 
 def about(packages: List[str]) -> str:

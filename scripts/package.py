@@ -73,10 +73,7 @@ def main(
             check=True,
         )
         wheel = next(built.glob("*.whl"))
-        output.mkdir(exist_ok=True)
-        partial = output / f".{wheel.name}.partial"
-        shutil.copyfile(wheel, partial)
-        partial.replace(output / wheel.name)
+        write_atomically(output / wheel.name, wheel.read_bytes())
     hub_card = output / f"en_welt_{corpus}-{version}.README.md"
     write_atomically(hub_card, model_card(model, meta, scores, about, metadata=True))
     print(f"✔ {output / wheel.name}\n✔ {hub_card}, the card for a model hub")

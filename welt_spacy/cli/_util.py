@@ -63,6 +63,14 @@ def print_table(title: str, header: List[str], rows: Iterable[List[Any]]) -> Non
     console().print(table)
 
 
+def warn(message: str) -> None:
+    """Print a warning as one line on stderr.
+
+    message (str): The warning.
+    """
+    typer.secho(f"⚠ {message}", fg=typer.colors.YELLOW, err=True)
+
+
 def print_report(report: Report) -> None:
     """Print the problems of reading, if there were any.
 

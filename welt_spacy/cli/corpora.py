@@ -10,7 +10,7 @@ from ..corpora.convert import convert_corpus, is_converted
 from ..corpora.fetch import fetch
 from ..corpora.stats import CorpusStats, corpus_stats
 from ..errors import WeltError
-from ._util import one_line_errors, print_report, print_table
+from ._util import one_line_errors, print_report, print_table, warn
 
 corpora_app = typer.Typer(
     help="The corpora of the paper: list, fetch, convert, count.", no_args_is_help=True
@@ -136,7 +136,7 @@ def _fetched(
             if not reachable:
                 raise
             missing += 1
-            typer.secho(f"⚠ {err}", fg=typer.colors.YELLOW, err=True)
+            warn(str(err))
         else:
             yield corpus, files
     if missing == len(corpora):

@@ -22,7 +22,7 @@ from ..reporting.evaluation import (
 from ..reporting.page import to_html
 from ..scoring.errors import count_mentions
 from ..tuning import sweep
-from ._util import GPU_ID, one_line_errors, print_table
+from ._util import GPU_ID, one_line_errors, print_table, warn
 
 SHOWN = 10
 
@@ -67,11 +67,9 @@ def evaluate_cli(
         examples = read_examples(nlp, data)
         found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
     if found["unknown_labels"]:
-        typer.secho(
-            f"⚠ The pipeline can't find {', '.join(found['unknown_labels'])}: all of "
-            "those are missed",
-            fg=typer.colors.YELLOW,
-            err=True,
+        warn(
+            f"The pipeline can't find {', '.join(found['unknown_labels'])}: all of "
+            "those are missed"
         )
     _print_scores(found, data)
     _write_json(json, found)
@@ -149,11 +147,9 @@ def _print_text_scores(found: Dict[str, Any]) -> None:
         f"Gold entities with a border inside of a token of the pipeline: {text['split']}"
     )
     if text["joined"]:
-        typer.secho(
-            f"⚠ {text['joined']} of {found['docs']} docs don't know their spaces: their "
-            "text is their words, joined by single spaces",
-            fg=typer.colors.YELLOW,
-            err=True,
+        warn(
+            f"{text['joined']} of {found['docs']} docs don't know their spaces: their "
+            "text is their words, joined by single spaces"
         )
     typer.echo("")
 

@@ -7,7 +7,7 @@ import typer
 
 from ..data import load_pipeline, read_examples, replace_pipeline
 from ..tuning import KNOBS, Point, parse_objective, tune
-from ._util import GPU_ID, one_line_errors, print_table
+from ._util import GPU_ID, one_line_errors, print_table, warn
 
 
 @one_line_errors
@@ -49,7 +49,7 @@ def tune_cli(
     if sought.at_least is not None:
         name, limit = sought.at_least
         if getattr(found.best, name) < limit:
-            typer.secho(f"⚠ {objective} is out of reach", fg="yellow", err=True)
+            warn(f"{objective} is out of reach")
     typer.echo(f"✔ {output}")
 
 

@@ -28,13 +28,11 @@ class Scored(NamedTuple):
 
     strict, fair (Dict[str, float]): "p", "r" and "f", in per cent.
     by_doc (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
-    settings (Dict[str, float]): What decoding was tuned to.
     """
 
     strict: Dict[str, float]
     fair: Dict[str, float]
     by_doc: np.ndarray
-    settings: Dict[str, float]
 
 
 Results = Dict[str, Dict[str, Dict[int, Scored]]]
@@ -62,7 +60,6 @@ def read_results(grid: Grid, output: Path) -> Results:
                 {key: 100 * value for key, value in found["strict"].items()},
                 {key: 100 * value for key, value in found["fair"].items()},
                 np.array(found["by_doc"], dtype="int64").reshape(-1, 3),
-                found["decoding"],
             )
             results[run.corpus].setdefault(name, {})[run.seed] = scored
     if not any(results.values()):
