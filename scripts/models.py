@@ -15,6 +15,8 @@ from weasel.cli.run import get_lock_entry, run_commands
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
 
+from welt_spacy.weighting import SCHEMES
+
 STEPS = ("train", "evaluate", "package")
 
 
@@ -62,6 +64,13 @@ def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
 def main(corpora: str, set: List[str] = typer.Option([])) -> None:
     variables = dict(item.split("=", 1) for item in set)
     names = corpora.split()
+    if not names:
+        sys.exit("✘ vars.corpora is empty: name one or more corpora, e.g. bc5cdr")
+    if (scheme := variables.get("scheme")) not in (None, *SCHEMES):
+        sys.exit(
+            f"✘ vars.scheme: no weighting scheme is called {scheme!r}: use one of "
+            f"{', '.join(SCHEMES)}"
+        )
     for corpus in names:
         run_steps(corpus, variables)
     print(f"\n✔ Packages of {', '.join(names)} are in packages/")

@@ -3,9 +3,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from spacy.util import fix_random_seed
 
 ROOT = Path(__file__).parents[1]
+
+# The same examples each time: a test command passes always or never. New examples are
+# looked for by benchmarks/fuzz.py.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,7 @@ def test_training_on_dev_as_in_the_paper():
         ({"scheme": "focal"}, "vanilla"),
         ({"scheme": "explicit"}, "weights"),
         ({"corpus": "genia"}, "bc5cdr"),
-        ({"scheme": "ens", "settings": {"beta": 2.0}}, "beta = 2.0"),
+        ({"scheme": "ens", "settings": {"beta": 2.0}}, "beta is 2"),
         ({"scheme": "welt", "settings": {"beta": 0.5}}, "temperature"),
         ({"scheme": "ins", "settings": {"beta": 0.5}}, "it has none"),
     ],

@@ -157,3 +157,11 @@ def test_shapes_are_checked():
         WeightedCrossEntropy()(np.ones((2, 3)), np.array([1]))
     with pytest.raises(ValueError, match="weights"):
         WeightedCrossEntropy()(np.ones((2, 3)), np.array([1, 1]), np.ones(2))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_settings_are_finite(value):
+    with pytest.raises(ValueError, match="gamma"):
+        WeightedFocalLoss(gamma=value)
+    with pytest.raises(ValueError, match="label_smoothing"):
+        WeightedCrossEntropy(label_smoothing=value)

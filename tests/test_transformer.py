@@ -396,6 +396,6 @@ def test_alone_and_shared_by_listeners(encoders, tmp_path):
         nlp.to_disk(tmp_path / "model")
         loaded = spacy.load(tmp_path / "model")
         assert [ents(doc) for doc in loaded.pipe(texts)] == expected
-        assert "welt-spacy[transformers]" in loaded.meta["requirements"]
+        assert "welt-spacy[transformers]>=0.1.0,<0.2.0" in loaded.meta["requirements"]
     shared.replace_listeners("tok2vec", "welt_ner", ["model.tok2vec"])
     assert [ents(doc) for doc in shared.pipe(texts)] == expected

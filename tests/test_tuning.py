@@ -5,11 +5,18 @@ import pytest
 import spacy
 from spacy.tokens import DocBin, Span
 from spacy.training import Example
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
-from welt_spacy.tuning import Objective, parse_objective, tune
+from welt_spacy.tuning import (
+    Objective,
+    later_setters,
+    parse_objective,
+    sweep,
+    tune,
+)
 
 from .util import make_examples, make_nlp, train
 
@@ -134,7 +141,9 @@ def test_what_can_not_be_tuned():
     with pytest.raises(WeltError, match="'beam'"):
         tune(nlp, make_examples(nlp), Objective(), knob="beam")
     other = make_examples(nlp, [("Mice slept.", [(0, 4, "Species")])])
-    with pytest.raises(WeltError, match="have Species, and the pipeline finds"):
+    with pytest.raises(
+        WeltError, match="There is Species in the data, and the pipeline finds"
+    ):
         tune(nlp, other, Objective())
     nothing = [Example(eg.predicted, eg.predicted.copy()) for eg in make_examples(nlp)]
     with pytest.raises(WeltError, match="no entity"):
@@ -159,10 +168,13 @@ def test_command(tmp_path):
     for arguments, part in (
         ([tmp_path / "model", dev], "is there already"),
         ([tmp_path / "model", dev, tmp_path / "x", "-o", "f"], "Unknown objective"),
-        ([tmp_path / "model", tmp_path / "none.spacy", tmp_path / "x"], "is no file"),
+        (
+            [tmp_path / "model", tmp_path / "none.spacy", tmp_path / "x"],
+            "is not a file",
+        ),
         (
             [tmp_path / "model", tmp_path / "model/meta.json", tmp_path / "x"],
-            "no .spacy",
+            "not a .spacy",
         ),
         ([tmp_path / "nothing", dev, tmp_path / "deep/x"], "nothing"),
     ):
@@ -170,3 +182,38 @@ def test_command(tmp_path):
         assert result.exit_code == 1, arguments
         assert part in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "x").exists() and not (tmp_path / "deep").exists()
+
+
+def test_components_before_and_after_count_as_they_do_in_the_pipeline(tmp_path):
+    """Scores of a setting are what `nlp.evaluate` gives with it."""
+    nlp = make_trained()
+    ruler = nlp.add_pipe("entity_ruler", before="welt_ner")
+    ruler.add_patterns([{"label": "Species", "pattern": "The"}])
+    ruler.add_patterns([{"label": "Chemical", "pattern": "N"}])
+    for wrong in ("given", "study", "blind", "patient"):
+        ruler.add_patterns([{"label": "Disease", "pattern": wrong}])
+    examples = make_examples(nlp)
+    pipe = nlp.get_pipe("welt_ner")
+    for threshold in (0.0, 0.9):
+        pipe.threshold = threshold
+        points = sweep(nlp, make_examples(nlp), [-2.0, 0.0])
+        for point in points:
+            pipe.o_bias = point.o_bias
+            wanted = nlp.evaluate(make_examples(nlp))
+            found = (point.p, point.r, point.f)
+            assert found == tuple(wanted[f"ents_{key}"] for key in "prf")
+        pipe.o_bias = 0.0
+    found = tune(nlp, examples, Objective())
+    assert found.best.f == nlp.evaluate(make_examples(nlp))["ents_f"]
+    assert later_setters(nlp) == []
+    nlp.add_pipe("entity_ruler", name="last")
+    assert later_setters(nlp) == ["last"]
+
+
+def test_the_config_of_a_tuned_pipeline_says_so(tmp_path):
+    nlp = make_trained()
+    tune(nlp, make_examples(nlp), Objective(at_least=("r", 1.0)))
+    nlp.to_disk(tmp_path)
+    block = Config().from_disk(tmp_path / "config.cfg")["components"]["welt_ner"]
+    pipe = nlp.get_pipe("welt_ner")
+    assert (block["o_bias"], block["threshold"]) == (pipe.o_bias, pipe.threshold)

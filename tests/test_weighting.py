@@ -100,7 +100,7 @@ def test_explicit_takes_tags_and_labels():
     assert weights == {"O": 0.5, "B-PER": 3.0, "I-PER": 2.0, "B-LOC": 1, "I-LOC": 1}
     with pytest.raises(WeltError, match="'ORG'.*B-PER"):
         explicit({"ORG": 2.0})(n)
-    with pytest.raises(WeltError, match="not below 0"):
+    with pytest.raises(WeltError, match="at least 0"):
         explicit({"PER": -1.0})(n)
 
 
@@ -121,3 +121,29 @@ def test_schemes_tell_their_name():
     assert str(welt()) == "welt(temperature=1)"
     assert str(ins()) == "ins"
     assert str(explicit({"PER": 2})) == "explicit(PER=2)"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: explicit({"PER": 1.0}, default=-1.0),
+        lambda: explicit({"PER": 1.0}, default=float("nan")),
+        lambda: explicit({"PER": float("inf")}),
+        lambda: explicit({"PER": 0.0}, default=0.0)(
+            {"O": 900, "B-PER": 60, "I-PER": 40}
+        ),
+        lambda: power(float("nan")),
+        lambda: power(-400.0)({"O": 900, "B-PER": 60, "I-PER": 40}),
+        lambda: power(400.0)({"O": 900, "B-PER": 60, "I-PER": 40}),
+        lambda: welt(1e-320)({"O": 900, "B-PER": 60, "I-PER": 40}),
+        lambda: welt(float("inf")),
+        lambda: ens(float("nan")),
+    ],
+)
+def test_weights_are_finite_and_not_all_zero(make):
+    with pytest.raises(WeltError, match="must be"):
+        make()
+
+
+def test_schemes_without_counts_need_none():
+    assert vanilla()({"O": 0, "B-X": 0, "I-X": 0}) == {"O": 1, "B-X": 1, "I-X": 1}

@@ -1,3 +1,8 @@
+import copy
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import spacy
@@ -5,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
+from welt_spacy.errors import WeltError
 from welt_spacy.word_pieces import (
     MAX_WORDS,
     WordPieces,
@@ -51,7 +57,7 @@ def test_memory_is_bounded(monkeypatch):
         words = [f"{i}a", f"{i}b", "same"]
         flat, lengths = pieces([Doc(VOCAB, words=words)])
         assert "".join(map(chr, flat)) == "".join(words)
-        assert len(pieces._rows) <= 10
+        assert len(pieces) <= 10
     assert MAX_WORDS > 10_000
 
 
@@ -72,6 +78,55 @@ def test_windows_keep_every_word_once_and_fit(docs, capacity, overlap):
         assert start <= keep_start < keep_end <= end
         assert n_pieces[start:end].sum() <= capacity
         assert not any(start < border < end for border in borders)  # one doc
+
+
+def test_every_window_keeps_a_word():
+    """Found by hypothesis: the second window ended where the first did."""
+    windows = cut_windows(np.array([1, 1, 1, 5]), [4], 6, 2)
+    assert (windows.keep_start < windows.keep_end).all()
+    assert windows.end.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("overlap", [-1, 6, 128])
+def test_overlap_below_the_window(overlap):
+    with pytest.raises(WeltError, match="can't overlap"):
+        cut_windows(np.ones(20, dtype="int64"), [20], 6, overlap)
+
+
+def test_windows_move_on():
+    """n words need about n / (capacity - overlap) windows."""
+    for capacity, overlap in ((126, 42), (6, 5), (10, 3)):
+        windows = cut_windows(np.ones(3000, dtype="int64"), [3000], capacity, overlap)
+        assert len(windows.start) <= 3000 / (capacity - overlap) + 1
+
+
+def test_many_threads_and_a_small_table(monkeypatch):
+    """Each call sees the pieces of its own words, while others learn and forget."""
+    monkeypatch.setattr("welt_spacy.word_pieces.MAX_WORDS", 40)
+    pieces = WordPieces(Letters(), max_pieces=30)
+    words = [[f"{i}a{j}" for j in range(i % 7 + 1)] for i in range(200)]
+    docs = [Doc(VOCAB, words=part) for part in words]
+    wrong = []
+
+    def call(i):
+        flat, lengths = pieces([docs[i]])
+        if "".join(map(chr, flat)) != "".join(words[i]) or len(lengths) != len(docs[i]):
+            wrong.append(i)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(call, [i % 200 for i in range(4000)]))
+    finally:
+        sys.setswitchinterval(interval)
+    assert wrong == [] and len(pieces) <= 40
+
+
+def test_copies_have_a_lock_of_their_own():
+    pieces = WordPieces(Letters(), max_pieces=3)
+    for copied in (copy.deepcopy(pieces), pickle.loads(pickle.dumps(pieces))):
+        assert copied([Doc(VOCAB, words=["ab"])])[1].tolist() == [2]
 
 
 def test_overlap_gives_context_on_both_sides():

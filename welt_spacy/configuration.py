@@ -1,5 +1,6 @@
 """Complete training configs: for the paper's settings, and for the project."""
 
+import json
 from importlib.resources import files
 from inspect import signature
 from math import ceil
@@ -52,7 +53,7 @@ def make_config(
         raise WeltError(
             f"No weighting scheme is called {scheme!r}: use one of {', '.join(SCHEMES)}"
         )
-    if scheme == "explicit" and not settings:
+    if scheme == "explicit":
         raise WeltError(
             "The scheme 'explicit' needs its weights: write them into the config of "
             "another scheme, as [components.welt_ner.weighting.weights]"
@@ -90,8 +91,20 @@ def make_config(
             values.update(_paper_values(corpus, encoder, train_on_dev))
     template = files("welt_spacy").joinpath("assets").joinpath("config.cfg.jinja")
     environment = Environment(undefined=StrictUndefined)
+    environment.filters["quoted"] = _quoted
+    values["overlap"] = min(128, values["max_pieces"] // 3)
     text = environment.from_string(template.read_text(encoding="utf8")).render(values)
     return text.strip() + "\n"
+
+
+def _quoted(value: Any) -> str:
+    """A value as a config has it: JSON, without a sign that begins a variable."""
+    text = json.dumps(value, ensure_ascii=False)
+    if "$" in text:
+        raise WeltError(
+            f"{value} has a $, which begins a variable in a config: use another name"
+        )
+    return text
 
 
 def _check_settings(scheme: str, settings: Dict[str, float]) -> None:

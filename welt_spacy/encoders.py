@@ -31,8 +31,10 @@ from thinc.api import (
 )
 from thinc.types import Floats2d, FloatsXd
 
-from .errors import WeltError
+from .errors import WeltError, check_number
 from .pipeline.tags import starts_of
+
+POOLINGS = ("first", "mean")
 
 
 def build_token_classifier(
@@ -66,11 +68,17 @@ def build_token_classifier(
     init_std (float): Standard deviation of the output layer's first weights.
     RETURNS (Model[List[Doc], List[Floats2d]]): One array of shape
         (n_tokens, nO), float32, rows summing to 1, for each doc.
-    RAISES (ValueError): If there is a window but no hidden layer to look
-        through it.
+    RAISES (WeltError): If a setting is out of its range, or there is a window but no
+        hidden layer to look through it.
     """
-    if window_size > 0 and hidden_width is None:
-        raise ValueError("window_size needs a hidden layer: set hidden_width too")
+    check_number("window_size", window_size, low=0)
+    check_number("maxout_pieces", maxout_pieces, low=1)
+    check_number("dropout", dropout, low=0, below=1)
+    check_number("init_std", init_std, low=0)
+    if hidden_width is not None:
+        check_number("hidden_width", hidden_width, low=1)
+    elif window_size > 0:
+        raise WeltError("window_size needs a hidden layer: set hidden_width too")
     width = tok2vec.maybe_get_dim("nO")
     output_layer = Softmax_v2(
         nO,
@@ -129,8 +137,9 @@ def build_transformer_encoder(
     pooling (str): The vector of a word is that of its first piece, or the mean.
     max_pieces (Optional[int]): Word pieces in a window, special ones included,
         if fewer than the encoder takes.
-    overlap (int): Pieces that neighbouring windows of a long doc share. A word
-        in both gets the vector from where more of its context is seen.
+    overlap (int): Pieces that neighbouring windows of a long doc share, at most a
+        third of a window. A word in both gets the vector from where more of its
+        context is seen.
     batch_pieces (Optional[int]): Pieces that go through the encoder at once,
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
         memory in prediction.
@@ -145,8 +154,21 @@ def build_transformer_encoder(
     transformer_config (Dict[str, Any]): Settings of the encoder to change, e.g.
         {"hidden_dropout_prob": 0.2}.
     RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
-    RAISES (WeltError): If torch or transformers are missing.
+    RAISES (WeltError): If a setting is out of its range, or torch or transformers are
+        missing.
     """
+    for setting, value, low in (
+        ("max_pieces", max_pieces, 1),
+        ("overlap", overlap, 0),
+        ("batch_pieces", batch_pieces, 1),
+        ("train_pieces", train_pieces, 0),
+        ("frozen_layers", frozen_layers, -1),
+    ):
+        if value is not None:
+            check_number(setting, value, low=low)
+    check_number("layer_decay", layer_decay, above=0)
+    if pooling not in POOLINGS:
+        raise WeltError(f"pooling is {pooling!r}: use one of {', '.join(POOLINGS)}")
     with _extra_needed("welt_spacy.TransformerEncoder.v1"):
         from .transformer import TransformerShim
     settings = {
@@ -167,7 +189,7 @@ def build_transformer_encoder(
         init=_init_encoder,
         dims={"nO": None},
         # What a package of the pipeline needs; see `WeltNER.initialize`
-        attrs={"requirements": ["welt-spacy[transformers]"]},
+        attrs={"requires_extras": ["transformers"]},
         shims=[TransformerShim(settings)],
     )
 

@@ -1,4 +1,7 @@
-"""What a user can get wrong, told in one line."""
+"""What a user can get wrong, in one line."""
+
+import math
+from typing import Any, Optional
 
 
 class WeltError(ValueError):
@@ -8,3 +11,51 @@ class WeltError(ValueError):
     where there is one) and what to do. The command line prints it and exits
     with status 1; it never shows a traceback for this class.
     """
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: Optional[float] = None,
+    high: Optional[float] = None,
+    above: Optional[float] = None,
+    below: Optional[float] = None,
+) -> float:
+    """Check that a setting is a finite number within its range.
+
+    name (str): What the setting is called in the message.
+    value (Any): Its value.
+    low, high (Optional[float]): The least and the greatest value.
+    above, below (Optional[float]): Values that it must be strictly above or below.
+    RETURNS (float): The value.
+    RAISES (WeltError): If it is not a number, not finite or out of its range.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise WeltError(f"{name} is {value!r}: it must be a finite number")
+    bounds = (
+        (low, "at least", low is not None and value < low),
+        (high, "at most", high is not None and value > high),
+        (above, "above", above is not None and value <= above),
+        (below, "below", below is not None and value >= below),
+    )
+    if any(broken for _, _, broken in bounds):
+        told = " and ".join(
+            f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None
+        )
+        raise WeltError(f"{name} is {value:g}: it must be {told}")
+    return float(value)
+
+
+def first_line(err: BaseException, length: int = 200) -> str:
+    """Tell the reason of an exception of another library in one line.
+
+    err (BaseException): The exception.
+    length (int): The most characters.
+    RETURNS (str): The first line of its message, cut to the length, or the name of
+        its class if it has none.
+    """
+    lines = str(err).strip().splitlines()
+    text = lines[0].strip() if lines else type(err).__name__
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -15,6 +15,8 @@ from thinc.api import get_array_module
 from thinc.loss import Loss
 from thinc.types import Floats1d, Floats2d, Ints1d
 
+from .errors import WeltError, check_number
+
 Reduction = Literal["mean", "sum"]
 REDUCTIONS = ("mean", "sum")
 
@@ -34,7 +36,7 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
         classes, in [0, 1) (Szegedy et al. 2016).
     missing_value (int): The truth of tokens without annotation: no loss, no
         gradient.
-    RAISES (ValueError): If a setting is out of its range.
+    RAISES (WeltError): If a setting is out of its range.
     """
 
     def __init__(
@@ -45,10 +47,7 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
         missing_value: int = -1,
     ):
         _validate_reduction(reduction)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ValueError(
-                f"label_smoothing must be in [0, 1), but is {label_smoothing}"
-            )
+        check_number("label_smoothing", label_smoothing, low=0, below=1)
         self.reduction = reduction
         self.label_smoothing = label_smoothing
         self.missing_value = missing_value
@@ -108,7 +107,7 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
     gamma (float): How much well-classified tokens are played down; at least 0.
     reduction (str): "mean" divides by the sum of the weights, "sum" does not.
     missing_value (int): The truth of tokens without annotation.
-    RAISES (ValueError): If a setting is out of its range.
+    RAISES (WeltError): If a setting is out of its range.
     """
 
     def __init__(
@@ -119,8 +118,7 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
         missing_value: int = -1,
     ):
         _validate_reduction(reduction)
-        if gamma < 0.0:
-            raise ValueError(f"gamma must be at least 0, but is {gamma}")
+        check_number("gamma", gamma, low=0)
         self.gamma = gamma
         self.reduction = reduction
         self.missing_value = missing_value
@@ -178,7 +176,7 @@ def configure_WeightedFocalLoss(
 
 def _validate_reduction(reduction: str) -> None:
     if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
+        raise WeltError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
 
 
 def _prepare(

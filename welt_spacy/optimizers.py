@@ -5,6 +5,8 @@ from typing import Any, Dict
 from thinc.optimizers import FloatOrSeq, KeyT, Optimizer
 from thinc.types import FloatsXd
 
+from .errors import check_number
+
 
 class AdamW(Optimizer):
     """Adam with decoupled weight decay, as transformers are fine-tuned with.
@@ -44,7 +46,16 @@ class AdamW(Optimizer):
             as a whole, of other layers array by array. 0: no clipping.
         head_rate (float): The learning rate of layers of Thinc over that of
             encoders.
+        RAISES (WeltError): If a setting is out of its range.
         """
+        if isinstance(learn_rate, (int, float)):
+            check_number("learn_rate", learn_rate, low=0)
+        check_number("weight_decay", weight_decay, low=0)
+        check_number("beta1", beta1, low=0, below=1)
+        check_number("beta2", beta2, low=0, below=1)
+        check_number("eps", eps, above=0)
+        check_number("grad_clip", grad_clip, low=0)
+        check_number("head_rate", head_rate, low=0)
         super().__init__(
             learn_rate,
             L2=weight_decay,

@@ -7,7 +7,9 @@ from spacy.language import Language
 from thinc.api import Model
 
 from .data import load_pipeline, read_examples, replace_pipeline
-from .errors import WeltError
+from .errors import WeltError, check_number
+from .pipeline.requirements import require
+from .scoring.labels import require_known_labels
 
 # Points of F1 that a faster pipeline may lose.
 MAX_LOSS = 0.5
@@ -58,9 +60,7 @@ def optimize_pipeline(nlp: Language, to: str) -> None:
         shim: Any = layer.shims[0]
         shim.optimize(to)
     if to != "bf16":
-        required = nlp.meta.setdefault("requirements", [])
-        if "welt-spacy[onnx]" not in required:
-            required.append("welt-spacy[onnx]")
+        require(nlp, "onnx")
 
 
 def optimize(
@@ -82,16 +82,19 @@ def optimize(
     max_loss (float): Points of F1 that the copy may lose.
     force (bool): Whether to replace what is there.
     RETURNS (Comparison): The scores of both.
-    RAISES (WeltError): If a file is missing or in the way, the encoder can't be
-        converted, or the copy loses more than `max_loss`.
+    RAISES (WeltError): If a file is missing or in the way, dev has no entities or only
+        some that the pipeline can't find, the encoder can't be converted, or the copy
+        loses more than `max_loss`.
     """
-    with replace_pipeline(output, force=force) as write:
+    check_number("max_loss", max_loss, low=-100, high=100)
+    with replace_pipeline(output, force=force, source=model) as write:
         nlp = load_pipeline(model)
         if dev is None:
             told = nlp.config.get("paths", {}).get("dev")
             if not told:
                 raise WeltError("Which data shall they be compared on? Give --dev")
             dev = Path(told)
+        require_known_labels(nlp, read_examples(nlp, dev), str(dev))
         before = _evaluate(nlp, dev)
         optimize_pipeline(nlp, to)
         loaded = load_pipeline(write(nlp))

@@ -98,6 +98,8 @@ class TransformerShim(Shim):
         self.capacity = limit - len(self.prefix) - len(self.suffix)
         if self.capacity < 1:
             raise WeltError(f"max_pieces = {limit} leaves no room for words")
+        # Windows that share more than a third cost far more than they give.
+        self.overlap = min(self.cfg["overlap"], self.capacity // 3)
         self.pieces = WordPieces(tokenizer, self.capacity)
         self._freeze()
 
@@ -132,6 +134,8 @@ class TransformerShim(Shim):
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             torch.set_num_threads(1)
+            if self.pieces is not None:
+                self.pieces.renew_lock()
             if self.optimized in ("onnx", "int8"):
                 self._model.start(threads=1)
 
@@ -141,7 +145,7 @@ class TransformerShim(Shim):
         assert self.pieces is not None
         flat, n_pieces = self.pieces(docs)
         windows = cut_windows(
-            n_pieces, [len(doc) for doc in docs], self.capacity, self.cfg["overlap"]
+            n_pieces, [len(doc) for doc in docs], self.capacity, self.overlap
         )
         piece_at = np.concatenate(([0], np.cumsum(n_pieces)))
         sizes = piece_at[windows.end] - piece_at[windows.start]

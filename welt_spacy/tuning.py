@@ -3,18 +3,22 @@
 
 import re
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from .errors import WeltError
 from .pipeline.decoding import tags_to_spans
 from .pipeline.gold import gold_tags
 from .pipeline.tags import MISSING, OUTSIDE, starts_of
-from .pipeline.welt_ner import WeltNER
+from .pipeline.welt_ner import EarlierEnts, WeltNER
+from .scoring.labels import known_labels, require_known_labels
+
+_Span = Tuple[int, int, int]  # first row, row after the last, label
 
 O_BIASES = tuple(np.linspace(-4.0, 4.0, 33).tolist())
 LOGIT_ADJUSTMENTS = tuple(np.linspace(-0.5, 1.0, 31).tolist())
@@ -57,7 +61,7 @@ def parse_objective(text: str) -> Objective:
     """
     if found := re.fullmatch(r"f(\d+(?:\.\d+)?)", text.strip()):
         beta = float(found[1])
-        if beta > 0:
+        if 0 < beta < 1e6:
             return Objective(beta=beta)
     if found := re.fullmatch(r"(precision|recall)\s*>=\s*(\d*\.?\d+)", text.strip()):
         limit = float(found[2])
@@ -118,6 +122,9 @@ def tune(
         no shift win.
     RAISES (WeltError): If the pipeline has no `welt_ner` or several, there is no gold
         entity, or one with a label that the pipeline doesn't know.
+
+    Scores are those of the pipeline up to `welt_ner`: what components before it found
+    counts, what later ones change does not (see `later_setters`).
     """
     if knob not in KNOBS:
         raise WeltError(f"Unknown knob {knob!r}: use one of {', '.join(KNOBS)}")
@@ -165,6 +172,23 @@ def sweep(
     return points
 
 
+def later_setters(nlp: Language) -> List[str]:
+    """List the components that set entities after `welt_ner`: scores of settings leave
+    out what they do.
+
+    nlp (Language): A pipeline with `welt_ner`.
+    RETURNS (List[str]): Their names.
+    RAISES (WeltError): As `find_component`.
+    """
+    pipe = find_component(nlp)
+    place = [other for _, other in nlp.pipeline].index(pipe)
+    return [
+        name
+        for name in nlp.pipe_names[place + 1 :]
+        if "doc.ents" in nlp.get_pipe_meta(name).assigns
+    ]
+
+
 def find_component(nlp: Language) -> WeltNER:
     """RETURNS (WeltNER): The one `welt_ner` of a pipeline.
     RAISES (WeltError): If there is none, or there are several."""
@@ -178,21 +202,17 @@ def find_component(nlp: Language) -> WeltNER:
 
 
 class _Data(NamedTuple):
-    probs: NDArray
-    lengths: NDArray
-    gold: NDArray  # tags, or MISSING
-    n_gold: int
+    docs: List[Doc]
+    probs: NDArray  # (n_tokens, n_tags)
+    earlier: List[EarlierEnts]
+    fixed: Set[_Span]  # the entities in `earlier`
+    gold: Set[_Span]
+    n_gold: int  # those between tokens of the docs are not in `gold`
+    missing: NDArray  # (n_tokens + 1,): tokens without annotation up to each
 
 
 def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
-    gold = [ent.label_ for eg in examples for ent in eg.reference.ents]
-    if not gold:
-        raise WeltError("There is no entity in the data to tune on")
-    if unknown := sorted(set(gold) - set(pipe.labels)):
-        raise WeltError(
-            f"The data have {', '.join(unknown)}, and the pipeline finds "
-            f"{', '.join(pipe.labels)}: use data with these labels alone"
-        )
+    require_known_labels(nlp, examples)
     docs = [eg.predicted for eg in examples]
     for _, other in nlp.pipeline:
         if other is pipe:
@@ -204,11 +224,26 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     for start in range(0, len(docs), nlp.batch_size):
         scores = pipe.predict(docs[start : start + nlp.batch_size])
         parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    earlier = [pipe.earlier_ents(doc) for doc in docs]
+    # Labels of other components come behind those of this one
+    labels = [*pipe.labels, *(n for n in known_labels(nlp) if n not in pipe.labels)]
+    lengths = np.array(list(map(len, docs)), dtype="int64")
+    tags = gold_tags(examples, labels, nlp.vocab)
+    known = np.where(tags == MISSING, OUTSIDE, tags)
+    offsets = starts_of(lengths).tolist()
     return _Data(
+        docs,
         np.concatenate(parts),
-        np.array([len(doc) for doc in docs], dtype="int64"),
-        gold_tags(examples, pipe.labels, nlp.vocab),
-        len(gold),
+        earlier,
+        {
+            (offset + ent.start, offset + ent.end, labels.index(ent.label_))
+            for offset, found in zip(offsets, earlier)
+            for ent in found.ents
+            if ent.label_ in labels
+        },
+        set(zip(*(a.tolist() for a in tags_to_spans(known, lengths)))),
+        sum(len(eg.reference.ents) for eg in examples),
+        starts_of((tags == MISSING).astype("int64")),
     )
 
 
@@ -216,20 +251,21 @@ def _measure(
     pipe: WeltNER, data: _Data, objective: Objective, limits: Optional[List[float]]
 ) -> Point:
     """Score the settings of the component at the best of all thresholds, or of some."""
-    found = pipe.decode(data.probs, data.lengths)
-    known = np.where(data.gold == MISSING, OUTSIDE, data.gold)
-    gold = set(zip(*(a.tolist() for a in tags_to_spans(known, data.lengths))))
-    spans = zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist())
-    right = np.array([span in gold for span in spans], dtype=bool)
-    missing = starts_of((data.gold == MISSING).astype("int64"))
-    annotated = missing[found.ends] == missing[found.starts]
-    order = np.argsort(-found.confidences[annotated], kind="stable")
-    sure = found.confidences[annotated][order]
-    hits = np.concatenate([[0], np.cumsum(right[annotated][order])])
+    found = pipe.find_entities(data.docs, data.probs, data.earlier)
+    spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
+    # What earlier components found is there at every threshold
+    sureness = np.append(found.confidences, [np.inf] * len(data.fixed))
+    spans += data.fixed
+    annotated = [data.missing[end] == data.missing[start] for start, end, _ in spans]
+    right = np.array([span in data.gold for span in spans], dtype=bool)[annotated]
+    order = np.argsort(-sureness[annotated], kind="stable")
+    sure = sureness[annotated][order]
+    hits = np.concatenate([[0], np.cumsum(right[order])])
     if limits is None:
         # Between neighbours, so that nothing lies on the edge; and all of them
-        middles = (sure[:-1] + sure[1:]) / 2
-        candidates = np.concatenate([middles[sure[:-1] > sure[1:]], [0.0]])
+        own = sure[np.isfinite(sure)]
+        middles = (own[:-1] + own[1:]) / 2
+        candidates = np.concatenate([middles[own[:-1] > own[1:]], [0.0]])
     else:
         candidates = np.array(limits)
     kept = np.searchsorted(-sure, -candidates, side="right")

@@ -17,7 +17,7 @@ from typing import Callable, Dict, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import WeltError
+from .errors import WeltError, check_number
 
 Floats = NDArray[np.float64]
 
@@ -43,10 +43,13 @@ class Weighting:
         counts (Mapping[str, int]): Tokens of the training split for each tag.
             A tag that never occurs counts as if it occurred once.
         RETURNS (Dict[str, float]): A weight for each tag, in the same order.
-        RAISES (WeltError): If there is nothing to count.
+        RAISES (WeltError): If the counts are needed and there is nothing to count, or
+            a weight is not finite.
         """
-        n = _as_counts(counts)
-        return dict(zip(counts, self.function(n).tolist()))
+        n = _as_counts(counts, needed=self.needs_counts)
+        with np.errstate(all="ignore"):  # what is not finite is an error right below
+            weights = self.function(n)
+        return _checked(dict(zip(counts, weights.tolist())), str(self))
 
     def __str__(self) -> str:
         settings = ", ".join(f"{k}={v:g}" for k, v in self.settings.items())
@@ -70,24 +73,21 @@ class ExplicitWeighting:
     def __call__(self, counts: Mapping[str, int]) -> Dict[str, float]:
         """Weigh the tags. See `Weighting.__call__`.
 
-        RAISES (WeltError): If a name is neither a tag nor a label.
+        RAISES (WeltError): If a name is neither a tag nor a label, a weight is below
+            0 or not finite, or all of them are 0.
         """
         labels = {tag[2:] for tag in counts if tag != "O"}
-        for name, weight in self.weights.items():
+        for name in self.weights:
             if name not in counts and name not in labels:
                 raise WeltError(
-                    f"explicit weights name {name!r}, which is no tag or label of "
+                    f"explicit weights name {name!r}, which is not a tag or label of "
                     f"this corpus: use one of {', '.join([*counts, *sorted(labels)])}"
                 )
-            if not np.isfinite(weight) or weight < 0:
-                raise WeltError(
-                    f"explicit weight of {name!r} is {weight}: weights are finite "
-                    "and not below 0"
-                )
-        return {
+        weights = {
             tag: float(self.weights.get(tag, self.weights.get(tag[2:], self.default)))
             for tag in counts
         }
+        return _checked(weights, str(self))
 
     def __str__(self) -> str:
         return f"explicit({', '.join(f'{k}={v:g}' for k, v in self.weights.items())})"
@@ -111,8 +111,10 @@ def isns() -> Weighting:
 def power(alpha: float = 0.25) -> Weighting:
     """The family w = n^-alpha: 0 is vanilla, 0.5 is ISNS, 1 is INS.
 
-    alpha (float): The exponent.
+    alpha (float): The exponent, finite.
+    RAISES (WeltError): If it is not finite.
     """
+    check_number("alpha", alpha)
     return Weighting("power", partial(_power, alpha=alpha), {"alpha": alpha})
 
 
@@ -125,8 +127,7 @@ def ens(beta: float = 0.9999) -> Weighting:
     beta (float): In [0, 1). Values that tell classes apart are near 1 - 1/N.
     RAISES (WeltError): If beta is outside [0, 1).
     """
-    if not 0.0 <= beta < 1.0:
-        raise WeltError(f"ENS needs 0 <= beta < 1, not beta = {beta}")
+    check_number("beta", beta, low=0, below=1)
     return Weighting("ens", partial(_ens, beta=beta), {"beta": beta})
 
 
@@ -136,10 +137,9 @@ def welt(temperature: float = 1.0) -> Weighting:
     At the paper's temperature of 1 no tag weighs more than e times another.
 
     temperature (float): Above 0; below 1 sharpens, above 1 flattens.
-    RAISES (WeltError): If the temperature is not above 0.
+    RAISES (WeltError): If the temperature is not finite and above 0.
     """
-    if not temperature > 0.0:
-        raise WeltError(f"WeLT needs a temperature above 0, not {temperature}")
+    check_number("temperature", temperature, above=0)
     return Weighting(
         "welt", partial(_welt, temperature=temperature), {"temperature": temperature}
     )
@@ -148,9 +148,13 @@ def welt(temperature: float = 1.0) -> Weighting:
 def explicit(weights: Dict[str, float], default: float = 1.0) -> ExplicitWeighting:
     """Weights given tag by tag, or label by label.
 
-    weights (Dict[str, float]): Tag or label -> weight.
+    weights (Dict[str, float]): Tag or label -> weight, finite and at least 0.
     default (float): The weight of every tag that is not named.
+    RAISES (WeltError): If a weight is below 0 or not finite.
     """
+    for name, weight in weights.items():
+        check_number(f"explicit weight of {name!r}", weight, low=0)
+    check_number("default of explicit weights", default, low=0)
     return ExplicitWeighting(dict(weights), default)
 
 
@@ -179,13 +183,24 @@ def scale_weights(weights: Floats, counts: Floats) -> Floats:
     return weights * (counts.sum() / total) if total > 0 else weights
 
 
-def _as_counts(counts: Mapping[str, int]) -> Floats:
+def _as_counts(counts: Mapping[str, int], *, needed: bool) -> Floats:
     n = np.array(list(counts.values()), dtype="float64")
-    if not len(n) or n.sum() <= 0 or (n < 0).any():
+    if needed and (not len(n) or not n.sum() > 0 or not (n >= 0).all()):
         raise WeltError(
             f"class weights need the tag counts of a training corpus, not {dict(counts)}"
         )
     return np.maximum(n, 1.0)
+
+
+def _checked(weights: Dict[str, float], scheme: str) -> Dict[str, float]:
+    values = np.array(list(weights.values()))
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        told = ", ".join(f"{tag} {weight:g}" for tag, weight in weights.items())
+        raise WeltError(
+            f"{scheme} gives the class weights {told}: they must be finite, at least 0 "
+            "and not all 0. Change its settings."
+        )
+    return weights
 
 
 def _power(n: Floats, *, alpha: float) -> Floats:

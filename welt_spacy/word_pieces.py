@@ -4,12 +4,15 @@ All of it is arrays: a word is tokenised once and looked up ever after, windows
 are cut and batches are filled without a loop over tokens.
 """
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
+
+from .errors import WeltError
 
 Ints = NDArray[np.int64]
 
@@ -17,12 +20,40 @@ Ints = NDArray[np.int64]
 MAX_WORDS = 200_000
 
 
+class _Table(NamedTuple):
+    """Words that have been tokenised; never changed but for words added to `rows`.
+
+    rows (Dict[int, int]): The row of each word, by its id in the StringStore. A row
+        that the arrays do not have yet is one of a later table.
+    flat (ndarray): Shape (n_pieces,): the pieces of all words end to end.
+    offsets (ndarray): Shape (n_words + 1,): where each word begins.
+    """
+
+    rows: Dict[int, int]
+    flat: Ints
+    offsets: Ints
+
+    def find(self, keys: Sequence[int]) -> Optional[Ints]:
+        """RETURNS (Optional[ndarray]): The rows of words; None if one is missing."""
+        n = len(self.offsets) - 1
+        rows = np.array([self.rows.get(key, n) for key in keys], dtype="int64")
+        return rows if (rows < n).all() else None
+
+
+def _empty_table() -> _Table:
+    return _Table({}, np.zeros(0, dtype="int64"), np.zeros(1, dtype="int64"))
+
+
 class WordPieces:
-    """Looks up the pieces of words.
+    """Looks up the pieces of words. It can be called from many threads.
 
     Words are tokenised one by one, as `is_split_into_words=True` does in a fast
     tokenizer: the pieces of a word depend neither on its neighbours nor on the
     white space around it, so raw and tokenised text give the same.
+
+    A call reads one table from beginning to end. A call that meets new words makes a
+    larger table under a lock and puts it in the place of the old one, which other
+    threads may go on reading.
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
     max_pieces (int): Pieces that are kept of one word.
@@ -31,38 +62,69 @@ class WordPieces:
     def __init__(self, tokenizer: Any, max_pieces: int):
         self.tokenizer = tokenizer
         self.max_pieces = max_pieces
-        self._clear()
+        self._table = _empty_table()
+        self.renew_lock()
 
-    def _clear(self) -> None:
-        self._rows: Dict[int, int] = {}
-        # The pieces of all words end to end, and where each word begins.
-        self._flat: Ints = np.zeros(0, dtype="int64")
-        self._offsets: Ints = np.zeros(1, dtype="int64")
+    def renew_lock(self) -> None:
+        """Make a new lock: after a fork, another thread of the parent may hold the
+        old one for ever."""
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"tokenizer": self.tokenizer, "max_pieces": self.max_pieces}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        """RETURNS (int): How many words are remembered, at most `MAX_WORDS`, or as
+        many as one call has."""
+        return len(self._table.offsets) - 1
 
     def __call__(self, docs: Sequence[Doc]) -> Tuple[Ints, Ints]:
         """Get the pieces of all words.
 
         docs (Sequence[Doc]): The docs, n words together.
-        RETURNS (Tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), and the
-            number of pieces of each word, shape (n,), at least 1.
+        RETURNS (Tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and
+            the number of pieces of each word, shape (n,), int64, at least 1.
         """
         orths = [doc.to_array(ORTH) for doc in docs]
         flat = np.concatenate(orths) if orths else np.zeros(0, dtype="uint64")
         unique, inverse = np.unique(flat, return_inverse=True)
-        if len(self._rows) + len(unique) > MAX_WORDS:
-            self._clear()
         keys = unique.tolist()
-        new = [key for key in keys if key not in self._rows]
-        if new:
-            self._learn(new, docs[0].vocab.strings)
-        rows = np.array([self._rows[key] for key in keys], dtype="int64")[inverse]
-        starts, ends = self._offsets[rows], self._offsets[rows + 1]
-        return self._flat[ranges(starts, ends)], ends - starts
+        table = self._table
+        found = table.find(keys)
+        if found is None:
+            table = self._learn(keys, docs[0].vocab.strings)
+            found = table.find(keys)
+            assert found is not None
+        rows = found[inverse]
+        starts, ends = table.offsets[rows], table.offsets[rows + 1]
+        return table.flat[ranges(starts, ends)], ends - starts
 
-    def _learn(self, keys: List[int], strings: Any) -> None:
-        words = [[strings[key]] for key in keys]
+    def _learn(self, keys: List[int], strings: Any) -> _Table:
+        """RETURNS (_Table): A table that has all of these words."""
+        with self._lock:
+            table = self._table  # another thread may have learnt them by now
+            n = len(table.offsets) - 1
+            new = [key for key in keys if table.rows.get(key, n) >= n]
+            if n + len(new) > MAX_WORDS:
+                table, n, new = _empty_table(), 0, keys
+            if new:
+                pieces = self._tokenize([strings[key] for key in new])
+                ends = len(table.flat) + np.cumsum([len(ids) for ids in pieces])
+                table.rows.update(zip(new, range(n, n + len(new))))
+                table = _Table(
+                    table.rows,
+                    np.concatenate([table.flat, *pieces]),
+                    np.concatenate([table.offsets, ends]),
+                )
+                self._table = table
+            return table
+
+    def _tokenize(self, words: List[str]) -> List[List[int]]:
         encoded = self.tokenizer(
-            words,
+            [[word] for word in words],
             is_split_into_words=True,
             add_special_tokens=False,
             return_attention_mask=False,
@@ -71,13 +133,7 @@ class WordPieces:
         )["input_ids"]
         # White space and control characters have no piece of their own.
         unknown = [self.tokenizer.unk_token_id or 0]
-        pieces = [ids[: self.max_pieces] or unknown for ids in encoded]
-        self._rows.update(
-            zip(keys, range(len(self._rows), len(self._rows) + len(keys)))
-        )
-        ends = len(self._flat) + np.cumsum([len(ids) for ids in pieces])
-        self._flat = np.concatenate([self._flat, *pieces])
-        self._offsets = np.concatenate([self._offsets, ends])
+        return [ids[: self.max_pieces] or unknown for ids in encoded]
 
 
 class Windows(NamedTuple):
@@ -99,18 +155,26 @@ class Windows(NamedTuple):
 def cut_windows(
     n_pieces: Ints, lengths: Sequence[int], capacity: int, overlap: int
 ) -> Windows:
-    """Cut docs into windows at word borders.
+    """Cut docs into windows at word boundaries.
 
     A doc that fits is one window. A longer one is cut into windows that share
     about `overlap` pieces; of a word in two windows, the vector of that window
-    counts which sees more of its context.
+    counts which sees more of its context. Each window has at least one word that
+    those before it do not have, so neighbours share less where words are long.
 
     n_pieces (ndarray): (n_words,) pieces of each word, none above `capacity`.
     lengths (Sequence[int]): Words in each doc.
     capacity (int): Pieces in a window.
-    overlap (int): Pieces that neighbours share, below `capacity`.
+    overlap (int): Pieces that neighbours share, at least 0 and below `capacity`.
+        Windows move on by the difference.
     RETURNS (Windows): The windows, doc by doc; none for docs without words.
+    RAISES (WeltError): If the overlap is not in its range.
     """
+    if not 0 <= overlap < capacity:
+        raise WeltError(
+            f"Windows of {capacity} pieces can't overlap by {overlap}: the overlap must "
+            "be at least 0 and below the number of pieces"
+        )
     ends = np.cumsum(n_pieces)
     found: List[Tuple[int, int, int, int]] = []
     first = 0
@@ -129,24 +193,25 @@ def cut_windows(
 def _cut_long(
     ends: Ints, first: int, last: int, capacity: int, overlap: int
 ) -> List[Tuple[int, int, int, int]]:
-    borders: List[Tuple[int, int]] = []
+    bounds: List[Tuple[int, int]] = []
     start = first
     while True:
         before = int(ends[start - 1]) if start else 0
         end = min(int(np.searchsorted(ends, before + capacity, "right")), last)
-        borders.append((start, end))
+        bounds.append((start, end))
         if end == last:
             break
-        # Back by the overlap, but always on.
+        # Back by the overlap, but not so far that the next word does not fit in.
         back = int(np.searchsorted(ends, int(ends[end - 1]) - overlap, "left")) + 1
-        start = min(max(back, start + 1), end)
+        fits = int(np.searchsorted(ends, int(ends[end]) - capacity, "left")) + 1
+        start = min(max(back, fits), end)
     middles = [
-        (nxt[0] + this[1]) // 2 for this, nxt in zip(borders, borders[1:])
+        (nxt[0] + this[1]) // 2 for this, nxt in zip(bounds, bounds[1:])
     ]  # of each overlap
     return [
         (start, end, keep_start, keep_end)
         for (start, end), keep_start, keep_end in zip(
-            borders, [first, *middles], [*middles, last]
+            bounds, [first, *middles], [*middles, last]
         )
     ]
 

@@ -156,9 +156,69 @@ def test_config(tmp_path):
         (("-s", "focal"), "vanilla, ins"),
         (("-c", "genia"), "linnaeus"),
         (("-s", "ens", "--setting", "beta"), "name=number"),
-        (("-s", "ens", "--setting", "beta=1"), "beta < 1"),
+        (("-s", "ens", "--setting", "beta=1"), "beta is 1"),
+        (("-s", "welt", "--setting", "temperature=inf"), "temperature is inf"),
+        (("-s", "power", "--setting", "alpha=nan"), "alpha is nan"),
+        (("-s", "explicit"), "needs its weights"),
+        (("-s", "explicit", "--setting", "default=1"), "needs its weights"),
+        (("--data", "${x}"), "begins a variable"),
+        (("--data", "a$b"), "begins a variable"),
     ):
         fails_with_one_line(run("config", *arguments), part)
+
+
+@pytest.mark.parametrize("name", ["models\\bert", 'a"b', "x'y", "é #1", "100%"])
+def test_config_with_any_path(name):
+    shown = run("config", "--encoder", name, "--data", name)
+    config = Config().from_str(shown.stdout, interpolate=True)
+    assert config["paths"]["encoder"] == name
+    assert config["paths"]["train"] == f"{name}/bc5cdr/train.spacy"
+
+
+def test_windows_of_the_paper_overlap_by_a_third():
+    shown = run("config", "--corpus", "bc2gm", "--encoder", "biobert").stdout
+    config = Config().from_str(shown, interpolate=False)
+    tok2vec = config["components"]["welt_ner"]["model"]["tok2vec"]
+    assert tok2vec["max_pieces"] == 128 and tok2vec["overlap"] == 42
+
+
+def test_types_that_are_not_there(tmp_path):
+    (tmp_path / "x.tsv").write_text(IOB)
+    output = tmp_path / "x.spacy"
+    fails_with_one_line(
+        run("convert", tmp_path / "x.tsv", output, "--type", "Nope"),
+        "no mention of the type Nope; it has Chemical (1)",
+    )
+    assert not output.exists()
+    some = ("--type", "Nope", "--type", "Chemical")
+    result = run("convert", tmp_path / "x.tsv", output, *some)
+    assert result.exit_code == 0 and "⚠" in result.stderr and output.is_file()
+
+
+def test_brackets_are_not_markup(workplace):
+    nlp = make_nlp()
+    for label in ("[drug]", "[/x]", "a[bold]b"):
+        doc = nlp.make_doc("Aspirin helps.")
+        doc.set_ents([doc.char_span(0, 7, label=label)])
+        path = workplace / "[v2]" / "x.spacy"
+        path.parent.mkdir(exist_ok=True)
+        DocBin(docs=[doc]).to_disk(path)
+        shown = run("evaluate", path, path)
+        assert shown.exit_code == 0, shown.output
+        assert f" {label} " in shown.stdout
+        assert str(path) in shown.stdout.replace("\n", "")
+
+
+def test_pipelines_without_welt_ner_in_a_new_process(workplace):
+    """Nothing in the process has ever made a `welt_ner`."""
+    nlp = spacy.blank("en")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "Chemical", "pattern": "Aspirin"}])
+    nlp.to_disk(workplace / "ruler")
+    html = ("--html", "page.html", "--json", "scores.json")
+    for model in ("dev.spacy", "ruler"):
+        shown = spacy_cli("welt", "evaluate", model, "dev.spacy", *html, cwd=workplace)
+        assert "Chemical" in shown and (workplace / "page.html").is_file()
 
 
 def spacy_cli(*arguments, cwd):

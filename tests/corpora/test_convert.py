@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import spacy
@@ -316,3 +317,34 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
     assert scores[0]["ents_f"] > 0.4  # 12 passes: 0.62 to 0.65 with five seeds
     for name in ("ents_p", "ents_r", "ents_f", "ents_per_type"):
         assert scores[0][name] == scores[1][name]
+
+
+@pytest.mark.parametrize("name", ["train.spacy", "train_dev.spacy", "corpus.json"])
+def test_a_damaged_conversion_is_not_up_to_date(files, tmp_path, name):
+    corpus = get_corpus("bc5cdr")
+    convert_corpus(corpus, files, tmp_path / "out")
+    assert is_converted(corpus, files, tmp_path / "out")
+    path = tmp_path / "out" / name
+    path.write_bytes(path.read_bytes()[:10])
+    assert not is_converted(corpus, files, tmp_path / "out")
+
+
+def test_long_documents(tmp_path):
+    """Beyond spaCy's limit for parsers."""
+    text = ("aspirin was " + "x" * 1000 + " . ") * 1000
+    path = write(tmp_path, "x.pubtator", f"1|t|T\n1|a|{text}\n1\t2\t9\taspirin\tX\n")
+    assert len(text) > 1_000_000
+    found = convert_file(path, "pubtator", n_sents=0)
+    assert found.n_sentences == 1001 and found.n_mentions == 1
+
+
+def test_time_grows_with_the_length(tmp_path):
+    """It grew with its square: 54 seconds for 40,000 tokens."""
+    seconds = []
+    for n in (2_500, 2_500, 20_000):
+        text = "aspirin was given . " * (n // 4)
+        path = write(tmp_path, "x.pubtator", f"1|t|T\n1|a|{text}\n")
+        started = time.perf_counter()
+        convert_file(path, "pubtator", n_sents=1)
+        seconds.append(time.perf_counter() - started)
+    assert seconds[2] < 30 * seconds[1]  # 64 times if it were the square

@@ -1,5 +1,7 @@
 """The formats with offsets: PubTator, BioC XML and brat."""
 
+import time
+
 import pytest
 
 from welt_spacy.corpora.bioc import read_bioc
@@ -115,6 +117,14 @@ def test_brat_reads_a_folder(tmp_path):
         (write_brat, "Disease 20 30", "Disease 20", "bad line", 2, 1),
         (write_bioc, 'length="7"', 'length="x"', "bad location", 7, 1),
         (write_bioc, 'key="type">Disease', 'key="tipe">Disease', "annotation without a type", 9, 1),
+        # an empty type, and offsets that are not plain digits
+        (write_pubtator, "chest pain\tDisease", "chest pain\t", "mention without a type", 4, 1),
+        (write_bioc, ">Disease<", "> <", "mention without a type", 9, 1),
+        (write_pubtator, "1\t20\t30", "1\t²\t30", "bad line", 4, 1),
+        (write_pubtator, "1\t20\t30", f"1\t{'9' * 5000}\t30", "bad line", 4, 1),
+        (write_brat, "Disease 20", f"Disease {'9' * 5000}", "bad line", 2, 1),
+        (write_brat, "Disease 20", "Disease ٢٠", "bad line", 2, 1),
+        (write_bioc, 'offset="20"', 'offset="²"', "bad location", 10, 1),
         # mentions in pieces
         (write_brat, "20 30", "20 25;26 30", "mention in pieces", 2, 2),
         (
@@ -151,6 +161,8 @@ def test_problems_are_repaired_and_counted_or_raised(
         (write_bioc, "<collection></collection>", r"x\.xml:1: no <document>"),
         (write_bioc, BIOC.replace("</passage>", "", 1), r"x\.xml:\d+: not well-formed"),
         (write_bioc, "", r"x\.xml:\d+: not well-formed"),
+        (write_bioc, BIOC.replace("UTF-8", "klingon"), r"x\.xml:1: .*klingon"),
+        (write_bioc, BIOC.replace("UTF-8", "big5"), r"x\.xml:1: "),
     ],
 )
 def test_files_that_are_none(tmp_path, write, text, message):
@@ -195,3 +207,45 @@ def test_quoted_newlines_and_unicode_offsets(tmp_path):
     read, path = write_pubtator(tmp_path, text)
     (document,) = read(path, report=Report(strict=True))
     assert len(document.mentions) == 2
+
+
+def test_bioc_far_offsets_make_no_blanks(tmp_path):
+    far = BIOC.replace("<offset>15", "<offset>9000000000").replace(
+        'offset="20"', 'offset="9000000005"'
+    )
+    read, path = write_bioc(tmp_path, far)
+    report = Report()
+    (document,) = read(path, report=report)
+    assert document.text == TEXT and report.counts["gap in the text"] == 1
+    assert [TEXT[m.start : m.end] for m in document.mentions] == [
+        "Aspirin",
+        "chest pain",
+    ]
+
+
+def test_bioc_text_with_markup(tmp_path):
+    marked = BIOC.replace(TITLE, "Aspi<b>rin</b> he<i>l</i>ps.").replace(
+        "<text>Aspirin</text>", "<text>As<b>pirin</b></text>"
+    )
+    read, path = write_bioc(tmp_path, marked)
+    (document,) = read(path, report=Report(strict=True))
+    assert document.text == TEXT and len(document.mentions) == 2
+
+
+def test_bioc_depth_costs_no_time(tmp_path):
+    depth = 50_000
+    deep = BIOC.replace("<source>", "<x>" * depth + "</x>" * depth + "<source>")
+    read, path = write_bioc(tmp_path, deep)
+    started = time.perf_counter()
+    assert len(list(read(path))) == 1
+    assert time.perf_counter() - started < 5  # was minutes
+
+
+def test_brat_quotes_a_line_end_as_a_blank(tmp_path):
+    read, path = write_brat(tmp_path, "T1\tDisease 10 19\tchest pain\n")
+    (tmp_path / "x.txt").write_text("It was in\nchest\npain.")
+    path.write_text("T1\tDisease 10 20\tchest pain\n")
+    (document,) = read(path, report=Report(strict=True))
+    assert [document.text[m.start : m.end] for m in document.mentions] == [
+        "chest\npain"
+    ]

@@ -1,7 +1,14 @@
 """Experiments: what is run, how, and the tables."""
 
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import srsly
@@ -13,7 +20,7 @@ from welt_spacy.corpora.convert import write_docs
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import Grid, read_grid
 from welt_spacy.experiments.results import read_results, to_markdown
-from welt_spacy.experiments.runner import is_done, run_all
+from welt_spacy.experiments.runner import is_done, reason_in, run_all, settings_of
 
 from ..util import make_examples, make_nlp
 
@@ -73,22 +80,33 @@ def test_the_experiment_of_the_project(root, monkeypatch):
         ({"corpora": "bc2gm"}, "corpora must be a list"),
         ({"corpora": ["bc3"]}, "No corpus is called 'bc3'"),
         ({"schemes": {"welt": {}}}, "scheme welt needs a registered function"),
-        ({"tuned": {"welt": ["o_bias"]}}, "'welt', which is no scheme"),
+        ({"tuned": {"welt": ["o_bias"]}}, "'welt', which is not a scheme"),
         ({"tuned": {"vanilla": ["bias"]}}, "'bias' can't be tuned"),
-        ({"config": "none.cfg"}, "none.cfg is no file"),
+        ({"config": "none.cfg"}, "none.cfg is not a file"),
         ({"seed": 1}, "unknown key 'seed'"),
+        ({"seeds": [True]}, "seeds must be whole numbers"),
+        ({"seeds": [-1]}, "seeds must be whole numbers"),
+        ({"seeds": [0, 0]}, "seeds has 0 more than once"),
+        ({"corpora": ["bc2gm", "bc2gm"]}, "corpora has 'bc2gm' more than once"),
+        ({"corpora": [["bc2gm"]]}, "must be a list of names"),
+        ({"tuned": {"vanilla": 3}}, "must be a list"),
+        ({"tuned": {"vanilla": "o_bias"}}, "must be a list"),
+        ({"schemes": {"../../x": VANILLA}, "tuned": None}, "can't be called"),
+        ({"schemes": {"a/b": VANILLA}, "tuned": None}, "can't be called"),
+        ({"schemes": {"x": {"@misc": "nosuch"}}, "tuned": None}, "registered as 'nosuch'"),
+        ({"schemes": {"x": {**ENS, "beta": 2.0}}, "tuned": None}, "beta is 2"),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_with_a_file_is_told(tmp_path, changes, part):
     with pytest.raises(WeltError, match=part):
         read_grid(write_grid(tmp_path, **changes))
 
 
 def test_no_yaml(tmp_path):
-    with pytest.raises(WeltError, match="is no file"):
+    with pytest.raises(WeltError, match="is not a file"):
         read_grid(tmp_path / "none.yml")
     (tmp_path / "bad.yml").write_text("{")
-    with pytest.raises(WeltError, match="is no YAML"):
+    with pytest.raises(WeltError, match="is not YAML"):
         read_grid(tmp_path / "bad.yml")
 
 
@@ -126,7 +144,9 @@ def test_run_and_run_again(tmp_path, corpora):
     assert again.stdout == result.stdout
 
     changed = make_grid(tmp_path, overrides={**SMALL, "training.max_steps": 2})
-    assert not any(is_done(changed, run, tmp_path / "out") for run in changed.runs())
+    assert not any(
+        is_done(changed, run, corpora, tmp_path / "out") for run in changed.runs()
+    )
     broken = make_grid(tmp_path, schemes={"vanilla": VANILLA, "bad": {"@misc": "x"}})
     told = []
     failed = run_all(broken, corpora, tmp_path / "out", report=told.append)
@@ -179,3 +199,130 @@ def test_tables_of_known_scores(tmp_path):
 def test_nothing_run(tmp_path):
     with pytest.raises(WeltError, match="There are no runs"):
         to_markdown(make_grid(tmp_path), tmp_path / "out")
+
+
+def run_folder(tmp_path, corpora, **changes):
+    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={}, **changes)
+    return grid, tmp_path / "out", tmp_path / "out" / grid.runs()[0].name
+
+
+def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
+    data = shutil.copytree(corpora, tmp_path / "data")
+    grid, output, folder = run_folder(tmp_path, data)
+    (run,) = grid.runs()
+
+    def done():
+        return is_done(grid, run, data, output)
+
+    assert run_all(grid, data, output, report=str) == [] and done()
+    # Another corpus under the same name
+    train = data / "ncbi_disease/train.spacy"
+    kept = train.read_bytes()
+    docs = [eg.reference for eg in make_examples(make_nlp())]
+    write_docs(train, docs)
+    assert not done()
+    train.write_bytes(kept)
+    assert done()
+    # Results that are damaged or gone, and records that are none
+    for name, content in (
+        ("test.json", "{}"),
+        ("test.json", None),
+        ("run.json", "["),
+        ("run.json", "[]"),
+        ("run.json", '{"settings": 1}'),
+    ):
+        path = folder / name
+        before = path.read_bytes()
+        path.unlink() if content is None else path.write_text(content)
+        assert not done()
+        if name == "test.json":
+            with pytest.raises(WeltError, match="test.json: can't read these scores"):
+                read_results(grid, output)
+        path.write_bytes(before)
+        assert done()
+
+
+def test_another_version_is_another_run(tmp_path, corpora, monkeypatch):
+    grid, output, folder = run_folder(tmp_path, corpora)
+    (run,) = grid.runs()
+    before = settings_of(grid, run, corpora)
+    monkeypatch.setattr("welt_spacy.experiments.runner._version", lambda name: "9.9")
+    assert settings_of(grid, run, corpora) != before
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, corpora):
+    grid, output, folder = run_folder(tmp_path, corpora)
+    (folder / "model-best").mkdir(parents=True)
+    (folder / "model-best" / "precious").write_text("x")
+    (failed,) = run_all(grid, corpora, output, report=str)
+    assert "files that are not those of a run" in failed
+    assert (folder / "model-best" / "precious").read_text() == "x"
+
+
+def test_two_runners_train_each_run_once(tmp_path, corpora):
+    grid = make_grid(tmp_path, tuned={}, seeds=[0, 1])
+    output = tmp_path / "out"
+    told = [[], []]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(run_all, grid, corpora, output, report=lines.append)
+            for lines in told
+        ]
+        assert [job.result() for job in jobs] == [[], []]
+    trained = [line for lines in told for line in lines if re.search(r": \d+ s", line)]
+    assert len(trained) == 4
+    assert len(read_results(grid, output)["ncbi_disease"]) == 2
+    assert not list(output.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
+    """And what it was at is trained again from the beginning, by one process."""
+    path = write_grid(
+        tmp_path,
+        schemes={"vanilla": VANILLA},
+        tuned=None,
+        overrides={**SMALL, "training.max_steps": 100000},
+    )
+    command = [sys.executable, "-m", "spacy", "welt", "experiment", str(path)]
+    command += ["--corpora", str(corpora), "--output", str(tmp_path / "out")]
+    runner = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    log = tmp_path / "out/ncbi_disease/vanilla-0/train.log"
+    limit = time.monotonic() + 60
+    while not (log.is_file() and "0     " in log.read_text()):
+        assert time.monotonic() < limit, log.read_text() if log.is_file() else "no log"
+        time.sleep(0.1)
+    os.kill(runner.pid, number)  # the runner alone, not its group
+    _, errors = runner.communicate(timeout=30)
+    wanted = {signal.SIGTERM: 143, signal.SIGKILL: -9, signal.SIGINT: 130}
+    assert runner.returncode == wanted[number]
+    assert b"Traceback" not in errors
+    limit = time.monotonic() + 15
+    while trainings(tmp_path):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
+    assert run_all(grid, corpora, tmp_path / "out", report=str) == []
+
+
+def trainings(folder):
+    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    return [
+        line for line in found.splitlines() if "step" in line and str(folder) in line
+    ]
+
+
+def test_the_reason_of_a_failure(tmp_path):
+    log = tmp_path / "train.log"
+    names = ", ".join(f"function_{i}" for i in range(300))
+    for text, reason in (
+        ("ℹ start\n✘ Config error\nmore\n", "✘ Config error"),
+        (f"Traceback\ncatalogue.RegistryError: [E893] no 'x'.\n\nAvailable names: {names}\n",
+         "catalogue.RegistryError: [E893] no 'x'."),
+        ("Killed\n", "Killed"),
+        ("", "no output"),
+        (f"ValueError: {names}\n", "..."),
+    ):  # fmt: skip
+        log.write_text(text, encoding="utf8")
+        told = reason_in(log)
+        assert reason in told and len(told) <= 200

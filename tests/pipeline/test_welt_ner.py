@@ -11,8 +11,10 @@ import spacy
 from spacy.attrs import ENT_IOB
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from thinc.api import Config
 
 from welt_spacy.errors import WeltError
+from welt_spacy.pipeline.welt_ner import WeltNER
 
 from ..util import BIO, TRAIN_DATA, ents, make_examples, make_nlp, train
 
@@ -130,6 +132,108 @@ def test_settings_survive_and_yield_to_the_config(trained, tmp_path):
     settings = {"components": {"welt_ner": {"o_bias": -1.0}}}
     component = spacy.load(tmp_path, config=settings).get_pipe("welt_ner")
     assert (component.o_bias, component.decoder) == (-1.0, "greedy")
+
+
+def test_the_config_says_what_holds(trained, tmp_path):
+    """What is set on the object is in the config; the first value of all is obeyed
+    when it is asked for again."""
+    trained.to_disk(tmp_path / "first")
+    nlp = spacy.load(tmp_path / "first")
+    component = nlp.get_pipe("welt_ner")
+    component.threshold, component.o_bias = 0.75, -3.5
+    nlp.to_disk(tmp_path / "tuned")
+    block = Config().from_disk(tmp_path / "tuned/config.cfg")["components"]["welt_ner"]
+    assert (block["threshold"], block["o_bias"]) == (0.75, -3.5)
+    assert nlp.config["components"]["welt_ner"]["threshold"] == 0.75
+    plain = spacy.load(tmp_path / "tuned").get_pipe("welt_ner")
+    assert (plain.threshold, plain.o_bias) == (0.75, -3.5)
+    asked = {"components": {"welt_ner": {"threshold": 0.0}}}
+    loaded = spacy.load(tmp_path / "tuned", config=asked)
+    assert loaded.get_pipe("welt_ner").threshold == 0.0
+    assert loaded.get_pipe("welt_ner").o_bias == -3.5
+
+
+def test_a_sourced_component_keeps_its_settings(trained, tmp_path):
+    nlp = spacy.blank("en", config=BIO)
+    nlp.add_pipe("welt_ner", source=trained, name="other")
+    nlp.get_pipe("other").threshold = 0.25
+    try:
+        nlp.to_disk(tmp_path)
+        assert spacy.load(tmp_path).get_pipe("other").threshold == 0.25
+    finally:
+        nlp.get_pipe("other").threshold, nlp.get_pipe("other").name = 0.0, "welt_ner"
+
+
+@pytest.mark.parametrize("name", ["o_bias", "logit_adjustment", "threshold"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None, True])
+def test_settings_must_be_finite_numbers(trained, name, value):
+    component = trained.get_pipe("welt_ner")
+    before = getattr(component, name)
+    with pytest.raises(WeltError, match=f"{name} is"):
+        setattr(component, name, value)
+    assert getattr(component, name) == before
+    with pytest.raises(WeltError, match=name):
+        WeltNER(trained.vocab, component.model, **{name: value})
+
+
+def test_ranges_and_choices_of_settings(trained):
+    component = trained.get_pipe("welt_ner")
+    for name, value in (
+        ("threshold", -0.1),
+        ("threshold", 1.1),
+        ("decoder", "beam"),
+        ("spans_key", 3),
+    ):
+        with pytest.raises(WeltError, match=f"{name} is"):
+            setattr(component, name, value)
+
+
+def test_any_finite_bias_decodes(trained):
+    component = trained.get_pipe("welt_ner")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            component.o_bias = 1e9
+            assert trained(TEXT).ents == ()
+            component.o_bias = -1e9
+            assert len(trained(TEXT).ents) > 0
+    finally:
+        component.o_bias = 0.0
+
+
+def test_a_second_pass_changes_nothing(trained):
+    doc = trained(TEXT)
+    for kept in (doc, next(iter(DocBin(docs=[doc]).get_docs(trained.vocab)))):
+        again = trained.get_pipe("welt_ner")(kept)
+        assert ents(again) == EXPECTED
+        scores = again.spans["welt_ner"].attrs["scores"]
+        assert len(again.spans["welt_ner"]) == len(scores) == 3
+        assert all(ent._.confidence is not None for ent in again.ents)
+
+
+def test_a_confidence_is_that_of_its_label(trained):
+    nlp = copy.deepcopy(trained)
+    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    ruler.add_patterns([{"label": "DRUG", "pattern": "Selegiline"}])
+    first, second, _ = nlp(TEXT).ents
+    assert (first.label_, first._.confidence) == ("DRUG", None)
+    assert second._.confidence > 0.5
+    part = nlp(TEXT)[2:8].as_doc(copy_user_data=True)
+    assert part.ents[0]._.confidence == pytest.approx(second._.confidence)
+    second._.confidence = 0.25
+    assert second._.confidence == 0.25
+
+
+@pytest.mark.parametrize("scheme, works", [("vanilla", True), ("welt", False)])
+def test_initialize_without_data(scheme, works):
+    nlp = make_nlp(weighting={"@misc": f"welt_spacy.{scheme}_weights.v1"})
+    nlp.get_pipe("welt_ner").add_label("X")
+    if works:
+        nlp.initialize()
+        assert nlp("A text.").has_annotation("ENT_IOB")
+    else:
+        with pytest.raises(WeltError, match="tag counts"):
+            nlp.initialize()
 
 
 @pytest.mark.parametrize("n_tokens", [0, 1, 10_000])

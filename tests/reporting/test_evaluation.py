@@ -155,9 +155,9 @@ def test_bad_input_is_told_in_a_line(folder, pipelines, tmp_path):
     docs[1] = pipelines[0].make_doc("Another text.")
     DocBin(docs=docs).to_disk(tmp_path / "other.spacy")
     for arguments, part in (
-        (["evaluate", folder / "good", tmp_path / "none.spacy"], "is no file"),
+        (["evaluate", folder / "good", tmp_path / "none.spacy"], "is not a file"),
         (["evaluate", folder / "good", tmp_path / "empty.spacy"], "has no docs"),
-        (["evaluate", folder / "good", tmp_path / "no.spacy"], "is no .spacy file"),
+        (["evaluate", folder / "good", tmp_path / "no.spacy"], "is not a .spacy file"),
         (["evaluate", folder / "none", folder / "test.spacy"], "none"),
         (["compare", folder / "good", "no_such", folder / "test.spacy"], "no_such"),
         (

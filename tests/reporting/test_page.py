@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from welt_spacy.reporting.evaluation import predict, report
-from welt_spacy.reporting.page import to_html
+from welt_spacy.reporting.page import to_html, utf16_offset
 from welt_spacy.tuning import sweep
 
 from ..util import make_examples, make_nlp, train
@@ -227,3 +227,22 @@ def test_data_of_the_page_can_be_read(evaluated):
     data = json.loads(text)
     assert len(data["sentences"]) == found["docs"]
     assert data["sentences"][-1]["text"].startswith(HOSTILE)
+
+
+def test_offsets_for_a_browser():
+    text = "𝛽 - blocker 𝛼 gave nausea"
+    units = text.encode("utf-16-le")
+    for i in range(len(text) + 1):
+        assert units[: 2 * utf16_offset(text, i)].decode("utf-16-le") == text[:i]
+
+
+def test_marks_beyond_the_basic_plane(visit):
+    nlp = make_nlp()
+    doc = nlp.make_doc("𝛽 - blocker 𝛼 gave nausea")
+    gold = doc.copy()
+    gold.set_ents([gold.char_span(4, 11, "Drug"), gold.char_span(19, 25, "Disease")])
+    examples = [Example(doc, gold)]
+    page = visit(to_html(report(nlp, examples), examples))
+    marks = page.locator("[data-side=gold] mark")
+    texts = [marks.nth(i).evaluate("m => m.firstChild.data") for i in range(2)]
+    assert texts == ["blocker", "nausea"]

@@ -1,11 +1,14 @@
 """What all commands share."""
 
+import contextlib
 import functools
+import signal
 import sys
-from typing import Any, Callable, Iterable, List, TypeVar
+from typing import Any, Callable, Iterable, Iterator, List, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..corpora.report import Report
@@ -41,6 +44,28 @@ def one_line_errors(command: CommandT) -> CommandT:
     return wrapped  # type: ignore[return-value]
 
 
+@contextlib.contextmanager
+def sigterm_ends() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does: what it started is ended, too. Queues
+    and containers send it.
+
+    YIELDS (None): While it does.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def console() -> Console:
     """RETURNS (Console): Where tables go. Piped output is not cut to a width."""
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
@@ -54,12 +79,13 @@ def print_table(title: str, header: List[str], rows: Iterable[List[Any]]) -> Non
     rows (Iterable[List[Any]]): Its rows; numbers are set to the right.
     """
     rows = [list(row) for row in rows]
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # Brackets in names and paths are no markup of Rich
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     for i, name in enumerate(header):
         numeric = any(isinstance(row[i], (int, float)) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left")
+        table.add_column(escape(name), justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row))
+        table.add_row(*("" if value is None else escape(str(value)) for value in row))
     console().print(table)
 
 

@@ -1,14 +1,14 @@
 """`spacy welt convert`: files of one's own."""
 
 from pathlib import Path
-from typing import List, Optional
+from typing import Dict, List, Mapping, Optional
 
 import typer
 
 from ..corpora.convert import FORMATS, convert_file, write_docs
 from ..corpora.report import Report
 from ..errors import WeltError
-from ._util import one_line_errors, print_report
+from ._util import one_line_errors, print_report, warn
 
 SUFFIXES = {".pubtator": "pubtator", ".xml": "bioc"}
 
@@ -58,9 +58,21 @@ def convert_cli(
         n_sents=n_sents,
         report=report,
     )
+    _check_types(path, renamed, result.types)
     write_docs(output, result.docs)
     print_report(report)
     typer.echo(
         f"{output}: {len(result.docs)} docs, {result.n_sentences} sentences, "
         f"{result.n_mentions} mentions, {result.n_unaligned} of them unaligned"
     )
+
+
+def _check_types(path: Path, asked: Dict[str, str], found: Mapping[str, int]) -> None:
+    missing = [name for name in asked if name not in found]
+    if not missing:
+        return
+    told = f"{path} has no mention of the type {', '.join(missing)}"
+    has = ", ".join(f"{name} ({n})" for name, n in sorted(found.items())) or "none"
+    if len(missing) == len(asked) and found:
+        raise WeltError(f"{told}; it has {has}: use --type with one of these")
+    warn(f"{told}; it has {has}")

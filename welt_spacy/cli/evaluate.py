@@ -17,10 +17,10 @@ from ..reporting.evaluation import (
     evaluate,
     predict,
     report,
-    unknown_labels,
 )
 from ..reporting.page import to_html
 from ..scoring.errors import count_mentions
+from ..scoring.labels import unknown_labels
 from ..tuning import sweep
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
@@ -216,5 +216,5 @@ def _change(change: Dict[str, Any]) -> list:
         change["doc"],
         "missed" if change["gold"] else "spurious",
         change["label"],
-        f"{before}[{text[start:end]}]{after}".replace("[", r"\["),
+        f"{before}[{text[start:end]}]{after}",
     ]

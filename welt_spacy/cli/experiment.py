@@ -8,7 +8,7 @@ from ..errors import WeltError
 from ..experiments.grid import read_grid
 from ..experiments.results import to_markdown
 from ..experiments.runner import run_all
-from ._util import GPU_ID, one_line_errors
+from ._util import GPU_ID, one_line_errors, sigterm_ends
 
 
 @one_line_errors
@@ -29,19 +29,20 @@ def experiment_cli(
 ) -> None:
     """Train every scheme on every corpus with every seed, score, test, print tables.
 
-    What was run before with the same settings is not run again.
+    What was run before with the same settings, data and versions is not run again.
     """
     grid = read_grid(experiment)
     if output is None:
         output = Path("training/experiments") / experiment.stem
-    failed = run_all(
-        grid,
-        corpora,
-        output,
-        at_once=at_once,
-        gpu_id=gpu_id,
-        report=lambda line: typer.echo(line, err=True),
-    )
+    with sigterm_ends():
+        failed = run_all(
+            grid,
+            corpora,
+            output,
+            at_once=at_once,
+            gpu_id=gpu_id,
+            report=lambda line: typer.echo(line, err=True),
+        )
     if failed:
         raise WeltError(f"{len(failed)} runs failed, the first: {failed[0]}")
     typer.echo(to_markdown(grid, output))

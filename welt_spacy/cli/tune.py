@@ -6,7 +6,7 @@ from typing import Optional
 import typer
 
 from ..data import load_pipeline, read_examples, replace_pipeline
-from ..tuning import KNOBS, Point, parse_objective, tune
+from ..tuning import KNOBS, Point, later_setters, parse_objective, tune
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
 
@@ -35,8 +35,10 @@ def tune_cli(
     sought = parse_objective(objective)
     if output is None:
         output = model.parent / f"{model.name}-tuned"
-    with replace_pipeline(output, force=force) as write:
+    with replace_pipeline(output, force=force, source=model) as write:
         nlp = load_pipeline(model, gpu_id=gpu_id)
+        if later := later_setters(nlp):
+            warn(f"The scores leave out what {', '.join(later)} does after welt_ner")
         examples = read_examples(nlp, dev)
         found = tune(nlp, examples, sought, knob=knob, thresholds=not keep_threshold)
         write(nlp)

@@ -2,12 +2,17 @@
 
 import xml.sax
 import xml.sax.handler
+from collections import Counter
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import WeltError
-from .records import Document, place_mention
+from .records import Document, parse_offset, place_mention
 from .report import Report
+
+# Characters between two texts that are filled with blanks; full texts with references
+# left out have gaps of tens of thousands.
+MAX_GAP = 1_000_000
 
 
 class _Annotation(NamedTuple):
@@ -36,7 +41,7 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
         location or with wrong offsets, annotations in several pieces, texts that
         overlap.
     YIELDS (Document): The documents, with mentions as in the file.
-    RAISES (WeltError): If the file can't be read, is no well-formed XML or has
+    RAISES (WeltError): If the file can't be read, is not well-formed XML or has
         no document; for any problem if the report is strict.
     """
     report = Report() if report is None else report
@@ -50,6 +55,13 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
     except xml.sax.SAXParseException as err:
         raise WeltError(
             f"{path}:{err.getLineNumber()}: not well-formed XML: {err.getMessage()}"
+        ) from None
+    except WeltError:
+        raise
+    except (LookupError, ValueError) as err:
+        # expat's, for an encoding that it does not know
+        raise WeltError(
+            f"{path}:1: {err}: write the file as UTF-8, and its declaration too"
         ) from None
     except OSError as err:
         raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
@@ -71,6 +83,15 @@ def _document(path: Path, raw: _Raw, report: Report) -> Document:
                 line,
                 f"text at offset {offset} begins before the text before it ends",
                 "put after it",
+            )
+            gap = 1
+        elif gap > MAX_GAP:
+            report.problem(
+                "gap in the text",
+                path,
+                line,
+                f"text at offset {offset} begins {gap} characters after the text before",
+                "put right after it",
             )
             gap = 1
         parts.append(len(text) + gap)
@@ -113,6 +134,9 @@ class _Handler(xml.sax.handler.ContentHandler):
         self.path, self.report = path, report
         self.documents: List[_Raw] = []
         self._open: List[str] = []
+        # How many of each name are open: a look at all of them at every end would be
+        # quadratic in the depth.
+        self._depth: Counter = Counter()
         self._chars: List[str] = []
         self._infon_key = ""
         self._id, self._offset, self._line = "", 0, 1
@@ -128,7 +152,9 @@ class _Handler(xml.sax.handler.ContentHandler):
 
     def startElement(self, name: str, attrs: Any) -> None:
         self._open.append(name)
-        self._chars = []
+        self._depth[name] += 1
+        if not self._depth["text"] - (name == "text"):
+            self._chars = []  # what is marked up in a text belongs to it
         if name == "document":
             self._id, self._offset, self._line = "", 0, self._where()
             self._texts, self._annotations = [], []
@@ -138,9 +164,10 @@ class _Handler(xml.sax.handler.ContentHandler):
         elif name == "infon":
             self._infon_key = attrs.get("key", "")
         elif name == "location":
-            try:
-                location = (int(attrs["offset"]), int(attrs["length"]))
-            except (KeyError, ValueError):
+            offset, length = (
+                parse_offset(attrs.get(key, "")) for key in ("offset", "length")
+            )
+            if offset is None or length is None:
                 self.report.problem(
                     "bad location",
                     self.path,
@@ -149,16 +176,19 @@ class _Handler(xml.sax.handler.ContentHandler):
                     "skipped",
                 )
             else:
-                self._locations.append(location)
+                self._locations.append((offset, length))
 
     def characters(self, content: str) -> None:
         self._chars.append(content)
 
     def endElement(self, name: str) -> None:
         self._open.pop()
+        self._depth[name] -= 1
+        if self._depth["text"]:
+            return
         text = "".join(self._chars)
         self._chars = []
-        in_annotation = "annotation" in self._open
+        in_annotation = bool(self._depth["annotation"])
         if name == "document":
             self.documents.append(
                 _Raw(self._id, self._line, self._texts, self._annotations)
@@ -172,9 +202,10 @@ class _Handler(xml.sax.handler.ContentHandler):
         elif name == "id" and self._open[-1:] == ["document"]:
             self._id = text.strip()
         elif name == "offset":
-            try:
-                self._offset = int(text)
-            except ValueError:
+            offset = parse_offset(text)
+            if offset is not None:
+                self._offset = offset
+            else:
                 self.report.problem(
                     "bad offset",
                     self.path,
@@ -188,5 +219,5 @@ class _Handler(xml.sax.handler.ContentHandler):
         elif name == "text":
             if in_annotation:
                 self._quoted = text
-            elif "passage" in self._open:
+            elif self._depth["passage"]:
                 self._texts.append((self._offset, text, self._where()))

@@ -9,7 +9,8 @@ from .records import Document, place_mention
 from .report import Report
 from .text import read_lines
 
-_TEXT_BOUND = re.compile(r"^T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?$")
+_OFFSETS = r"[0-9]{1,12} [0-9]{1,12}"
+_TEXT_BOUND = re.compile(rf"^T\S*\t(\S+) ({_OFFSETS}(?:;{_OFFSETS})*)(?:\t(.*))?$")
 
 
 def read_brat(path: Path, *, report: Optional[Report] = None) -> Iterator[Document]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,7 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
+import numpy as np
 import spacy
+from spacy.attrs import ENT_IOB, ENT_TYPE, ORTH, SENT_START, SPACY
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
@@ -20,7 +23,7 @@ from ..tokenizer import make_bio_tokenizer
 from .bioc import read_bioc
 from .brat import read_brat
 from .catalog import SPLITS, Corpus, Format
-from .files import write_atomically
+from .files import one_writer, write_atomically
 from .iob import read_iob
 from .pubtator import read_pubtator
 from .records import Document, Mention, Sentence, choose_mentions
@@ -43,13 +46,15 @@ class Converted:
     docs (List[Doc]): The docs, with entities.
     n_sentences (int): Sentences in them.
     n_mentions (int): Mentions that the file has, after the choice of types.
-    n_unaligned (int): Mentions of those whose borders are no token borders.
+    n_unaligned (int): Mentions of those whose boundaries are not token boundaries.
+    types (Counter): Mentions by type, as the file has them.
     """
 
     docs: List[Doc] = field(default_factory=list)
     n_sentences: int = 0
     n_mentions: int = 0
     n_unaligned: int = 0
+    types: Counter = field(default_factory=Counter)
 
 
 def convert_file(
@@ -127,6 +132,12 @@ def convert_corpus(
         )
         for split in SPLITS
     }
+    outputs = {
+        f"{split}.spacy": _to_bytes(part.docs) for split, part in converted.items()
+    }
+    outputs["train_dev.spacy"] = _to_bytes(
+        [*converted["train"].docs, *converted["dev"].docs]
+    )
     about = {
         "corpus": corpus.id,
         "title": corpus.title,
@@ -145,23 +156,25 @@ def convert_corpus(
             for split, part in converted.items()
         },
         "problems": dict(sorted(report.counts.items())),
+        "outputs": {name: _sha256(content) for name, content in outputs.items()},
     }
     done = output / "corpus.json"
-    done.unlink(missing_ok=True)  # what it says is not true from here on
-    for split, part in converted.items():
-        write_docs(output / f"{split}.spacy", part.docs)
-    write_docs(
-        output / "train_dev.spacy", [*converted["train"].docs, *converted["dev"].docs]
-    )
-    write_atomically(done, json.dumps(about, indent=2) + "\n")
+    with one_writer(output):
+        try:
+            done.unlink(missing_ok=True)  # what it says is not true from here on
+        except OSError as err:
+            raise WeltError(f"{done}: can't write this file: {err.strerror}") from None
+        for name, content in outputs.items():
+            write_atomically(output / name, content)
+        write_atomically(done, json.dumps(about, indent=2) + "\n")
     return about, report
 
 
 def is_converted(
     corpus: Corpus, files: Dict[str, Path], output: Path, *, n_sents: int = 1
 ) -> bool:
-    """Whether a folder holds a corpus converted from just these files in just
-    this way.
+    """Tell whether a folder holds a corpus converted from just these files in just
+    this way, undamaged.
 
     corpus (Corpus): The corpus.
     files (Dict[str, Path]): The file of each split.
@@ -173,20 +186,28 @@ def is_converted(
         about = json.loads((output / "corpus.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
         return False
-    return all(
-        about.get(key) == value for key, value in _inputs(files, n_sents).items()
-    ) and all((output / f"{split}.spacy").is_file() for split in (*SPLITS, "train_dev"))
+    if not isinstance(about, dict) or not isinstance(about.get("outputs"), dict):
+        return False
+    inputs = _inputs(files, n_sents).items()
+    try:
+        return all(about.get(key) == value for key, value in inputs) and all(
+            _sha256((output / name).read_bytes()) == about["outputs"].get(name)
+            for name in (f"{split}.spacy" for split in (*SPLITS, "train_dev"))
+        )
+    except OSError:
+        return False
 
 
 def _inputs(files: Dict[str, Path], n_sents: int) -> Dict[str, Any]:
     return {
         "n_sents": n_sents,
-        "sha256": {
-            split: hashlib.sha256(path.read_bytes()).hexdigest()
-            for split, path in files.items()
-        },
+        "sha256": {split: _sha256(path.read_bytes()) for split, path in files.items()},
         "made_by": f"welt-spacy {__version__}",
     }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def write_docs(path: Path, docs: Iterable[Doc]) -> None:
@@ -195,7 +216,11 @@ def write_docs(path: Path, docs: Iterable[Doc]) -> None:
     path (Path): The file, written under a temporary name first.
     docs (Iterable[Doc]): The docs.
     """
-    write_atomically(path, DocBin(attrs=ATTRS, docs=docs).to_bytes())
+    write_atomically(path, _to_bytes(docs))
+
+
+def _to_bytes(docs: Iterable[Doc]) -> bytes:
+    return DocBin(attrs=ATTRS, docs=docs).to_bytes()
 
 
 def count_docs(docs: Iterable[Doc]) -> Counter:
@@ -222,6 +247,12 @@ def _from_sentences(
 ) -> Converted:
     result = Converted()
     for group in _groups(sentences, n_sents):
+        result.types.update(
+            tag[2:]
+            for sentence in group
+            for tag in sentence.tags
+            if tag is not None and tag.startswith("B-")
+        )
         words = [word for sentence in group for word in sentence.words]
         tags = [_chosen(tag, types) for sentence in group for tag in sentence.tags]
         starts: List[Union[bool, int, None]] = [
@@ -265,6 +296,7 @@ def _from_documents(
     tokenizer = make_bio_tokenizer(spacy.blank("en", vocab=vocab))
     for document in documents:
         doc = tokenizer(document.text)
+        result.types.update(mention.label for mention in document.mentions)
         mentions = choose_mentions(document, types, report)
         result.n_mentions += len(mentions)
         spans: List[Span] = []
@@ -278,7 +310,7 @@ def _from_documents(
                 spans.append(span)
         doc.set_ents(spans, default="outside")
         _set_sentences(doc, document.parts)
-        sentences = [sent.as_doc() for sent in doc.sents]
+        sentences = _sentence_docs(doc)
         result.n_sentences += len(sentences)
         size = n_sents or len(sentences)
         todo = iter(sentences)
@@ -287,6 +319,13 @@ def _from_documents(
                 group[0] if len(group) == 1 else Doc.from_docs(group, False)
             )
     return result
+
+
+def _sentence_docs(doc: Doc) -> List[Doc]:
+    # `Span.as_doc` would make the array of the whole doc for every sentence
+    attrs = [ORTH, SPACY, SENT_START, ENT_IOB, ENT_TYPE]
+    array = doc.to_array(attrs)
+    return [sent.as_doc(array_head=attrs, array=array) for sent in doc.sents]  # type: ignore[call-arg]
 
 
 def _widen(document: Document, doc: Doc, mention: Mention, report: Report):
@@ -312,14 +351,18 @@ def _splitter() -> Language:
     # biomedical tokenizer takes apart; so sentences are found with the former.
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
+    # The limit is for parsers and the like, which need memory by the token
+    nlp.max_length = sys.maxsize
     return nlp
 
 
 def _set_sentences(doc: Doc, parts: List[int]) -> None:
-    """Set the sentence borders of a doc; none falls inside of an entity."""
-    borders = {sent.start_char for sent in _splitter()(doc.text).sents}
-    borders.update(parts)
-    for token in doc:
-        token.is_sent_start = token.i == 0 or (
-            token.idx in borders and token.ent_iob_ != "I"
-        )
+    """Set the sentence boundaries of a doc; none is inside an entity."""
+    starts = {sent.start_char for sent in _splitter()(doc.text).sents}
+    starts.update(parts)
+    # In one go: each `token.is_sent_start = ...` looks at the whole doc
+    is_start = [
+        token.i == 0 or (token.idx in starts and token.ent_iob_ != "I") for token in doc
+    ]
+    values = np.where(is_start, 1, -1).astype("int64").view("uint64")
+    doc.from_array([SENT_START], values)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Iterator, List, Optional, Tuple
 
 from ..errors import WeltError
-from .records import Document, place_mention
+from .records import Document, parse_offset, place_mention
 from .report import Report
 from .text import read_lines
 
@@ -99,10 +99,12 @@ def _document(
                 f"id {columns[0]!r} in the document {document_id!r}",
                 "skipped",
             )
-        elif len(columns) >= 5 and _is_int(columns[1]) and _is_int(columns[2]):
-            start, end, quoted, label = columns[1:5]
-            place_mention(document, int(start), int(end), label, quoted, number, report)
-        elif len(columns) < 4 or len(columns) > 5 or _is_int(columns[1]):
+            continue
+        start, end = map(parse_offset, (*columns[1:3], "", "")[:2])
+        if len(columns) >= 5 and start is not None and end is not None:
+            quoted, label = columns[3], columns[4].strip()
+            place_mention(document, start, end, label, quoted, number, report)
+        elif len(columns) < 4 or len(columns) > 5 or columns[1].isnumeric():
             report.problem(
                 "bad line",
                 path,
@@ -112,7 +114,3 @@ def _document(
                 "skipped",
             )
     return document
-
-
-def _is_int(text: str) -> bool:
-    return text.strip().isdigit()

@@ -116,9 +116,18 @@ def place_mention(
     report (Report): Where wrong offsets are counted: the mention is moved to
         the nearest place where the text says so, or dropped.
     """
+    if not label:
+        report.problem(
+            "mention without a type",
+            document.path,
+            line,
+            f"mention {quoted!r} has an empty type",
+            "skipped",
+        )
+        return
     text = document.text
     fits = 0 <= start < end <= len(text)
-    if fits and (quoted is None or text[start:end] == quoted):
+    if fits and (quoted is None or _same_words(text[start:end], quoted)):
         document.mentions.append(Mention(start, end, label, line))
         return
     found = text[start:end] if fits else None
@@ -134,6 +143,23 @@ def place_mention(
     nearest = min(places, key=lambda place: abs(place - start))
     report.problem("wrong offsets", document.path, line, wrong, f"moved to {nearest}")
     document.mentions.append(Mention(nearest, nearest + len(quoted or ""), label, line))
+
+
+def _same_words(one: str, other: str) -> bool:
+    # brat quotes a line end as a blank
+    return one == other or one.split() == other.split()
+
+
+def parse_offset(text: str) -> Optional[int]:
+    """Read an offset.
+
+    text (str): Digits, maybe with white space around them.
+    RETURNS (Optional[int]): The offset; None if the text is anything else, or a number
+        that no file reaches.
+    """
+    text = text.strip()
+    plain = text.isascii() and text.isdigit() and len(text) <= 12
+    return int(text) if plain else None
 
 
 def _places(text: str, mention: str) -> List[int]:

@@ -1,10 +1,13 @@
 """What an experiment runs: corpora, weighting schemes and seeds, from a YAML file."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import srsly
+from spacy.util import registry
 
 from ..corpora.catalog import get_corpus
 from ..errors import WeltError
@@ -77,12 +80,14 @@ def read_grid(path: Path) -> Grid:
     RAISES (WeltError): If the file is missing or not as it should be.
     """
     if not path.is_file():
-        raise WeltError(f"{path} is no file: a YAML file with an experiment is needed")
+        raise WeltError(
+            f"{path} is not a file: a YAML file with an experiment is needed"
+        )
     try:
         found = srsly.read_yaml(path)
     except Exception as err:  # ruamel has many
         raise WeltError(
-            f"{path} is no YAML: {' '.join(str(err).split())[:200]}"
+            f"{path} is not YAML: {' '.join(str(err).split())[:200]}"
         ) from None
     kinds = {"config": str, "corpora": list, "schemes": dict, "seeds": list}
     optional = {"overrides": dict, "tuned": dict}
@@ -96,20 +101,58 @@ def read_grid(path: Path) -> Grid:
         if key in found and not isinstance(found[key], kind):
             raise WeltError(f"{path}: {key} must be a {kind.__name__}")
     grid = Grid(**{**found, "config": Path(found["config"])})
+    try:
+        _check(grid)
+    except WeltError as err:
+        raise WeltError(f"{path}: {err}") from None
+    return grid
+
+
+def _check(grid: Grid) -> None:
     for name, weighting in grid.schemes.items():
-        if not isinstance(weighting, dict) or "@misc" not in weighting:
-            raise WeltError(f"{path}: scheme {name} needs a registered function, @misc")
+        _check_scheme(name, weighting)
     for corpus in grid.corpora:
+        if not isinstance(corpus, str):
+            raise WeltError(f"corpora has {corpus!r}: it must be a list of names")
         get_corpus(corpus)
     for scheme, knobs in grid.tuned.items():
         if scheme not in grid.schemes:
-            raise WeltError(f"{path}: tuned names {scheme!r}, which is no scheme")
+            raise WeltError(f"tuned names {scheme!r}, which is not a scheme")
+        if not isinstance(knobs, list) or not all(isinstance(k, str) for k in knobs):
+            raise WeltError(f"tuned has {knobs!r} for {scheme}: it must be a list")
         if unknown := sorted(set(knobs) - set(KNOBS)):
-            raise WeltError(
-                f"{path}: {unknown[0]!r} can't be tuned: use {' or '.join(KNOBS)}"
-            )
-    if not all(isinstance(seed, int) for seed in grid.seeds):
-        raise WeltError(f"{path}: seeds must be whole numbers")
+            raise WeltError(f"{unknown[0]!r} can't be tuned: use {' or '.join(KNOBS)}")
+    for seed in grid.seeds:
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise WeltError(f"seeds must be whole numbers below 2^32, not {seed!r}")
+    lists: Dict[str, List[Any]] = {
+        "corpora": grid.corpora,
+        "seeds": grid.seeds,
+        **grid.tuned,
+    }
+    for key, values in lists.items():
+        if twice := [value for value, n in Counter(values).items() if n > 1]:
+            raise WeltError(f"{key} has {twice[0]!r} more than once")
     if not grid.config.is_file():
-        raise WeltError(f"{path}: the config {grid.config} is no file")
-    return grid
+        raise WeltError(f"the config {grid.config} is not a file")
+
+
+def _check_scheme(name: Any, weighting: Any) -> None:
+    # It becomes a part of a path
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", str(name)):
+        raise WeltError(
+            f"a scheme can't be called {name!r}: use letters, digits, dots, underscores, "
+            "+ and -"
+        )
+    if not isinstance(weighting, dict) or "@misc" not in weighting:
+        raise WeltError(f"scheme {name} needs a registered function, @misc")
+    if not registry.has("misc", weighting["@misc"]):
+        raise WeltError(
+            f"scheme {name}: no function is registered as {weighting['@misc']!r}: see "
+            "docs/component.md for those of this package"
+        )
+    try:
+        registry.resolve({"weighting": weighting})
+    except ValueError as err:  # pydantic's and our own
+        told = "; ".join(line.strip() for line in str(err).splitlines() if line.strip())
+        raise WeltError(f"scheme {name}: {told[:200]}") from None

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 import srsly
 
-from ..errors import WeltError
+from ..errors import WeltError, first_line
 from ..scoring.significance import (
     approximate_randomization,
     compare_schemes,
@@ -15,7 +15,7 @@ from ..scoring.significance import (
     seeds_needed,
 )
 from .grid import Grid
-from .runner import RECORD
+from .runner import RECORD, result_files
 
 # The median gain of WeLT over vanilla in the paper's tables, in points of F1
 GAIN = 0.45
@@ -45,26 +45,35 @@ def read_results(grid: Grid, output: Path) -> Results:
     output (Path): Its folder.
     RETURNS (Dict[str, Dict[str, Dict[int, Scored]]]): Corpus -> scheme -> seed ->
         scores. A scheme with a setting tuned is one more, "vanilla + o_bias".
-    RAISES (WeltError): If nothing was run.
+    RAISES (WeltError): If nothing was run, or scores are damaged.
     """
     results: Results = {corpus: {} for corpus in grid.corpora}
     for run in grid.runs():
         folder = output / run.name
         if not (folder / RECORD).is_file():
             continue
-        for suffix in ("", *run.tuned):
-            name = f"{run.scheme} + {suffix}" if suffix else run.scheme
-            path = folder / (f"test-{suffix}.json" if suffix else "test.json")
-            found = srsly.read_json(path)
-            scored = Scored(
-                {key: 100 * value for key, value in found["strict"].items()},
-                {key: 100 * value for key, value in found["fair"].items()},
-                np.array(found["by_doc"], dtype="int64").reshape(-1, 3),
-            )
+        names = [run.scheme, *(f"{run.scheme} + {knob}" for knob in run.tuned)]
+        for name, file in zip(names, result_files(run)):
+            scored = _read_scores(folder / file)
             results[run.corpus].setdefault(name, {})[run.seed] = scored
     if not any(results.values()):
         raise WeltError(f"There are no runs in {output}")
     return results
+
+
+def _read_scores(path: Path) -> Scored:
+    try:
+        found = srsly.read_json(path)
+        return Scored(
+            {key: 100 * found["strict"][key] for key in "prf"},
+            {key: 100 * found["fair"][key] for key in "prf"},
+            np.array(found["by_doc"], dtype="int64").reshape(-1, 3),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise WeltError(
+            f"{path}: can't read these scores ({first_line(err)}): delete "
+            f"{path.parent / RECORD} and run the experiment again"
+        ) from None
 
 
 def to_markdown(grid: Grid, output: Path) -> str:

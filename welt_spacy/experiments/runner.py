@@ -2,20 +2,37 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Sequence, Set, Tuple
 
+import pooch
 import srsly
+from thinc.api import Config
+from weasel.util.hashing import get_checksum
 
-from ..corpora.files import write_atomically
-from ..errors import WeltError
+from ..corpora.files import Busy, one_writer, write_atomically
+from ..errors import WeltError, first_line
 from .grid import Grid, Run
 
 RECORD = "run.json"
+# Made first, so that a folder is known as that of a run before it is finished
+STARTED = "started.json"
+SPLITS = ("train", "dev", "test")
+PACKAGES = ("welt-spacy", "spacy", "thinc", "numpy", "torch", "transformers")
+# Seconds until a run that another runner is at is looked at again
+PAUSE = 0.5
+# Seconds for a process to end by itself
+GRACE = 10.0
 
 
 def run_all(
@@ -27,13 +44,15 @@ def run_all(
     gpu_id: int = -1,
     report: Callable[[str], None] = print,
 ) -> List[str]:
-    """Run what has not been run yet.
+    """Run what has not been run yet. Several runners can work on one folder: each run
+    is trained by one of them, and each of them waits for the others' runs.
 
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     output (Path): The folder of the experiment. A run has a folder in it, with
         `model-best`, `test.json` (what `spacy welt evaluate` writes), `train.log`, and
-        at last `run.json`. A run that has this with the same settings is not repeated.
+        at last `run.json`. A run that has this with the same settings, data and
+        versions, and undamaged results, is not repeated.
     at_once (int): How many runs share the cores; they are divided among them.
     gpu_id (int): As of `spacy train`.
     report (Callable[[str], None]): Is given a line about each run.
@@ -41,70 +60,254 @@ def run_all(
     RAISES (WeltError): If a corpus is not there.
     """
     for corpus in grid.corpora:
-        for split in ("train", "dev", "test"):
+        for split in SPLITS:
             path = corpora / corpus / f"{split}.spacy"
             if not path.is_file():
                 raise WeltError(
                     f"{path} is missing: 'spacy welt corpora convert {corpus} --output "
                     f"{corpora}' makes it"
                 )
-    runs = [run for run in grid.runs() if not is_done(grid, run, output)]
-    done = len(grid.runs()) - len(runs)
-    report(f"{len(grid.runs())} runs, {done} of them done before")
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    failed = []
-    with ThreadPoolExecutor(at_once) as pool:
-        running = {
-            pool.submit(run_one, grid, run, corpora, output, threads, gpu_id): run
-            for run in runs
+    return _Runner(grid, corpora, output, at_once, gpu_id, report).run()
+
+
+class _Runner:
+    def __init__(
+        self,
+        grid: Grid,
+        corpora: Path,
+        output: Path,
+        at_once: int,
+        gpu_id: int,
+        report: Callable[[str], None],
+    ):
+        self.grid, self.corpora, self.output = grid, corpora, output
+        self.at_once, self.gpu_id, self.report = at_once, gpu_id, report
+        self.threads = max(1, (os.cpu_count() or 1) // at_once)
+        self.todo: Deque[Run] = deque()
+        self.done = 0
+        self.failed: List[str] = []
+        self.processes: Set[subprocess.Popen] = set()
+        self.lock = threading.Lock()
+        self.stopped = threading.Event()
+
+    def run(self) -> List[str]:
+        runs = self.grid.runs()
+        self.todo.extend(r for r in runs if not self.is_done(r))
+        self.done = len(runs) - len(self.todo)
+        self.report(f"{len(runs)} runs, {self.done} of them done before")
+        with ThreadPoolExecutor(self.at_once) as pool:
+            workers = [pool.submit(self._work) for _ in range(self.at_once)]
+            try:
+                for worker in workers:
+                    worker.result()
+            finally:
+                self._stop()
+        return self.failed
+
+    def is_done(self, run: Run) -> bool:
+        return is_done(self.grid, run, self.corpora, self.output)
+
+    def _work(self) -> None:
+        while not self.stopped.is_set():
+            with self.lock:
+                if not self.todo:
+                    return
+                run = self.todo.popleft()
+            started = time.perf_counter()
+            try:
+                with one_writer(self.output / run.name):
+                    if self.is_done(run):  # by another runner, in the meantime
+                        self._tell(run, "✔", "was run by another process")
+                        continue
+                    self._run(run)
+                self._tell(run, "✔", f"{time.perf_counter() - started:.0f} s")
+            except Busy:
+                with self.lock:
+                    self.todo.append(run)
+                self.stopped.wait(PAUSE)
+            except WeltError as err:
+                if not self.stopped.is_set():
+                    self._tell(run, "✘", str(err))
+
+    def _tell(self, run: Run, sign: str, told: str) -> None:
+        with self.lock:
+            self.done += 1
+            if sign == "✘":
+                self.failed.append(f"{run.name}: {told}")
+            n = len(self.grid.runs())
+            self.report(f"{sign} {run.name}: {told} ({self.done} of {n})")
+
+    def _run(self, run: Run) -> None:
+        """Train, tune and score.
+
+        RAISES (WeltError): If a command fails, with the reason from its log.
+        """
+        folder = self.output / run.name
+        settings = settings_of(self.grid, run, self.corpora)
+        _prepare(folder)
+        record: Dict[str, Any] = {"settings": settings}
+        write_atomically(folder / STARTED, _json(record))
+        started = time.perf_counter()
+        commands = _commands(
+            self.grid, run, self.corpora / run.corpus, folder, self.gpu_id
+        )
+        for name, command in commands:
+            self._call(command, folder, name)
+            if name == "train":
+                record["seconds"] = round(time.perf_counter() - started, 1)
+        if settings_of(self.grid, run, self.corpora) != settings:
+            raise WeltError("the corpus or the config changed during the run")
+        record["results"] = {name: _sha256(folder / name) for name in result_files(run)}
+        write_atomically(folder / RECORD, _json(record))
+        (folder / STARTED).unlink(missing_ok=True)
+
+    def _call(self, command: Sequence[str], folder: Path, name: str) -> None:
+        threads = str(self.threads)
+        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        environment = {
+            **os.environ,
+            **dict.fromkeys(names, threads),
+            "TOKENIZERS_PARALLELISM": "false",
         }
-        try:
-            for future in as_completed(running):
-                run = running[future]
-                done += 1
-                try:
-                    seconds = future.result()
-                    told = f"✔ {run.name}: {seconds:.0f} s"
-                except WeltError as err:
-                    told = f"✘ {run.name}: {err}"
-                    failed.append(f"{run.name}: {err}")
-                report(f"{told} ({done} of {len(grid.runs())})")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return failed
+        step = [sys.executable, "-m", "welt_spacy.experiments.step", str(os.getpid())]
+        log = folder / f"{name}.log"
+        with log.open("w", encoding="utf8") as file:
+            with self.lock:
+                if self.stopped.is_set():
+                    raise WeltError("stopped")
+                process = subprocess.Popen(
+                    [*step, str(folder), *command],
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    env=environment,
+                )
+                self.processes.add(process)
+            process.wait()
+        with self.lock:
+            self.processes.discard(process)
+        if process.returncode:
+            raise WeltError(f"{reason_in(log)} (see {log})")
+
+    def _stop(self) -> None:
+        with self.lock:
+            self.stopped.set()
+            running = list(self.processes)
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
-def is_done(grid: Grid, run: Run, output: Path) -> bool:
-    """RETURNS (bool): Whether a run is there, with the same settings."""
-    path = output / run.name / RECORD
-    if not path.is_file():
-        return False
-    return bool(srsly.read_json(path).get("settings") == _settings(grid, run))
+def is_done(grid: Grid, run: Run, corpora: Path, output: Path) -> bool:
+    """Tell whether a run need not be repeated.
 
-
-def run_one(
-    grid: Grid, run: Run, corpora: Path, output: Path, threads: int, gpu_id: int = -1
-) -> float:
-    """Train, tune and score.
-
-    grid, run, corpora, output, gpu_id: See `run_all`.
-    threads (int): For each process.
-    RETURNS (float): Seconds of the training.
-    RAISES (WeltError): If a command fails, with its last line.
+    grid (Grid): The experiment.
+    run (Run): One of its runs.
+    corpora (Path): The folder of the converted corpora.
+    output (Path): The folder of the experiment.
+    RETURNS (bool): Whether it was run with the same settings, data and versions, and
+        its results are as they were written.
     """
     folder = output / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
-    started = time.perf_counter()
-    seconds = 0.0
-    for name, command in _commands(grid, run, corpora / run.corpus, folder, gpu_id):
-        _call(command, folder / f"{name}.log", threads)
-        if name == "train":
-            seconds = time.perf_counter() - started
-    record = {"settings": _settings(grid, run), "seconds": round(seconds, 1)}
-    write_atomically(folder / RECORD, srsly.json_dumps(record, indent=2) + "\n")
-    return seconds
+    try:
+        record = srsly.read_json(folder / RECORD)
+        if record["settings"] != settings_of(grid, run, corpora):
+            return False
+        names = result_files(run)
+        return {name: _sha256(folder / name) for name in names} == record["results"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def result_files(run: Run) -> List[str]:
+    """RETURNS (List[str]): The files with the scores of a run."""
+    return ["test.json", *(f"test-{knob}.json" for knob in run.tuned)]
+
+
+def settings_of(grid: Grid, run: Run, corpora: Path) -> Dict[str, Any]:
+    """Collect what decides the result of a run.
+
+    grid (Grid): The experiment.
+    run (Run): The run.
+    corpora (Path): The folder of the converted corpora.
+    RETURNS (Dict[str, Any]): The config, what is changed in it, checksums of the data
+        and of a local encoder, and versions of packages.
+    RAISES (WeltError): If a file can't be read.
+    """
+    try:
+        config = grid.config.read_text(encoding="utf8")
+        data = {
+            split: _sha256(corpora / run.corpus / f"{split}.spacy") for split in SPLITS
+        }
+    except (OSError, UnicodeDecodeError) as err:
+        raise WeltError(f"can't read the config or the corpus: {err}") from None
+    encoder = _encoder(config, grid.overrides)
+    return {
+        "corpus": run.corpus,
+        "overrides": _overrides(grid, run),
+        "tuned": list(run.tuned),
+        "config": config,
+        "data": data,
+        "encoder": get_checksum(encoder) if encoder.is_dir() else None,
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def _encoder(config: str, overrides: Dict[str, Any]) -> Path:
+    told = overrides.get("paths.encoder")
+    if told is None:
+        try:
+            told = Config().from_str(config, interpolate=False)["paths"]["encoder"]
+        except (ValueError, KeyError):
+            told = None
+    return Path(str(told or "(none)"))
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_of(path: Path, *state: int) -> str:
+    """The checksum of a file that is read again only when it has changed."""
+    return pooch.file_hash(str(path))
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder of a run, and take away what an earlier run left in it."""
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if names and not names & {RECORD, STARTED}:
+            raise WeltError(
+                f"{folder} has files that are not those of a run: use another --output"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        # The record first: what it says is not true from here on
+        (folder / RECORD).unlink(missing_ok=True)
+        for path in folder.glob("model-*"):
+            shutil.rmtree(path)
+        for pattern in ("test*.json", "*.log"):
+            for path in folder.glob(pattern):
+                path.unlink()
+    except OSError as err:
+        raise WeltError(f"{folder}: can't write here: {err.strerror}") from None
+
+
+def _json(record: Dict[str, Any]) -> str:
+    return srsly.json_dumps(record, indent=2) + "\n"
 
 
 def _commands(
@@ -127,7 +330,7 @@ def _commands(
             f"tune-{knob}",
             [
                 *("welt", "tune", str(best), str(data / "dev.spacy"), str(model)),
-                *("--knob", knob, "--force", *gpu),
+                *("--knob", knob, *gpu),
             ],
         )
         scored[f"test-{knob}"] = model
@@ -154,34 +357,18 @@ def _overrides(grid: Grid, run: Run) -> List[str]:
     ]
 
 
-def _settings(grid: Grid, run: Run) -> Dict[str, Any]:
-    # What decides the result
-    return {
-        "corpus": run.corpus,
-        "overrides": _overrides(grid, run),
-        "tuned": list(run.tuned),
-        "config": grid.config.read_text(encoding="utf8"),
-    }
+# Of a traceback and of spaCy's own messages, after colours are taken off
+_REASON = re.compile(r"^(✘ .+|[\w.]*(Error|Exception|Interrupt|Exit)\b.*)$")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def _call(command: Sequence[str], log: Path, threads: int) -> None:
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    environment = {
-        **os.environ,
-        **dict.fromkeys(names, str(threads)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    with log.open("w", encoding="utf8") as file:
-        found = subprocess.run(
-            [sys.executable, "-m", "spacy", *command],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-    if found.returncode:
-        raise WeltError(f"{_last_line(log) or 'no output'} (see {log})")
+def reason_in(log: Path) -> str:
+    """Find out why a command failed.
 
-
-def _last_line(path: Path) -> Optional[str]:
-    lines = path.read_text(encoding="utf8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else None
+    log (Path): What it printed.
+    RETURNS (str): The last line that tells of an error, or the last line of all.
+    """
+    text = _COLOR.sub("", log.read_text(encoding="utf8", errors="replace"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [line for line in lines if _REASON.match(line)] or lines or ["no output"]
+    return first_line(ValueError(told[-1]))

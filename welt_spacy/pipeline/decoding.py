@@ -86,11 +86,11 @@ def decode(
             "one row a token and 2K + 1 columns are needed"
         )
     probs = np.maximum(probs.astype("float64"), TINY)
-    if bias is not None:
-        probs *= np.exp(bias - np.max(bias))
-    if o_bias != 0.0:
-        probs[:, OUTSIDE] *= np.exp(o_bias)
     if bias is not None or o_bias != 0.0:
+        shift = np.zeros(probs.shape[1]) if bias is None else np.array(bias, "float64")
+        shift[OUTSIDE] += o_bias
+        # Relative to the largest: nothing overflows, whatever the bias
+        probs *= np.exp(shift - shift.max())
         probs /= probs.sum(axis=1, keepdims=True)
         probs = np.maximum(probs, TINY)
     tags = probs.argmax(axis=1)

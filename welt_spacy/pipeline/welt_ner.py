@@ -2,6 +2,7 @@
 
 import warnings
 from itertools import islice
+from pathlib import Path
 from typing import (
     Any,
     Callable,
@@ -10,6 +11,7 @@ from typing import (
     List,
     Literal,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -18,7 +20,7 @@ from typing import (
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
@@ -32,16 +34,19 @@ from ..errors import WeltError
 from ..losses import WeightedCrossEntropy
 from ..scoring.strict import ner_score
 from ..weighting import scale_weights, welt
-from .decoding import Entities, decode
+from .confidence import install_extensions, mark, marked_by
+from .decoding import DECODERS, Entities, decode
 from .gold import count_tags, gold_tags
-from .tags import (
-    ENT_IOB_BEGIN,
-    ENT_IOB_INSIDE,
-    starts_of,
-    tag_names,
-)
+from .requirements import note_requirements
+from .settings import Owner, Setting, flag, number, one_of, optional_string
+from .tags import ENT_IOB_BEGIN, starts_of, tag_names
 
 ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
+
+SETTINGS = (
+    *("decoder", "o_bias", "logit_adjustment", "threshold"),
+    *("spans_key", "overwrite"),
+)
 
 DEFAULT_WELT_NER_CONFIG = """
 [weighting]
@@ -126,7 +131,7 @@ def make_welt_ner(
         they stay, and predictions that overlap with them are dropped.
     scorer (Optional[Callable]): The scoring method.
     """
-    return WeltNER(
+    pipe = WeltNER(
         nlp.vocab,
         model,
         name,
@@ -140,19 +145,43 @@ def make_welt_ner(
         overwrite=overwrite,
         scorer=scorer,
     )
+    pipe.owner = Owner(nlp)
+    return pipe
 
 
-def install_extensions() -> None:
-    """Make `span._.confidence` available: the probability of a predicted
-    entity, or None for spans that `welt_ner` did not predict."""
-    if not Span.has_extension("confidence"):
-        Span.set_extension("confidence", default=None)
+class EarlierEnts(NamedTuple):
+    """What a doc has before the component sets its entities.
+
+    ents (List[Span]): Entities that stay.
+    blocked (List[Span]): Tokens where no entity may be.
+    taken (ndarray): Shape (n_tokens,), bool: the tokens of both.
+    """
+
+    ents: List[Span]
+    blocked: List[Span]
+    taken: NDArray[np.bool_]
 
 
 class WeltNER(TrainablePipe):
     """Named entity recognition as token classification, trained with a cross
     entropy weighted by class (Mobasher et al., BioNLP 2023).
     """
+
+    decoder = Setting(
+        one_of(DECODERS), 'How tags become entities: "constrained" or "greedy".'
+    )
+    o_bias = Setting(number(), "What decoding adds to the log-odds of O.")
+    logit_adjustment = Setting(
+        number(),
+        "How much of the log share of its tag decoding subtracts from a logit.",
+    )
+    threshold = Setting(
+        number(0, 1), "The confidence under which entities are dropped."
+    )
+    spans_key = Setting(
+        optional_string, "The key in `doc.spans` for predictions and their confidences."
+    )
+    overwrite = Setting(flag, "Whether entities of earlier components are replaced.")
 
     def __init__(
         self,
@@ -179,6 +208,7 @@ class WeltNER(TrainablePipe):
         loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
         decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, scorer: see
             `make_welt_ner`.
+        RAISES (WeltError): If a setting is out of its range.
         """
         self.vocab = vocab
         self.model = model
@@ -187,24 +217,22 @@ class WeltNER(TrainablePipe):
         self.weighting = weighting if weighting is not None else welt()
         self.loss = loss if loss is not None else WeightedCrossEntropy()
         self._rehearsal_model: Optional[Model] = None
-        settings: Dict[str, Any] = {
-            "decoder": decoder,
-            "o_bias": o_bias,
-            "logit_adjustment": logit_adjustment,
-            "threshold": threshold,
-            "spans_key": spans_key,
-            "overwrite": overwrite,
-        }
-        # `configured` is what the config says, so that after loading a setting
-        # from the config can be told from one that was changed on the object.
+        self.owner = Owner()
         self.cfg: Dict[str, Any] = {
             "labels": [],
             "weighting": str(self.weighting),
             "counts": {},
             "weights": {},
-            "configured": dict(settings),
-            **settings,
         }
+        self.decoder = decoder
+        self.o_bias = o_bias
+        self.logit_adjustment = logit_adjustment
+        self.threshold = threshold
+        self.spans_key = spans_key
+        self.overwrite = overwrite
+        # What the config says, so that after loading a setting from the config can be
+        # told from one that was changed on the object.
+        self.cfg["configured"] = {name: self.cfg[name] for name in SETTINGS}
         # Tagger models of spaCy give logits in prediction and probabilities in
         # training; confidences need probabilities in both.
         for layer in model.walk():
@@ -241,60 +269,6 @@ class WeltNER(TrainablePipe):
         gives it. The loss gets them scaled to a mean of 1 over the training
         tokens."""
         return dict(self.cfg["weights"])
-
-    @property
-    def decoder(self) -> str:
-        """How tags become entities: "constrained" or "greedy"."""
-        return self.cfg["decoder"]
-
-    @decoder.setter
-    def decoder(self, value: str) -> None:
-        self.cfg["decoder"] = value
-
-    @property
-    def o_bias(self) -> float:
-        """What decoding adds to the log-odds of O."""
-        return self.cfg["o_bias"]
-
-    @o_bias.setter
-    def o_bias(self, value: float) -> None:
-        self.cfg["o_bias"] = float(value)
-
-    @property
-    def logit_adjustment(self) -> float:
-        """How much of the log share of its tag decoding subtracts from a logit."""
-        return self.cfg["logit_adjustment"]
-
-    @logit_adjustment.setter
-    def logit_adjustment(self, value: float) -> None:
-        self.cfg["logit_adjustment"] = float(value)
-
-    @property
-    def threshold(self) -> float:
-        """The confidence under which entities are dropped."""
-        return self.cfg["threshold"]
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self.cfg["threshold"] = float(value)
-
-    @property
-    def spans_key(self) -> Optional[str]:
-        """The key in `doc.spans` for predictions and their confidences."""
-        return self.cfg["spans_key"]
-
-    @spans_key.setter
-    def spans_key(self, value: Optional[str]) -> None:
-        self.cfg["spans_key"] = value
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether entities of earlier components are replaced."""
-        return self.cfg["overwrite"]
-
-    @overwrite.setter
-    def overwrite(self, value: bool) -> None:
-        self.cfg["overwrite"] = bool(value)
 
     def add_label(self, label: str) -> int:
         """Add an entity label before the component is initialized.
@@ -365,12 +339,13 @@ class WeltNER(TrainablePipe):
                 f"{', '.join(self.labels)} need {len(self.tags)} tags: leave nO unset"
             )
         if nlp is not None:
+            self.owner = Owner(nlp)
             nlp.meta.setdefault("class_weights", {})[self.name] = {
                 "weighting": self.cfg["weighting"],
                 "counts": self.class_counts,
                 "weights": self.class_weights,
             }
-            _note_requirements(nlp)
+            note_requirements(nlp)
         sample = list(islice(get_examples(), 10))
         if not sample:
             raise ValueError(Errors.E923.format(name=self.name))
@@ -453,38 +428,55 @@ class WeltNER(TrainablePipe):
         DOCS: https://spacy.io/api/pipe#set_annotations
         """
         docs = list(docs)
-        lengths = np.array([len(doc) for doc in docs], dtype="int64")
-        if not lengths.sum():
+        if not any(map(len, docs)):
             probs = np.zeros((0, len(self.tags)), dtype="float32")
         else:
             # One copy from the device for the whole batch.
             probs = self.model.ops.to_numpy(self.model.ops.flatten(scores))
-        found = self.decode(probs, lengths)
+        earlier = [self.earlier_ents(doc) for doc in docs]
+        found = self.find_entities(docs, probs, earlier)
         label_ids = [self.vocab.strings[label] for label in self.labels]
         sure = found.confidences >= self.threshold
-        offsets = starts_of(lengths)
+        offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
         # Entities come in the order of their tokens: each doc has a slice.
         starts, ends = found.starts[sure], found.ends[sure]
-        borders = np.searchsorted(starts, offsets).tolist()
-        rows = list(
-            zip(
-                starts.tolist(),
-                ends.tolist(),
-                found.labels[sure].tolist(),
-                found.confidences[sure].tolist(),
-            )
+        bounds = np.searchsorted(starts, offsets).tolist()
+        labels = [label_ids[i] for i in found.labels[sure].tolist()]
+        confidences = found.confidences[sure].tolist()
+        for i, (doc, others) in enumerate(zip(docs, earlier)):
+            mine = slice(bounds[i], bounds[i + 1])
+            spans = [
+                Span(doc, start, end, label=label)
+                for start, end, label in zip(
+                    (starts[mine] - offsets[i]).tolist(),
+                    (ends[mine] - offsets[i]).tolist(),
+                    labels[mine],
+                )
+            ]
+            self._set_doc(doc, others, spans, confidences[mine])
+
+    def find_entities(
+        self, docs: Sequence[Doc], probs: NDArray, earlier: Sequence["EarlierEnts"]
+    ) -> Entities:
+        """Find entities as the settings say, those under the threshold included.
+
+        docs (Sequence[Doc]): The docs, N tokens together.
+        probs (ndarray): Shape (N, 2K + 1): tag probabilities of the docs end to end.
+        earlier (Sequence[EarlierEnts]): What `earlier_ents` returns for each doc.
+        RETURNS (Entities): The entities, without white space at their ends, and without
+            those that overlap with earlier ones.
+        """
+        lengths = np.array(list(map(len, docs)), dtype="int64")
+        found = self.decode(probs, lengths)
+        starts, ends = found.starts, found.ends
+        is_space = _flat([doc.to_array(IS_SPACE) for doc in docs]).astype(bool)
+        if is_space.any():
+            starts, ends = _trim(starts, ends, is_space)
+        taken = starts_of(_flat([ents.taken for ents in earlier]).astype("int64"))
+        kept = (starts < ends) & (taken[starts] == taken[np.maximum(starts, ends)])
+        return Entities(
+            starts[kept], ends[kept], found.labels[kept], found.confidences[kept]
         )
-        for i, doc in enumerate(docs):
-            offset = int(offsets[i])
-            self._set_doc(
-                doc,
-                [
-                    (start - offset, end - offset, label_ids[label], confidence)
-                    for start, end, label, confidence in rows[
-                        borders[i] : borders[i + 1]
-                    ]
-                ],
-            )
 
     def decode(self, probs: NDArray, lengths: NDArray) -> Entities:
         """Find entities as the settings say, those under the threshold included.
@@ -503,21 +495,46 @@ class WeltNER(TrainablePipe):
             probs, lengths, decoder=self.decoder, o_bias=self.o_bias, bias=bias
         )
 
-    def _set_doc(self, doc: Doc, found: List[Tuple[int, int, int, float]]) -> None:
-        earlier, blocked, taken = self._earlier_ents(doc)
-        spans, confidences = [], []
-        for start, end, label, confidence in found:
-            # Entities neither begin nor end with white space.
-            while start < end and doc[start].is_space:
-                start += 1
-            while start < end and doc[end - 1].is_space:
-                end -= 1
-            if start < end and not (taken is not None and taken[start:end].any()):
-                spans.append(Span(doc, start, end, label=label))
-                confidences.append(confidence)
-        doc.set_ents([*earlier, *spans], blocked=blocked, default="outside")
+    def earlier_ents(self, doc: Doc) -> "EarlierEnts":
+        """Find the entities of earlier components, which stay unless `overwrite` is set.
+        What this component predicted itself when the doc passed through it before does
+        not count.
+
+        doc (Doc): The doc.
+        RETURNS (EarlierEnts): The entities, the blocked tokens, and where they are.
+        """
+        taken = np.zeros(len(doc), dtype=bool)
+        if self.overwrite or not doc.has_annotation("ENT_IOB"):
+            return EarlierEnts([], [], taken)
+        own = marked_by(doc, self.name)
+        if self.spans_key is not None and self.spans_key in doc.spans:
+            group = doc.spans[self.spans_key]
+            own |= {(s.start_char, s.end_char, s.label_) for s in group}
+        ents = [
+            ent
+            for ent in doc.ents
+            if (ent.start_char, ent.end_char, ent.label_) not in own
+        ]
+        # B without a label: no entity may be there
+        is_begin = doc.to_array(ENT_IOB) == ENT_IOB_BEGIN
+        is_blocked = is_begin & (doc.to_array(ENT_TYPE) == 0)
+        blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
+        for span in (*ents, *blocked):
+            taken[span.start : span.end] = True
+        return EarlierEnts(ents, blocked, taken)
+
+    def _set_doc(
+        self,
+        doc: Doc,
+        earlier: "EarlierEnts",
+        spans: List[Span],
+        confidences: List[float],
+    ) -> None:
+        doc.set_ents(
+            [*earlier.ents, *spans], blocked=earlier.blocked, default="outside"
+        )
         for span, confidence in zip(spans, confidences):
-            span._.confidence = confidence
+            mark(span, confidence, self.name)
         if self.spans_key is not None:
             doc.spans[self.spans_key] = SpanGroup(
                 doc,
@@ -525,15 +542,6 @@ class WeltNER(TrainablePipe):
                 spans=spans,
                 attrs={"scores": np.array(confidences, dtype="float32")},
             )
-
-    def _earlier_ents(self, doc: Doc):
-        if self.overwrite or not doc.has_annotation("ENT_IOB"):
-            return [], [], None
-        iob = doc.to_array(ENT_IOB)
-        taken = (iob == ENT_IOB_BEGIN) | (iob == ENT_IOB_INSIDE)
-        is_blocked = taken & (doc.to_array(ENT_TYPE) == 0)
-        blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
-        return list(doc.ents), blocked, taken
 
     def get_loss(
         self, examples: Iterable[Example], scores: List[Floats2d]
@@ -619,14 +627,30 @@ class WeltNER(TrainablePipe):
         self._settle(configured)
         return self
 
+    def to_disk(self, path, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component to a directory.
+
+        path (Union[str, Path]): The directory.
+        exclude (Iterable[str]): Names of fields to leave out.
+        """
+        kept = self.cfg["configured"]
+        self.cfg["configured"] = {**kept, **_configured(Path(path))}
+        try:
+            super().to_disk(path, exclude=exclude)
+        finally:
+            self.cfg["configured"] = kept
+
     def from_disk(self, path, *, exclude: Iterable[str] = ()) -> "WeltNER":
         """Load the component from a directory.
 
         path (Union[str, Path]): The directory.
         exclude (Iterable[str]): Names of fields to leave out.
         RETURNS (WeltNER): The component itself.
+        RAISES (WeltError): If the file with the labels is missing or damaged.
         """
         configured = self.cfg["configured"]
+        if "cfg" not in exclude and not (Path(path) / "cfg").is_file():
+            raise WeltError(f"{Path(path) / 'cfg'}, which has the labels, is missing")
         super().from_disk(path, exclude=exclude)
         self._settle(configured)
         return self
@@ -634,23 +658,45 @@ class WeltNER(TrainablePipe):
     def _settle(self, configured: Dict[str, Any]) -> None:
         # What was changed on the saved object holds, unless the config that it
         # is loaded with says something new (spacy.load(..., config={...})).
+        saved = self.cfg["configured"]
         for key, value in configured.items():
-            if value != self.cfg["configured"].get(key):
-                self.cfg[key] = value
+            new = value if value != saved.get(key) else self.cfg[key]
+            setattr(self, key, new)
         self.cfg["configured"] = configured
+        nO = self.model.maybe_get_dim("nO")
+        if nO is not None and nO != len(self.tags):
+            raise WeltError(
+                f"[{self.name}] The labels {', '.join(self.labels) or '(none)'} need "
+                f"{len(self.tags)} tags, but the model has {nO}: the files do not belong "
+                "together"
+            )
         if self.cfg["counts"]:
             # JSON keeps ten decimals, too few for weights such as 1 / n.
             self._weigh()
 
 
-def _note_requirements(nlp: Language) -> None:
-    # `spacy package` finds packages by registered names, but not their extras.
-    required = nlp.meta.setdefault("requirements", [])
-    for _, pipe in nlp.pipeline:
-        model = getattr(pipe, "model", None)
-        layers = model.walk() if isinstance(model, Model) else []
-        needed = [r for layer in layers for r in layer.attrs.get("requirements", [])]
-        required.extend(r for r in needed if r not in required)
+def _flat(arrays: List[NDArray]) -> NDArray:
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def _trim(starts: NDArray, ends: NDArray, is_space: NDArray) -> Tuple[NDArray, NDArray]:
+    """Take white space off the ends of spans; what is nothing else becomes empty."""
+    starts, ends = starts.copy(), ends.copy()
+    while (todo := (starts < ends) & is_space[np.minimum(starts, ends - 1)]).any():
+        starts[todo] += 1
+    while (todo := (starts < ends) & is_space[ends - 1]).any():
+        ends[todo] -= 1
+    return starts, ends
+
+
+def _configured(path: Path) -> Dict[str, Any]:
+    """What the config of the pipeline says, in whose folder the component is saved."""
+    try:
+        config = Config().from_disk(path.parent / "config.cfg", interpolate=False)
+        block = config["components"][path.name]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: block[name] for name in SETTINGS if name in block}
 
 
 def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:

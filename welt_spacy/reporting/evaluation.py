@@ -7,7 +7,6 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from spacy.language import Language
 from spacy.training import Example
 
-from ..errors import WeltError
 from ..pipeline.welt_ner import WeltNER
 from ..scoring.errors import (
     ERROR_TYPES,
@@ -19,6 +18,7 @@ from ..scoring.errors import (
     slicers,
 )
 from ..scoring.fair import TYPES, FairCounts, fair_eval
+from ..scoring.labels import unknown_labels
 from ..scoring.significance import (
     approximate_randomization,
     count_sentences,
@@ -116,31 +116,6 @@ def report(
         "text": _text_scores(nlp, examples) if gold_text else None,
         "by_doc": counts.tolist(),
     }
-
-
-def unknown_labels(nlp: Language, examples: Sequence[Example]) -> List[str]:
-    """List the labels of gold entities that a pipeline can't find.
-
-    nlp (Language): The pipeline.
-    examples (Sequence[Example]): Gold-standard docs.
-    RETURNS (List[str]): The labels, sorted; none if the pipeline doesn't tell its own.
-    RAISES (WeltError): If it can find none of them.
-    """
-    known = {
-        label
-        for name, pipe in nlp.pipeline
-        if "doc.ents" in nlp.get_pipe_meta(name).assigns
-        for label in getattr(pipe, "labels", ())
-    }
-    gold = {ent.label_ for eg in examples for ent in eg.reference.ents}
-    if not known:
-        return []
-    if gold and not gold & known:
-        raise WeltError(
-            f"The pipeline finds {', '.join(sorted(known))}, and the data have only "
-            f"{', '.join(sorted(gold))}: are these the right data?"
-        )
-    return sorted(gold - known)
 
 
 def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from spacy.training import Example
 
 from .. import __version__
+from ..pipeline.confidence import confidence_of
 from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, TYPE_OF_KIND
 from ..scoring.fair import pair_spans
 from ..scoring.strict import LabelledSpan, aligned_predictions, spans_of
@@ -88,7 +89,9 @@ def _for_script(data: Any) -> Markup:
 
 def _sentence(i: int, example: Example) -> Dict[str, Any]:
     doc = example.reference
-    confidences = {span: ent._.confidence for span, ent in aligned_predictions(example)}
+    confidences = {
+        span: confidence_of(ent) for span, ent in aligned_predictions(example)
+    }
     gold, predicted = spans_of(example)
     errors: List[Dict[str, Any]] = []
     wrong: Set[Tuple[bool, LabelledSpan]] = set()
@@ -108,25 +111,39 @@ def _sentence(i: int, example: Example) -> Dict[str, Any]:
         )
     errors.sort(key=lambda error: error.pop("start"))
 
+    text = doc.text
+
     def show(span: LabelledSpan, is_gold: bool) -> Dict[str, Any]:
         label, start, end = span
         shown: Dict[str, Any] = {
             "label": label,
-            "start": doc[start].idx,
-            "end": doc[end - 1].idx + len(doc[end - 1]),
+            "start": utf16_offset(text, doc[start].idx),
+            "end": utf16_offset(text, doc[end - 1].idx + len(doc[end - 1])),
             "right": (is_gold, span) not in wrong,
         }
-        if not is_gold and confidences[span] is not None:
-            shown["confidence"] = round(confidences[span], 3)
+        confidence = None if is_gold else confidences[span]
+        if confidence is not None:
+            shown["confidence"] = round(confidence, 3)
         return shown
 
     return {
         "doc": i,
-        "text": doc.text,
+        "text": text,
         "gold": [show(span, True) for span in sorted(gold, key=_start)],
         "predicted": [show(span, False) for span in sorted(predicted, key=_start)],
         "errors": errors,
     }
+
+
+def utf16_offset(text: str, offset: int) -> int:
+    """Convert an offset for JavaScript, which counts UTF-16 units: a character beyond
+    the basic multilingual plane is two.
+
+    text (str): The text.
+    offset (int): An offset in characters, as spaCy counts them.
+    RETURNS (int): The same place in UTF-16 units.
+    """
+    return offset + sum(character > "\uffff" for character in text[:offset])
 
 
 def _start(span: LabelledSpan) -> int:

@@ -20,6 +20,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import WeltError
+from ..pipeline.confidence import confidence_of
 from .fair import pair_spans
 from .strict import LabelledSpan, Scores, aligned_predictions, scores_of, spans_of
 
@@ -268,7 +269,8 @@ def outcomes(examples: Iterable[Example]) -> Tuple[List[float], List[bool]]:
     for example in examples:
         gold = set(spans_of(example)[0])
         for span, ent in aligned_predictions(example):
-            if ent._.confidence is not None:
-                confidences.append(ent._.confidence)
+            confidence = confidence_of(ent)
+            if confidence is not None:
+                confidences.append(confidence)
                 right.append(span in gold)
     return confidences, right
