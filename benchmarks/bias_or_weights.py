@@ -16,8 +16,8 @@ import spacy
 import typer
 from common import about, spread
 
-from welt_spacy.data import read_examples
-from welt_spacy.tuning import Objective, Point, find_component, sweep, tune
+from welt_spacy.deployment.tuning import Objective, Point, find_component, sweep, tune
+from welt_spacy.io import read_examples
 
 
 def score(nlp, path: Path) -> Point:

@@ -32,7 +32,8 @@ from welt_spacy.corpora.convert import convert_file
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.scoring.fair import fair_eval
-from welt_spacy.scoring.strict import LabelledSpan, Scores, spans_of, strict_eval
+from welt_spacy.scoring.spans import LabelledSpan, Scores, spans_of
+from welt_spacy.scoring.strict import strict_eval
 
 LABELS = ("Chemical", "Disease", "Gene", "Species")
 

@@ -20,14 +20,14 @@ from spacy.training import Example
 from spacy.util import load_config_from_str, load_model_from_config
 from train_speed import load
 
-from welt_spacy.configuration import make_config
+from welt_spacy.experiments.configuration import make_config
 
 # Functions that call none of each other: (file, name) -> part
 TRAINING: Dict[Tuple[str, str], str] = {
     ("word_pieces.py", "__call__"): "words to pieces",
-    ("transformer.py", "_run"): "encoder, forward",
-    ("transformer.py", "backprop_vectors"): "encoder, backward",
-    ("optimizers.py", "step_torch"): "encoder, AdamW",
+    ("forward.py", "_run"): "encoder, forward",
+    ("forward.py", "backprop_vectors"): "encoder, backward",
+    ("adamw.py", "step_torch"): "encoder, AdamW",
     ("welt_ner.py", "get_loss"): "alignment, loss and its gradient",
     ("softmax.py", "forward"): "head",
     ("softmax.py", "backprop"): "head",
@@ -35,7 +35,7 @@ TRAINING: Dict[Tuple[str, str], str] = {
 }
 INFERENCE: Dict[Tuple[str, str], str] = {
     ("word_pieces.py", "__call__"): "words to pieces",
-    ("transformer.py", "_run"): "encoder",
+    ("forward.py", "_run"): "encoder",
     ("welt_ner.py", "set_annotations"): "decoding, confidences, entities",
     ("softmax.py", "forward"): "head",
     ("language.py", "_ensure_doc"): "tokenizer",

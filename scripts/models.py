@@ -15,7 +15,7 @@ from weasel.cli.run import get_lock_entry, run_commands
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
 
-from welt_spacy.weighting import SCHEMES
+from welt_spacy.training.weighting import SCHEMES
 
 STEPS = ("train", "evaluate", "package")
 

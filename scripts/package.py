@@ -16,8 +16,8 @@ import srsly
 import typer
 from spacy.cli.package import package
 
-from welt_spacy.corpora.files import write_atomically
-from welt_spacy.reporting.card import model_card
+from welt_spacy.deployment.model_card import model_card
+from welt_spacy.files import write_atomically
 
 
 def main(

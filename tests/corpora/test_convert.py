@@ -13,7 +13,6 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus as Reader
 from spacy.training import Example
 
-from welt_spacy.configuration import make_config
 from welt_spacy.corpora.catalog import SPLITS, get_corpus
 from welt_spacy.corpora.convert import (
     convert_corpus,
@@ -25,6 +24,7 @@ from welt_spacy.corpora.convert import (
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.corpora.report import Report
 from welt_spacy.errors import WeltError
+from welt_spacy.experiments.configuration import make_config
 
 NLP = spacy.blank("en")
 IOB = """\

@@ -15,9 +15,9 @@ import srsly
 from typer.testing import CliRunner
 
 from welt_spacy.cli import app
-from welt_spacy.configuration import make_config
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.errors import WeltError
+from welt_spacy.experiments.configuration import make_config
 from welt_spacy.experiments.grid import Grid, read_grid
 from welt_spacy.experiments.results import read_results, to_markdown
 from welt_spacy.experiments.runner import is_done, reason_in, run_all, settings_of
@@ -286,14 +286,23 @@ def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
     )
     command = [sys.executable, "-m", "spacy", "welt", "experiment", str(path)]
     command += ["--corpora", str(corpora), "--output", str(tmp_path / "out")]
-    runner = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    runner = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # A shell in the background has it ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     log = tmp_path / "out/ncbi_disease/vanilla-0/train.log"
     limit = time.monotonic() + 60
-    while not (log.is_file() and "0     " in log.read_text()):
-        assert time.monotonic() < limit, log.read_text() if log.is_file() else "no log"
-        time.sleep(0.1)
-    os.kill(runner.pid, number)  # the runner alone, not its group
-    _, errors = runner.communicate(timeout=30)
+    try:
+        while not (log.is_file() and "0     " in log.read_text()):
+            assert time.monotonic() < limit, log.read_text() if log.is_file() else ""
+            time.sleep(0.1)
+        os.kill(runner.pid, number)  # the runner alone, not its group
+        _, errors = runner.communicate(timeout=30)
+    finally:
+        runner.kill()
     wanted = {signal.SIGTERM: 143, signal.SIGKILL: -9, signal.SIGINT: 130}
     assert runner.returncode == wanted[number]
     assert b"Traceback" not in errors

@@ -7,10 +7,10 @@ from spacy.tokens import DocBin, Span
 from typer.testing import CliRunner
 
 from welt_spacy.cli import app
-from welt_spacy.data import read_examples
+from welt_spacy.io import read_examples
 from welt_spacy.reporting.evaluation import compare, evaluate, predict
-from welt_spacy.scoring.errors import count_mentions
 from welt_spacy.scoring.fair import fair_score
+from welt_spacy.scoring.slices import count_mentions
 
 from ..util import make_examples, make_nlp, train
 

@@ -9,9 +9,10 @@ import pytest
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from welt_spacy.deployment.tuning import sweep
 from welt_spacy.reporting.evaluation import predict, report
 from welt_spacy.reporting.page import to_html, utf16_offset
-from welt_spacy.tuning import sweep
+from welt_spacy.scoring.pairs import pair_examples
 
 from ..util import make_examples, make_nlp, train
 
@@ -85,7 +86,9 @@ def evaluated():
     found = report(nlp, examples, mentions={"aspirin": 2}, gold_text=True)
     copies = make_examples(nlp)
     curve = sweep(nlp, copies)
-    return found, to_html(found, examples, data="test.spacy", curve=curve)
+    return found, to_html(
+        found, pair_examples(examples), data="test.spacy", curve=curve
+    )
 
 
 def shown(page):
@@ -210,7 +213,7 @@ def test_five_thousand_sentences_stay_quick(visit):
     nlp.initialize(lambda: examples[:10])
 
     found = report(nlp, examples)
-    page = visit(to_html(found, examples, data="large"))
+    page = visit(to_html(found, pair_examples(examples), data="large"))
     assert "5,000 of 5,000 docs, 50 shown" in page.inner_text("#status")
     started = time.perf_counter()
     page.fill("input[type=search]", "4999")
@@ -242,7 +245,7 @@ def test_marks_beyond_the_basic_plane(visit):
     gold = doc.copy()
     gold.set_ents([gold.char_span(4, 11, "Drug"), gold.char_span(19, 25, "Disease")])
     examples = [Example(doc, gold)]
-    page = visit(to_html(report(nlp, examples), examples))
+    page = visit(to_html(report(nlp, examples), pair_examples(examples)))
     marks = page.locator("[data-side=gold] mark")
     texts = [marks.nth(i).evaluate("m => m.firstChild.data") for i in range(2)]
     assert texts == ["blocker", "nausea"]

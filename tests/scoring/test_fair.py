@@ -12,12 +12,11 @@ from spacy.training import Example
 
 from welt_spacy.errors import WeltError
 from welt_spacy.scoring.fair import (
-    TYPES,
     fair_eval,
     fair_score,
     make_fair_scorer,
-    pair_spans,
 )
+from welt_spacy.scoring.pairs import TYPES, pair_spans
 from welt_spacy.scoring.strict import ner_score
 
 VOCAB = spacy.blank("en").vocab

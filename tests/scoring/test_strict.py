@@ -10,10 +10,10 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from welt_spacy.errors import WeltError
+from welt_spacy.scoring.spans import spans_of
 from welt_spacy.scoring.strict import (
     make_ner_scorer,
     ner_score,
-    spans_of,
     strict_eval,
 )
 

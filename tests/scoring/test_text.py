@@ -6,7 +6,8 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from welt_spacy.errors import WeltError
-from welt_spacy.scoring.strict import spans_of, strict_eval
+from welt_spacy.scoring.spans import spans_of
+from welt_spacy.scoring.strict import strict_eval
 from welt_spacy.scoring.text import text_eval
 
 NLP = spacy.blank("en")

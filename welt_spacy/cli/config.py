@@ -5,9 +5,9 @@ from typing import List, Optional
 
 import typer
 
-from ..configuration import make_config
-from ..corpora.files import write_atomically
 from ..errors import WeltError
+from ..experiments.configuration import make_config
+from ..files import write_atomically
 from ._util import one_line_errors
 
 

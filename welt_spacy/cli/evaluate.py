@@ -9,19 +9,19 @@ import typer
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from ..corpora.files import write_atomically
-from ..data import load_pipeline, pair_docs, read_docs, read_examples
+from ..deployment.tuning import sweep
 from ..errors import WeltError
+from ..files import write_atomically
+from ..io import load_pipeline, pair_docs, read_docs, read_examples
 from ..reporting.evaluation import (
     compare,
-    evaluate,
     predict,
     report,
 )
 from ..reporting.page import to_html
-from ..scoring.errors import count_mentions
 from ..scoring.labels import unknown_labels
-from ..tuning import sweep
+from ..scoring.pairs import pair_examples
+from ..scoring.slices import count_mentions
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
 SHOWN = 10
@@ -62,10 +62,15 @@ def evaluate_cli(
     if made:
         nlp.meta.update(lang="", name=model.name, version="")
         examples = _read_pairs(model, data, nlp.vocab)
-        found = report(nlp, examples, mentions=mentions)
+        speed: Dict[str, float] = {}
     else:
         examples = read_examples(nlp, data)
-        found = evaluate(nlp, examples, mentions=mentions, gold_text=gold_text)
+        speed = {"speed": predict(nlp, examples)}
+    paired = pair_examples(examples)
+    found = {
+        **report(nlp, examples, mentions=mentions, gold_text=gold_text, paired=paired),
+        **speed,
+    }
     if found["unknown_labels"]:
         warn(
             f"The pipeline can't find {', '.join(found['unknown_labels'])}: all of "
@@ -76,7 +81,7 @@ def evaluate_cli(
     if html is not None:
         sweeps = found["decoding"] and found["gold"] and not found["unknown_labels"]
         curve = sweep(nlp, examples) if sweeps else None
-        page = to_html(found, examples, data=str(data), curve=curve)
+        page = to_html(found, paired, data=str(data), curve=curve)
         write_atomically(html, page)
         typer.echo(f"✔ {html}")
 

@@ -5,8 +5,8 @@ from typing import Optional
 
 import typer
 
-from ..data import load_pipeline, read_examples, replace_pipeline
-from ..tuning import KNOBS, Point, later_setters, parse_objective, tune
+from ..deployment.tuning import KNOBS, Point, later_setters, parse_objective, tune
+from ..io import load_pipeline, read_examples, replace_pipeline
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
 

@@ -19,11 +19,11 @@ from spacy.vocab import Vocab
 
 from .. import __version__
 from ..errors import WeltError
-from ..tokenizer import make_bio_tokenizer
+from ..files import one_writer, write_atomically
+from ..pipeline.tokenizer import make_bio_tokenizer
 from .bioc import read_bioc
 from .brat import read_brat
 from .catalog import SPLITS, Corpus, Format
-from .files import one_writer, write_atomically
 from .iob import read_iob
 from .pubtator import read_pubtator
 from .records import Document, Mention, Sentence, choose_mentions

@@ -15,8 +15,8 @@ from typing import Callable, Dict, List, Optional
 import pooch
 
 from ..errors import WeltError
+from ..files import write_atomically
 from .catalog import Corpus, CorpusFile
-from .files import write_atomically
 
 MIRROR_VARIABLE = "WELT_CORPORA_MIRROR"
 CACHE_VARIABLE = "WELT_CORPORA_CACHE"

@@ -6,7 +6,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ..weighting import ens, ins, isns, power, scale_weights, vanilla, welt
+from ..training.weighting import ens, ins, isns, power, scale_weights, vanilla, welt
 from .catalog import SPLITS, Corpus
 from .convert import convert_file, count_docs
 

@@ -10,8 +10,8 @@ import srsly
 from spacy.util import registry
 
 from ..corpora.catalog import get_corpus
+from ..deployment.tuning import KNOBS
 from ..errors import WeltError
-from ..tuning import KNOBS
 
 Settings = Dict[str, Any]
 

@@ -20,8 +20,8 @@ import srsly
 from thinc.api import Config
 from weasel.util.hashing import get_checksum
 
-from ..corpora.files import Busy, one_writer, write_atomically
 from ..errors import WeltError, first_line
+from ..files import Busy, one_writer, write_atomically
 from .grid import Grid, Run
 
 RECORD = "run.json"

@@ -13,8 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from ..corpora.files import one_writer
 from ..errors import WeltError
+from ..files import one_writer
 
 # Seconds between two looks at the parent, and for the process of a killed runner to end
 INTERVAL = 0.5

@@ -22,6 +22,7 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import starts_of
 from .tags import (
     OUTSIDE,
     begin_tag,
@@ -29,7 +30,6 @@ from .tags import (
     legal_transitions,
     orphans,
     split_tags,
-    starts_of,
 )
 
 DECODERS = ("greedy", "constrained")

@@ -10,6 +10,8 @@ from typing import Any, List, Sequence, Tuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import starts_of
+
 LabelT = TypeVar("LabelT", int, NDArray[Any])
 
 OUTSIDE = 0
@@ -68,15 +70,6 @@ def legal_transitions(n_labels: int) -> NDArray[np.bool_]:
         legal[begin_tag(label), inside_tag(label)] = True
         legal[inside_tag(label), inside_tag(label)] = True
     return legal
-
-
-def starts_of(lengths: NDArray[Any]) -> NDArray[Any]:
-    """Offsets of sequences laid end to end, with the total length at the end.
-
-    lengths (ndarray): The D lengths.
-    RETURNS (ndarray): D + 1 offsets.
-    """
-    return np.concatenate(([0], np.cumsum(lengths))).astype("int64")
 
 
 def orphans(tags: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.bool_]:

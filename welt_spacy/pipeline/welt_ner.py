@@ -30,16 +30,17 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Ops, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from ..arrays import starts_of
+from ..confidence import install_extensions, mark, marked_by
 from ..errors import WeltError
-from ..losses import WeightedCrossEntropy
 from ..scoring.strict import ner_score
-from ..weighting import scale_weights, welt
-from .confidence import install_extensions, mark, marked_by
+from ..training.losses import WeightedCrossEntropy
+from ..training.weighting import scale_weights, welt
 from .decoding import DECODERS, Entities, decode
 from .gold import count_tags, gold_tags
 from .requirements import note_requirements
 from .settings import Owner, Setting, flag, number, one_of, optional_string
-from .tags import ENT_IOB_BEGIN, starts_of, tag_names
+from .tags import ENT_IOB_BEGIN, tag_names
 
 ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 

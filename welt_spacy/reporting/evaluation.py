@@ -2,30 +2,25 @@
 
 import time
 from collections import Counter
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from spacy.language import Language
 from spacy.training import Example
 
 from ..pipeline.welt_ner import WeltNER
-from ..scoring.errors import (
-    ERROR_TYPES,
-    OVERLAPPING,
-    TYPE_OF_KIND,
-    calibrate,
-    outcomes,
-    score_slices,
-    slicers,
-)
-from ..scoring.fair import TYPES, FairCounts, fair_eval
+from ..scoring.calibration import calibrate, outcomes
+from ..scoring.errors import ERROR_TYPES, error_type
+from ..scoring.fair import FairCounts, count_pairs
 from ..scoring.labels import unknown_labels
+from ..scoring.pairs import TYPES, PairedDoc, pair_examples
 from ..scoring.significance import (
     approximate_randomization,
-    count_sentences,
+    count_docs,
     paired_bootstrap,
     score_intervals,
 )
-from ..scoring.strict import LabelledSpan, Scores, spans_of, strict_eval
+from ..scoring.slices import score_slices, slicers
+from ..scoring.spans import Scores
 from ..scoring.text import text_eval
 
 
@@ -51,11 +46,9 @@ def evaluate(
     RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
-    started = time.perf_counter()
-    predict(nlp, examples)
-    seconds = time.perf_counter() - started
+    speed = predict(nlp, examples)
     found = report(nlp, examples, mentions=mentions, gold_text=gold_text, seed=seed)
-    return {**found, "speed": found["tokens"] / seconds}
+    return {**found, "speed": speed}
 
 
 def report(
@@ -65,16 +58,23 @@ def report(
     mentions: Optional[Mapping[str, int]] = None,
     gold_text: bool = False,
     seed: int = 0,
+    paired: Optional[Sequence[PairedDoc]] = None,
 ) -> Dict[str, Any]:
     """Score predictions that are in the examples already: `evaluate`, without its
-    "speed" in tokens a second."""
-    gold, predicted = _all_spans(examples)
-    found = fair_eval(gold, predicted)
-    counts = count_sentences(gold, predicted)
+    "speed" in tokens a second.
+
+    nlp, examples, mentions, gold_text, seed: See `evaluate`.
+    paired (Optional[Sequence[PairedDoc]]): What `pair_examples` made of the examples,
+        if that is there already.
+    RETURNS (Dict[str, Any]): See `evaluate`.
+    """
+    paired = pair_examples(examples) if paired is None else paired
+    found = count_pairs(paired)
+    counts = count_docs(paired)
     types: Counter = Counter()
     for kind in TYPES[1:]:
-        types[TYPE_OF_KIND.get(kind, OVERLAPPING)] += found.count(kind)
-    calibration = calibrate(*outcomes(examples))
+        types[error_type(kind)] += found.count(kind)
+    calibration = calibrate(*outcomes(paired))
     per_type = {label: _all_scores(found, label) for label in found.labels}
     return {
         "pipeline": f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
@@ -88,7 +88,7 @@ def report(
             name: list(borders)
             for name, borders in score_intervals(counts, seed=seed).items()
         },
-        "macro": strict_eval(gold, predicted).macro._asdict(),
+        "macro": found.macro()._asdict(),
         "per_type": per_type,
         "confusion": [
             {"gold": gold_label, "predicted": label, "n": n}
@@ -102,7 +102,7 @@ def report(
                     "gold": part.n_gold,
                     "predicted": part.n_predicted,
                 }
-                for name, part in score_slices(examples, slicer).items()
+                for name, part in score_slices(paired, slicer).items()
             }
             for way, slicer in slicers(mentions).items()
         },
@@ -141,15 +141,19 @@ def _decoding(nlp: Language) -> Dict[str, Any]:
     return {name: getattr(pipes[0], name) for name in names}
 
 
-def predict(nlp: Language, examples: Sequence[Example]) -> None:
+def predict(nlp: Language, examples: Sequence[Example]) -> float:
     """Put the predictions of a pipeline into examples.
 
     nlp (Language): The pipeline.
     examples (Sequence[Example]): The examples.
+    RETURNS (float): The speed, in tokens a second.
     """
+    started = time.perf_counter()
     docs = nlp.pipe([eg.predicted for eg in examples])
     for example, doc in zip(examples, docs):
         example.predicted = doc
+    seconds = time.perf_counter() - started
+    return sum(len(eg.predicted) for eg in examples) / seconds
 
 
 def compare(
@@ -164,18 +168,18 @@ def compare(
         interval and p-values, and the docs in which an error went or came: what the
         other has right and the first has not is "broken", the reverse "fixed".
     """
-    golds, mine = _all_spans(one)
-    other_golds, theirs = _all_spans(other)
-    counts = (count_sentences(golds, mine), count_sentences(other_golds, theirs))
+    mine, theirs = pair_examples(one), pair_examples(other)
+    counts = (count_docs(mine), count_docs(theirs))
     bootstrap = paired_bootstrap(*counts, seed=seed)
     changed: Dict[str, List[Dict[str, Any]]] = {"fixed": [], "broken": []}
-    for i, (gold, first, second) in enumerate(zip(golds, mine, theirs)):
-        wrong_one, wrong_other = set(gold) ^ set(first), set(gold) ^ set(second)
+    for i, (first, second) in enumerate(zip(mine, theirs)):
+        gold = set(first.gold)
+        wrong_one, wrong_other = gold ^ {*first.predicted}, gold ^ {*second.predicted}
         for name, gone in (
             ("fixed", wrong_other - wrong_one),
             ("broken", wrong_one - wrong_other),
         ):
-            doc = one[i].reference
+            doc = first.reference
             for label, start, end in sorted(gone, key=lambda span: span[1]):
                 changed[name].append(
                     {
@@ -184,7 +188,7 @@ def compare(
                         "start": doc[start].idx,
                         "end": doc[end - 1].idx + len(doc[end - 1]),
                         "label": label,
-                        "gold": (label, start, end) in set(gold),
+                        "gold": (label, start, end) in gold,
                     }
                 )
     return {
@@ -195,13 +199,6 @@ def compare(
         "p_randomization": approximate_randomization(*counts, seed=seed),
         **changed,
     }
-
-
-def _all_spans(
-    examples: Sequence[Example],
-) -> Tuple[List[List[LabelledSpan]], List[List[LabelledSpan]]]:
-    pairs = [spans_of(example) for example in examples]
-    return [gold for gold, _ in pairs], [predicted for _, predicted in pairs]
 
 
 def _all_scores(found: FairCounts, label: Optional[str]) -> Dict[str, Any]:

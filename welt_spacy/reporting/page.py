@@ -6,14 +6,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from spacy.training import Example
 
 from .. import __version__
-from ..pipeline.confidence import confidence_of
-from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, TYPE_OF_KIND
-from ..scoring.fair import pair_spans
-from ..scoring.strict import LabelledSpan, aligned_predictions, spans_of
-from ..tuning import Point
+from ..deployment.tuning import Point
+from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, error_type
+from ..scoring.pairs import PairedDoc
+from ..scoring.spans import LabelledSpan
 
 KINDS = {
     "TP": "right",
@@ -31,7 +29,7 @@ NOTHING = "nothing"
 
 def to_html(
     found: Mapping[str, Any],
-    examples: Sequence[Example],
+    docs: Sequence[PairedDoc],
     *,
     data: str = "",
     curve: Optional[Sequence[Point]] = None,
@@ -39,7 +37,7 @@ def to_html(
     """Write the page.
 
     found (Mapping[str, Any]): What `evaluate` returned.
-    examples (Sequence[Example]): Its examples, with the predictions.
+    docs (Sequence[PairedDoc]): What `pair_examples` made of its examples.
     data (str): What the data are called.
     curve (Optional[Sequence[Point]]): What `tuning.sweep` returned, for the curve of
         precision against recall.
@@ -52,7 +50,7 @@ def to_html(
     )
     browsed = {
         "labels": list(found["per_type"]),
-        "sentences": [_sentence(i, example) for i, example in enumerate(examples)],
+        "sentences": [_sentence(i, doc) for i, doc in enumerate(docs)],
     }
     name = " ".join(filter(None, [found["pipeline"], found["version"]]))
     curve_shown = _curve(curve, found["decoding"]) if curve else None
@@ -87,50 +85,44 @@ def _for_script(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
 
 
-def _sentence(i: int, example: Example) -> Dict[str, Any]:
-    doc = example.reference
-    confidences = {
-        span: confidence_of(ent) for span, ent in aligned_predictions(example)
-    }
-    gold, predicted = spans_of(example)
+def _sentence(i: int, doc: PairedDoc) -> Dict[str, Any]:
+    text = doc.reference.text
     errors: List[Dict[str, Any]] = []
     wrong: Set[Tuple[bool, LabelledSpan]] = set()
-    for pair in pair_spans(gold, predicted):
+    for pair in doc.pairs:
         if pair.kind == "TP":
             continue
         spans = [span for span in (pair.gold, pair.predicted) if span is not None]
         wrong |= {(span is pair.gold, span) for span in spans}
-        told = " / ".join(f"{doc[start:end].text!r}" for _, start, end in spans)
+        told = " / ".join(repr(doc.span(span).text) for span in spans)
         errors.append(
             {
-                "type": TYPE_OF_KIND.get(pair.kind, OVERLAPPING),
+                "type": error_type(pair.kind),
                 "told": f"{KINDS[pair.kind]} {told}",
                 "labels": sorted({span[0] for span in spans}),
-                "start": min(span[1] for span in spans),
             }
         )
-    errors.sort(key=lambda error: error.pop("start"))
-
-    text = doc.text
 
     def show(span: LabelledSpan, is_gold: bool) -> Dict[str, Any]:
-        label, start, end = span
-        shown: Dict[str, Any] = {
-            "label": label,
-            "start": utf16_offset(text, doc[start].idx),
-            "end": utf16_offset(text, doc[end - 1].idx + len(doc[end - 1])),
+        found = doc.span(span)
+        return {
+            "label": span[0],
+            "start": utf16_offset(text, found.start_char),
+            "end": utf16_offset(text, found.end_char),
             "right": (is_gold, span) not in wrong,
         }
-        confidence = None if is_gold else confidences[span]
+
+    predicted = []
+    for span, confidence in zip(doc.predicted, doc.confidences):
+        shown = show(span, False)
         if confidence is not None:
             shown["confidence"] = round(confidence, 3)
-        return shown
-
+        predicted.append(shown)
     return {
         "doc": i,
         "text": text,
-        "gold": [show(span, True) for span in sorted(gold, key=_start)],
-        "predicted": [show(span, False) for span in sorted(predicted, key=_start)],
+        "gold": sorted((show(span, True) for span in doc.gold), key=_start),
+        "predicted": sorted(predicted, key=_start),
         "errors": errors,
     }
 
@@ -146,8 +138,8 @@ def utf16_offset(text: str, offset: int) -> int:
     return offset + sum(character > "\uffff" for character in text[:offset])
 
 
-def _start(span: LabelledSpan) -> int:
-    return span[1]
+def _start(shown: Mapping[str, Any]) -> int:
+    return shown["start"]
 
 
 def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> Dict[str, Any]:

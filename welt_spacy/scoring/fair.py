@@ -6,37 +6,25 @@ Evaluation of Labeled Spans", LREC) pairs predictions with what they were meant 
 be and tells labelling errors, boundary errors and both apart.
 """
 
-from bisect import bisect_left
 from collections import Counter
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-)
+from statistics import mean
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from spacy.training import Example
 
-from ..errors import WeltError
-from .strict import (
-    LabelledSpan,
-    Scores,
-    ner_score,
-    require_same_sentences,
-    scores_of,
-    spans_of,
+from .pairs import (
+    BOUNDARY,
+    LARGER,
+    OVERLAPPING,
+    SMALLER,
+    TYPES,
+    Pair,
+    PairedDoc,
+    pair_examples,
+    pair_spans,
 )
-
-LABEL, BOUNDARY, BOTH = "LE", "BE", "LBE"
-SMALLER, LARGER, OVERLAPPING = "BES", "BEL", "BEO"
-TYPES = ("TP", "FP", "FN", LABEL, SMALLER, LARGER, OVERLAPPING, BOTH)
+from .spans import LabelledSpan, Scores, require_same_sentences, scores_of
+from .strict import ner_score
 
 Weights = Mapping[str, Mapping[str, float]]
 
@@ -55,29 +43,6 @@ WEIGHTED: Weights = {
     LARGER: {"TP": 0.5, "FP": 0.5},
     OVERLAPPING: {"TP": 0.5, "FP": 0.25, "FN": 0.25},
 }
-
-
-class Pair(NamedTuple):
-    """A prediction and what it was meant to be.
-
-    kind (str): "TP", "FP", "FN", "LE" (the label is wrong), "BES", "BEL", "BEO"
-        (right label; too small, too large, or overlapping), or "LBE" (label and
-        borders are wrong).
-    gold (Optional[LabelledSpan]): The gold span; None for a false positive.
-    predicted (Optional[LabelledSpan]): The prediction; None for a false negative.
-    """
-
-    kind: str
-    gold: Optional[LabelledSpan]
-    predicted: Optional[LabelledSpan]
-
-    @property
-    def label(self) -> str:
-        """RETURNS (str): The label it counts under: that of the gold span if there
-        is one."""
-        span = self.gold if self.gold is not None else self.predicted
-        assert span is not None
-        return span[0]
 
 
 class FairCounts:
@@ -105,6 +70,22 @@ class FairCounts:
         RETURNS (List[Pair]): What was paired with what.
         """
         pairs = pair_spans(gold, predicted)
+        self._add(gold, predicted, pairs)
+        return pairs
+
+    def add_doc(self, doc: PairedDoc) -> None:
+        """Count a doc that is paired already.
+
+        doc (PairedDoc): The doc.
+        """
+        self._add(doc.gold, doc.predicted, doc.pairs)
+
+    def _add(
+        self,
+        gold: Sequence[LabelledSpan],
+        predicted: Sequence[LabelledSpan],
+        pairs: Sequence[Pair],
+    ) -> None:
         self.n_gold.update(span[0] for span in gold)
         self.n_predicted.update(span[0] for span in predicted)
         for pair in pairs:
@@ -115,7 +96,6 @@ class FairCounts:
                     pair.predicted[0] if pair.predicted else None,
                 )
                 self.confusion[labels] += 1
-        return pairs
 
     @property
     def labels(self) -> List[str]:
@@ -147,6 +127,13 @@ class FairCounts:
             n_gold, n_predicted = self.n_gold[label], self.n_predicted[label]
         return scores_of(right, n_predicted - right, n_gold - right)
 
+    def macro(self) -> Scores:
+        """The mean of the strict scores of the labels; 0 without any."""
+        per_type = [self.traditional(label) for label in self.labels]
+        if not per_type:
+            return Scores(0.0, 0.0, 0.0)
+        return Scores(*map(mean, zip(*per_type)))
+
     def fair(self, label: Optional[str] = None) -> Scores:
         """Each error with a label or a border wrong counts half a false positive
         and half a false negative."""
@@ -169,6 +156,18 @@ class FairCounts:
         return scores_of(parts["TP"], parts["FP"], parts["FN"])
 
 
+def count_pairs(docs: Iterable[PairedDoc]) -> FairCounts:
+    """Count docs that are paired already.
+
+    docs (Iterable[PairedDoc]): The docs; see `pair_examples`.
+    RETURNS (FairCounts): Counts and scores.
+    """
+    found = FairCounts()
+    for doc in docs:
+        found.add_doc(doc)
+    return found
+
+
 def fair_eval(
     gold: Iterable[Sequence[LabelledSpan]], predicted: Iterable[Sequence[LabelledSpan]]
 ) -> FairCounts:
@@ -188,139 +187,6 @@ def fair_eval(
     return found
 
 
-def pair_spans(
-    gold: Sequence[LabelledSpan], predicted: Sequence[LabelledSpan]
-) -> List[Pair]:
-    """Pair the predictions of a sentence with gold spans.
-
-    Identical spans are paired first, then overlapping ones with the same label,
-    then overlapping ones with another label; each time gold spans from the
-    shortest on, with the prediction that shares most tokens. What is still alone
-    may join a span that is paired already, over tokens which no pair accounts for.
-    So a gold span or a prediction can be in several pairs.
-
-    gold (Sequence[LabelledSpan]): The gold spans.
-    predicted (Sequence[LabelledSpan]): The predictions.
-    RETURNS (List[Pair]): The pairs. Of n spans that do not overlap among
-        themselves, in O(n log n).
-    RAISES (WeltError): If a span is empty.
-    """
-    pairs: List[Pair] = []
-    golds, guesses = _open_spans(gold), _open_spans(predicted)
-    by_place: Dict[Tuple[int, int], List[_Span]] = {}
-    for guess in guesses:
-        by_place.setdefault(guess.span[1:], []).append(guess)
-    for same_label in (True, False):
-        for target in golds:
-            if target.paired:
-                continue
-            for guess in by_place.get(target.span[1:], ()):
-                same = guess.span[0] == target.span[0]
-                if not guess.paired and same == same_label:
-                    _join(target, guess, pairs, "TP" if same else LABEL)
-                    break
-    for same_label in (True, False):
-        _pair_overlapping(golds, guesses, same_label, pairs)
-    pairs += [Pair("FN", target.span, None) for target in golds if not target.paired]
-    pairs += [Pair("FP", None, guess.span) for guess in guesses if not guess.paired]
-    return pairs
-
-
-class _Span:
-    __slots__ = ["span", "paired", "tokens"]
-
-    def __init__(self, span: LabelledSpan):
-        self.span = span
-        self.paired = False
-        # Those that no pair accounts for yet
-        self.tokens: Set[int] = set(range(span[1], span[2]))
-
-
-def _open_spans(spans: Sequence[LabelledSpan]) -> List[_Span]:
-    for span in spans:
-        if span[2] <= span[1]:
-            raise WeltError(f"The span {span} is empty: it must end after its start")
-    # From the shortest to the longest; a stable sort
-    return [_Span(span) for span in sorted(spans, key=_length)]
-
-
-def _length(span: LabelledSpan) -> int:
-    return span[2] - span[1]
-
-
-def _join(target: _Span, guess: _Span, pairs: List[Pair], kind: str) -> None:
-    shared = target.tokens & guess.tokens
-    for span in (target, guess):
-        span.tokens -= shared
-        span.paired = True
-    pairs.append(Pair(kind, target.span, guess.span))
-
-
-def _pair_overlapping(
-    golds: List[_Span], guesses: List[_Span], same_label: bool, pairs: List[Pair]
-) -> None:
-    """Alone with alone, then those left alone with those that are paired."""
-
-    def kind_of(target: _Span, guess: _Span) -> str:
-        return _boundary(target.span, guess.span) if same_label else BOTH
-
-    find_guesses = _Finder(guesses, same_label)
-    for of_paired in (False, True):
-        for target in golds:
-            if not target.paired:
-                guess = find_guesses(target, of_paired)
-                if guess is not None:
-                    _join(target, guess, pairs, kind_of(target, guess))
-    find_golds = _Finder(golds, same_label)
-    for guess in guesses:
-        if not guess.paired:
-            found = find_golds(guess, of_paired=True)
-            if found is not None:
-                _join(found, guess, pairs, kind_of(found, guess))
-
-
-class _Finder:
-    """Finds the span that shares most tokens with another."""
-
-    def __init__(self, spans: List[_Span], same_label: bool):
-        self.same_label = same_label
-        # Their place in the list decides last
-        self.spans = sorted(enumerate(spans), key=lambda item: item[1].span[1])
-        self.starts = [item[1].span[1] for item in self.spans]
-        self.longest = max((_length(s.span) for s in spans), default=0)
-
-    def __call__(self, wanted: _Span, of_paired: bool) -> Optional[_Span]:
-        label, start, end = wanted.span
-        best: Optional[Tuple[Tuple[int, ...], _Span]] = None
-        first = bisect_left(self.starts, start - self.longest + 1)
-        for place, other in self.spans[first : bisect_left(self.starts, end)]:
-            if other.paired != of_paired:
-                continue
-            if (other.span[0] == label) != self.same_label:
-                continue
-            shared = len(wanted.tokens & other.tokens)
-            if not shared:
-                continue
-            key = (
-                -shared,
-                len(wanted.tokens) - shared,
-                len(other.tokens) - shared,
-                _length(other.span),
-                place,
-            )
-            if best is None or key < best[0]:
-                best = (key, other)
-        return None if best is None else best[1]
-
-
-def _boundary(gold: LabelledSpan, guess: LabelledSpan) -> str:
-    if gold[1] <= guess[1] and guess[2] <= gold[2]:
-        return SMALLER
-    if guess[1] <= gold[1] and gold[2] <= guess[2]:
-        return LARGER
-    return OVERLAPPING
-
-
 def fair_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
     """Score the entities of a pipeline, strict and fair.
 
@@ -329,10 +195,8 @@ def fair_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
         `fair_f` in [0, 1] and `fair_per_type`; None if no reference is annotated.
     """
     examples = list(examples)
-    found = FairCounts()
     annotated = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
-    for example in annotated:
-        found.add(*spans_of(example))
+    found = count_pairs(pair_examples(annotated))
     scores = ner_score(examples, **kwargs)
     if not annotated:
         return {**scores, **dict.fromkeys(("fair_p", "fair_r", "fair_f"))}

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..errors import WeltError
-from .strict import LabelledSpan, require_same_sentences
+from .pairs import PairedDoc
+from .spans import LabelledSpan, require_same_sentences
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -69,6 +70,15 @@ def count_sentences(
         for one, other in zip(gold, predicted)
     ]
     return np.array(rows, dtype="int64").reshape(-1, 3)
+
+
+def count_docs(docs: Sequence[PairedDoc]) -> Counts:
+    """Count what strict F1 is made of, doc by doc.
+
+    docs (Sequence[PairedDoc]): Predictions, paired with references.
+    RETURNS (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
+    """
+    return count_sentences([doc.gold for doc in docs], [doc.predicted for doc in docs])
 
 
 def f1(counts: NDArray) -> Floats:

@@ -10,7 +10,8 @@ from typing import List, NamedTuple, Sequence, Tuple
 from spacy.tokens import Doc
 
 from ..errors import WeltError
-from .strict import LabelledSpan, StrictScores, require_same_sentences, strict_eval
+from .spans import LabelledSpan, require_same_sentences
+from .strict import StrictScores, strict_eval
 
 
 class TextScores(NamedTuple):

@@ -1,0 +1,96 @@
+"""Encoders as bytes: the files of `save_pretrained` in one message."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple, Optional
+
+import srsly
+import torch
+
+from .optimized import ON_RUNTIME, import_onnx
+
+OPTIMIZED_FILE = "welt_optimized.json"
+
+
+class Encoder(NamedTuple):
+    """What is saved.
+
+    model (Any): A PreTrainedModel or an `OnnxEncoder`; None if there is none yet.
+    tokenizer (Any): Its tokenizer.
+    optimized (Optional[str]): How it was made faster, if it was.
+    """
+
+    model: Any
+    tokenizer: Any
+    optimized: Optional[str]
+
+
+def encode_encoder(encoder: Encoder) -> bytes:
+    """Write an encoder.
+
+    encoder (Encoder): The encoder.
+    RETURNS (bytes): The message.
+    """
+    if encoder.model is None:
+        return srsly.msgpack_dumps({})
+    with tempfile.TemporaryDirectory() as folder, _no_progress():
+        if encoder.optimized:
+            told = {"optimized": encoder.optimized}
+            srsly.write_json(Path(folder) / OPTIMIZED_FILE, told)
+        if encoder.optimized in ON_RUNTIME:
+            (Path(folder) / "model.onnx").write_bytes(encoder.model.data)
+            encoder.model.config.save_pretrained(folder)
+        else:
+            # One file, whatever its size
+            encoder.model.save_pretrained(folder, max_shard_size="1000GB")
+        encoder.tokenizer.save_pretrained(folder)
+        files = {
+            path.name: path.read_bytes()
+            for path in sorted(Path(folder).iterdir())
+            if path.is_file()
+        }
+    return srsly.msgpack_dumps(files)
+
+
+def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
+    """Read an encoder. Nothing is asked of a hub, and no code in the message is run.
+
+    bytes_data (bytes): The message.
+    RETURNS (Optional[Encoder]): The encoder, on the CPU; None if there was none.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    files = srsly.msgpack_loads(bytes_data)
+    if not files:
+        return None
+    told = srsly.json_loads(files.pop(OPTIMIZED_FILE, b"{}"))
+    optimized = told.get("optimized")
+    with tempfile.TemporaryDirectory() as folder, _no_progress():
+        for name, content in files.items():
+            # A name is a name: no way out of the folder.
+            (Path(folder) / Path(name).name).write_bytes(content)
+        local = {"local_files_only": True, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
+        if "model.onnx" in files:
+            config = AutoConfig.from_pretrained(folder, **local)
+            model = import_onnx().OnnxEncoder(files["model.onnx"], config)
+        else:
+            model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+            # Which precision it loads in depends on the version of transformers.
+            model.to(torch.bfloat16 if optimized == "bf16" else torch.float32)
+    return Encoder(model, tokenizer, optimized)
+
+
+@contextlib.contextmanager
+def _no_progress() -> Iterator[None]:
+    """Keep transformers' progress bars out of the tables of `spacy train`."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

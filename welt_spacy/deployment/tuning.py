@@ -1,0 +1,285 @@
+"""Precision against recall without retraining: `o_bias`, `logit_adjustment` and
+`threshold` chosen on dev."""
+
+import re
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..arrays import starts_of
+from ..errors import WeltError
+from ..pipeline.decoding import tags_to_spans
+from ..pipeline.gold import gold_tags
+from ..pipeline.tags import MISSING, OUTSIDE
+from ..pipeline.welt_ner import EarlierEnts, WeltNER
+from ..scoring.labels import known_labels, require_known_labels
+
+_Span = Tuple[int, int, int]  # first row, row after the last, label
+
+O_BIASES = tuple(np.linspace(-4.0, 4.0, 33).tolist())
+LOGIT_ADJUSTMENTS = tuple(np.linspace(-0.5, 1.0, 31).tolist())
+KNOBS = ("o_bias", "logit_adjustment")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is sought.
+
+    beta (float): Of F-beta: above 1, recall counts more.
+    at_least (Optional[Tuple[str, float]]): "p" or "r", and the value it must reach;
+        then the other of both is what is sought.
+    """
+
+    beta: float = 1.0
+    at_least: Optional[Tuple[str, float]] = None
+
+    def value(self, p: NDArray, r: NDArray) -> NDArray:
+        """Rate precision and recall, both of the same shape; higher is better."""
+        if self.at_least is None:
+            b = self.beta**2
+            total = b * p + r
+            return np.where(
+                total > 0, (1 + b) * p * r / np.where(total > 0, total, 1), 0.0
+            )
+        name, limit = self.at_least
+        bound, sought = (p, r) if name == "p" else (r, p)
+        # What misses the bound is worse than whatever reaches it, and better the
+        # nearer it comes.
+        return np.where(bound >= limit, sought, bound - 2)
+
+
+def parse_objective(text: str) -> Objective:
+    """Read an objective.
+
+    text (str): "f1", "f2", "f0.5", "precision>=0.9" or "recall>=0.9".
+    RETURNS (Objective): The objective.
+    RAISES (WeltError): If it is none of these.
+    """
+    if found := re.fullmatch(r"f(\d+(?:\.\d+)?)", text.strip()):
+        beta = float(found[1])
+        if 0 < beta < 1e6:
+            return Objective(beta=beta)
+    if found := re.fullmatch(r"(precision|recall)\s*>=\s*(\d*\.?\d+)", text.strip()):
+        limit = float(found[2])
+        if 0 < limit <= 1:
+            return Objective(at_least=(found[1][0], limit))
+    raise WeltError(
+        f"Unknown objective {text!r}: use f1, f2, f0.5 and so on, precision>=0.9 or "
+        "recall>=0.9"
+    )
+
+
+class Point(NamedTuple):
+    """A setting and what it scores.
+
+    o_bias, logit_adjustment, threshold (float): The settings of `welt_ner`.
+    p, r, f (float): Strict scores in [0, 1].
+    """
+
+    o_bias: float
+    logit_adjustment: float
+    threshold: float
+    p: float
+    r: float
+    f: float
+
+
+class Tuning(NamedTuple):
+    """What was found.
+
+    before (Point): The settings as they were.
+    best (Point): The best ones.
+    curve (List[Point]): For each value of the knob, the best threshold.
+    """
+
+    before: Point
+    best: Point
+    curve: List[Point]
+
+
+def tune(
+    nlp: Language,
+    examples: Sequence[Example],
+    objective: Objective,
+    *,
+    knob: str = "o_bias",
+    values: Optional[Sequence[float]] = None,
+    thresholds: bool = True,
+) -> Tuning:
+    """Find the best settings for decoding, and set them.
+
+    nlp (Language): A pipeline with `welt_ner`, which is changed.
+    examples (Sequence[Example]): Dev data, not the data to be reported on.
+    objective (Objective): What is sought.
+    knob (str): "o_bias" or "logit_adjustment"; the other stays as it is.
+    values (Optional[Sequence[float]]): The values to try.
+    thresholds (bool): Whether the threshold is tuned too, or stays as it is.
+    RETURNS (Tuning): The settings and their scores. Of equal ones, those nearest to
+        no shift win.
+    RAISES (WeltError): If the pipeline has no `welt_ner` or several, there is no gold
+        entity, or one with a label that the pipeline doesn't know.
+
+    Scores are those of the pipeline up to `welt_ner`: what components before it found
+    counts, what later ones change does not (see `later_setters`).
+    """
+    if knob not in KNOBS:
+        raise WeltError(f"Unknown knob {knob!r}: use one of {', '.join(KNOBS)}")
+    pipe = find_component(nlp)
+    if values is None:
+        values = O_BIASES if knob == "o_bias" else LOGIT_ADJUSTMENTS
+    data = _predict(nlp, pipe, examples)
+    before = _measure(pipe, data, Objective(), [pipe.threshold])
+    curve = []
+    for value in values:
+        setattr(pipe, knob, value)
+        limits = None if thresholds else [before.threshold]
+        curve.append(_measure(pipe, data, objective, limits))
+    rated = [
+        (float(objective.value(np.float64(c.p), np.float64(c.r))), -abs(value))
+        for value, c in zip(values, curve)
+    ]
+    best = curve[max(range(len(curve)), key=rated.__getitem__)]
+    pipe.o_bias, pipe.logit_adjustment = best.o_bias, best.logit_adjustment
+    pipe.threshold = best.threshold
+    return Tuning(before, best, curve)
+
+
+def sweep(
+    nlp: Language, examples: Sequence[Example], values: Sequence[float] = O_BIASES
+) -> List[Point]:
+    """Score values of `o_bias`, with all else as it is. Nothing is changed.
+
+    nlp (Language): A pipeline with `welt_ner`.
+    examples (Sequence[Example]): Gold-standard docs.
+    values (Sequence[float]): The values; that of the pipeline is always one.
+    RETURNS (List[Point]): Their scores, from the lowest value to the highest.
+    RAISES (WeltError): As `tune`.
+    """
+    pipe = find_component(nlp)
+    data = _predict(nlp, pipe, examples)
+    kept = pipe.o_bias
+    points = []
+    try:
+        for value in sorted({*values, kept}):
+            pipe.o_bias = value
+            points.append(_measure(pipe, data, Objective(), [pipe.threshold]))
+    finally:
+        pipe.o_bias = kept
+    return points
+
+
+def later_setters(nlp: Language) -> List[str]:
+    """List the components that set entities after `welt_ner`: scores of settings leave
+    out what they do.
+
+    nlp (Language): A pipeline with `welt_ner`.
+    RETURNS (List[str]): Their names.
+    RAISES (WeltError): As `find_component`.
+    """
+    pipe = find_component(nlp)
+    place = [other for _, other in nlp.pipeline].index(pipe)
+    return [
+        name
+        for name in nlp.pipe_names[place + 1 :]
+        if "doc.ents" in nlp.get_pipe_meta(name).assigns
+    ]
+
+
+def find_component(nlp: Language) -> WeltNER:
+    """RETURNS (WeltNER): The one `welt_ner` of a pipeline.
+    RAISES (WeltError): If there is none, or there are several."""
+    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
+    if len(found) != 1:
+        raise WeltError(
+            f"The pipeline has {len(found)} components welt_ner, of "
+            f"{', '.join(nlp.pipe_names) or 'none'}; one is needed"
+        )
+    return found[0]
+
+
+class _Data(NamedTuple):
+    docs: List[Doc]
+    probs: NDArray  # (n_tokens, n_tags)
+    earlier: List[EarlierEnts]
+    fixed: Set[_Span]  # the entities in `earlier`
+    gold: Set[_Span]
+    n_gold: int  # those between tokens of the docs are not in `gold`
+    missing: NDArray  # (n_tokens + 1,): tokens without annotation up to each
+
+
+def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
+    require_known_labels(nlp, examples)
+    docs = [eg.predicted for eg in examples]
+    for _, other in nlp.pipeline:
+        if other is pipe:
+            break
+        docs = (
+            list(other.pipe(docs)) if hasattr(other, "pipe") else list(map(other, docs))
+        )
+    parts = []
+    for start in range(0, len(docs), nlp.batch_size):
+        scores = pipe.predict(docs[start : start + nlp.batch_size])
+        parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    earlier = [pipe.earlier_ents(doc) for doc in docs]
+    # Labels of other components come behind those of this one
+    labels = [*pipe.labels, *(n for n in known_labels(nlp) if n not in pipe.labels)]
+    lengths = np.array(list(map(len, docs)), dtype="int64")
+    tags = gold_tags(examples, labels, nlp.vocab)
+    known = np.where(tags == MISSING, OUTSIDE, tags)
+    offsets = starts_of(lengths).tolist()
+    return _Data(
+        docs,
+        np.concatenate(parts),
+        earlier,
+        {
+            (offset + ent.start, offset + ent.end, labels.index(ent.label_))
+            for offset, found in zip(offsets, earlier)
+            for ent in found.ents
+            if ent.label_ in labels
+        },
+        set(zip(*(a.tolist() for a in tags_to_spans(known, lengths)))),
+        sum(len(eg.reference.ents) for eg in examples),
+        starts_of((tags == MISSING).astype("int64")),
+    )
+
+
+def _measure(
+    pipe: WeltNER, data: _Data, objective: Objective, limits: Optional[List[float]]
+) -> Point:
+    """Score the settings of the component at the best of all thresholds, or of some."""
+    found = pipe.find_entities(data.docs, data.probs, data.earlier)
+    spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
+    # What earlier components found is there at every threshold
+    sureness = np.append(found.confidences, [np.inf] * len(data.fixed))
+    spans += data.fixed
+    annotated = [data.missing[end] == data.missing[start] for start, end, _ in spans]
+    right = np.array([span in data.gold for span in spans], dtype=bool)[annotated]
+    order = np.argsort(-sureness[annotated], kind="stable")
+    sure = sureness[annotated][order]
+    hits = np.concatenate([[0], np.cumsum(right[order])])
+    if limits is None:
+        # Between neighbours, so that nothing lies on the edge; and all of them
+        own = sure[np.isfinite(sure)]
+        middles = (own[:-1] + own[1:]) / 2
+        candidates = np.concatenate([middles[own[:-1] > own[1:]], [0.0]])
+    else:
+        candidates = np.array(limits)
+    kept = np.searchsorted(-sure, -candidates, side="right")
+    p = hits[kept] / np.maximum(kept, 1)
+    r = hits[kept] / data.n_gold
+    # The lowest threshold of the best: it leaves most to later choices
+    best = len(p) - 1 - int(np.argmax(objective.value(p, r)[::-1]))
+    f = 2 * hits[kept[best]] / (kept[best] + data.n_gold)
+    return Point(
+        pipe.o_bias,
+        pipe.logit_adjustment,
+        float(candidates[best]),
+        float(p[best]),
+        float(r[best]),
+        float(f),
+    )

@@ -1,0 +1,95 @@
+"""Writing files so that a file under its own name is always whole."""
+
+import contextlib
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Iterator, Union
+
+import filelock
+
+from .errors import WeltError
+
+
+def write_atomically(path: Path, content: Union[str, bytes]) -> None:
+    """Write a file to a temporary name beside it, then rename.
+
+    A link is followed: its target is replaced, not the link. What is not a regular
+    file (a device, a pipe) is written to as it is and never replaced.
+
+    path (Path): The file; folders above it are made.
+    content (Union[str, bytes]): Its content; text is written as UTF-8.
+    RAISES (WeltError): If the place can't be written to.
+    """
+    data = content.encode("utf8") if isinstance(content, str) else content
+    target = Path(os.path.realpath(path))
+    try:
+        mode = _mode(target)
+        if mode is not None and not stat.S_ISREG(mode):
+            with target.open("wb") as file:
+                file.write(data)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.parent / f".{target.name[:100]}.{secrets.token_hex(6)}"
+        # The umask applies, as to any new file; an old file keeps its permissions
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            with os.fdopen(os.open(partial, flags, 0o666), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                os.chmod(partial, stat.S_IMODE(mode))
+            os.replace(partial, target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as err:
+        raise WeltError(f"{path}: can't write this file: {err.strerror}") from None
+
+
+def _mode(path: Path) -> Union[int, None]:
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+class Busy(WeltError):
+    """Another process is writing at the same place."""
+
+
+@contextlib.contextmanager
+def one_writer(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Keep other processes, and other threads, from writing at the same place.
+
+    The lock is a file `.NAME.lock` beside the place. It ends with the process that
+    holds it, however that ends: a file that a killed process left locks nothing.
+
+    path (Path): The file or the folder that is written.
+    wait (float): How many seconds to wait for another writer.
+    YIELDS (None): While the lock is held.
+    RAISES (WeltError): `Busy` if another process holds it; or if the place can't be written to.
+    """
+    path = Path(os.path.realpath(path))
+    place = path.parent / f".{path.name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(place, thread_local=False)
+        lock.acquire(timeout=wait)
+    except filelock.Timeout:
+        raise Busy(
+            f"{path}: another process is writing here: wait until it ends"
+        ) from None
+    except (OSError, NotImplementedError) as err:
+        reason = getattr(err, "strerror", None) or str(err)
+        raise WeltError(f"{path}: can't write here: {reason}") from None
+    try:
+        yield
+    finally:
+        # Before it is released, so that it is not the next one's file. Windows keeps
+        # open files.
+        with contextlib.suppress(OSError):
+            place.unlink()
+        lock.release()

@@ -1,0 +1,235 @@
+"""Pipelines and examples from disk, and pipelines back to it, for the commands."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Callable, Iterator, List, Optional, Sequence, Set
+
+import spacy
+import srsly
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import require_gpu
+
+from .errors import WeltError, first_line
+from .files import one_writer
+
+# What a pipeline's folder has besides a folder for each component
+PIPELINE_FILES = {"config.cfg", "meta.json", "tokenizer", "vocab", "README.md"}
+PIPELINE_FILES |= {"LICENSE", "LICENSES_SOURCES", "lookups", "accuracy.json"}
+
+
+def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
+    """Load a pipeline.
+
+    model (Path): Its folder, or its name if it is installed.
+    gpu_id (int): The GPU it shall run on; -1 for the CPU.
+    RETURNS (Language): The pipeline.
+    RAISES (WeltError): If there is none, it is damaged or needs a package that is not
+        installed, or there is no such GPU.
+    """
+    if gpu_id >= 0:
+        try:
+            require_gpu(gpu_id)
+        except Exception as err:  # thinc, CuPy and torch have one each
+            raise WeltError(
+                f"GPU {gpu_id} can't be used ({err}): take --gpu-id -1 for the CPU"
+            ) from None
+    try:
+        return spacy.load(model if model.exists() else str(model))
+    except WeltError as err:
+        raise WeltError(f"{model}: {err}") from None
+    except Exception as err:
+        # A damaged file raises whatever its reader raises: srsly, msgpack, Thinc,
+        # pydantic and the registry have exceptions of their own.
+        if not model.exists() and isinstance(err, OSError):
+            raise WeltError(first_line(err)) from None
+        raise WeltError(
+            f"{model}: can't load this pipeline: {first_line(err)}. Is it complete, and "
+            "is every package installed that its meta.json requires?"
+        ) from None
+
+
+def read_docs(path: Path, vocab: Vocab) -> List[Doc]:
+    """Read the docs of a .spacy file.
+
+    path (Path): The file.
+    vocab (Vocab): The vocabulary of the docs.
+    RETURNS (List[Doc]): The docs, at least one.
+    RAISES (WeltError): If the file is missing, is not a .spacy file, or has no docs.
+    """
+    if not path.is_file():
+        raise WeltError(f"{path} is not a file: a .spacy file is needed")
+    try:
+        docs = list(DocBin().from_disk(path).get_docs(vocab))
+    except Exception:
+        # zlib, msgpack and srsly have an exception each.
+        raise WeltError(
+            f"{path} is not a .spacy file: make one with 'spacy welt convert'"
+        ) from None
+    if not docs:
+        raise WeltError(f"{path} has no docs")
+    return docs
+
+
+def read_examples(nlp: Language, path: Path) -> List[Example]:
+    """Read gold-standard docs, with bare docs of the same tokens beside them.
+
+    nlp (Language): The pipeline that will predict.
+    path (Path): The .spacy file.
+    RETURNS (List[Example]): The examples, at least one.
+    RAISES (WeltError): As `read_docs`.
+    """
+    return [Example(_bare(doc), doc) for doc in read_docs(path, nlp.vocab)]
+
+
+def pair_docs(
+    predictions: Sequence[Doc], references: Sequence[Doc], name: str = "predictions"
+) -> List[Example]:
+    """Put predictions that were made elsewhere beside gold-standard docs.
+
+    predictions (Sequence[Doc]): The predictions, on any tokens.
+    references (Sequence[Doc]): The gold-standard docs, in the same order.
+    name (str): What the predictions are called in messages.
+    RETURNS (List[Example]): The examples.
+    RAISES (WeltError): If there are more of one than of the other, or a text is
+        another one; white space does not matter.
+    """
+    if len(predictions) != len(references):
+        raise WeltError(
+            f"{name} has {len(predictions)} docs and the gold annotation "
+            f"{len(references)}: both must be of the same docs in the same order"
+        )
+    for i, (doc, gold) in enumerate(zip(predictions, references), start=1):
+        if _letters(doc) != _letters(gold):
+            raise WeltError(
+                f"{name}, doc {i}: the text is {doc.text[:40]!r} and in the gold "
+                f"annotation {gold.text[:40]!r}: both must be of the same docs in the "
+                "same order"
+            )
+    return [Example(doc, gold) for doc, gold in zip(predictions, references)]
+
+
+def _letters(doc: Doc) -> str:
+    return "".join(doc.text.split())
+
+
+def _bare(doc: Doc) -> Doc:
+    return Doc(
+        doc.vocab,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+    )
+
+
+@contextlib.contextmanager
+def replace_pipeline(
+    output: Path, *, force: bool = False, source: Optional[Path] = None
+) -> Iterator[Callable[[Language], Path]]:
+    """Write a pipeline as a whole or not at all.
+
+    It is written to `.NAME.welt-new` beside `output`. At the end of the `with` block what is
+    at `output` is moved aside to `.NAME.welt-old`, the new folder takes its place, and only
+    then the old one is deleted. What a killed process left under these names is put
+    right by the next call.
+
+    output (Path): The folder to write; a link is followed.
+    force (bool): Whether to replace a pipeline that is there. Nothing else is ever
+        replaced.
+    source (Optional[Path]): The folder that the pipeline was loaded from, which must
+        neither be `output` nor in it.
+    YIELDS (Callable[[Language], Path]): Saves a pipeline and returns where it is for
+        now; at the end of the `with` block the last one saved is moved to `output`.
+    RAISES (WeltError): If something is there already, before any work is done; if it
+        is not a pipeline, holds other files, the current folder or the source; if
+        another process writes there, or the place can't be written to.
+    """
+    told, output = output, Path(os.path.realpath(output))
+    made = [
+        path for path in (output.parent, *output.parent.parents) if not path.exists()
+    ]
+    new, old = (output.parent / f".{output.name}.welt-{end}" for end in ("new", "old"))
+    try:
+        with one_writer(output):
+            if old.exists() and not output.exists():
+                old.rename(output)  # a process was killed between two renames
+            for left in (new, old):
+                if left.exists():
+                    shutil.rmtree(left)
+            _check_replaceable(told, output, force, source)
+
+            def write(nlp: Language) -> Path:
+                nlp.to_disk(new)
+                return new
+
+            try:
+                yield write
+                if output.exists():
+                    output.rename(old)
+                try:
+                    new.rename(output)
+                except OSError:
+                    if old.exists():
+                        old.rename(output)
+                    raise
+            finally:
+                if output.exists():
+                    shutil.rmtree(new, ignore_errors=True)
+                    shutil.rmtree(old, ignore_errors=True)
+                elif not old.exists():
+                    shutil.rmtree(new, ignore_errors=True)
+    except BaseException as err:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if isinstance(err, OSError):
+            raise WeltError(f"{told}: can't write here: {err.strerror}") from None
+        raise
+
+
+def _check_replaceable(
+    told: Path, output: Path, force: bool, source: Optional[Path]
+) -> None:
+    """RAISES (WeltError): If a pipeline can't be written to this place."""
+    if not os.path.lexists(output):
+        return
+    if not force:
+        raise WeltError(f"{told} is there already: use another name, or --force")
+    here = Path.cwd()
+    if output == here or output in here.parents:
+        raise WeltError(f"{told} is the current folder or holds it: use another name")
+    if source is not None and source.exists():
+        loaded = Path(os.path.realpath(source))
+        if output == loaded or output in loaded.parents:
+            raise WeltError(f"{told} is {source} or holds it: use another name")
+    if not is_pipeline(output):
+        raise WeltError(
+            f"{told} is not the folder of a pipeline (with config.cfg and meta.json), "
+            "so it is not replaced: use another name"
+        )
+    names = {path.name for path in output.iterdir()}
+    if others := sorted(names - PIPELINE_FILES - _components(output)):
+        raise WeltError(
+            f"{told} holds {', '.join(others[:3])}, which is not of a pipeline, so it is "
+            "not replaced: move that away, or use another name"
+        )
+
+
+def is_pipeline(path: Path) -> bool:
+    """Tell whether a folder is that of a saved pipeline.
+
+    path (Path): The folder.
+    RETURNS (bool): Whether it has a config.cfg and a meta.json.
+    """
+    return all((path / name).is_file() for name in ("config.cfg", "meta.json"))
+
+
+def _components(path: Path) -> Set[str]:
+    try:
+        meta = srsly.read_json(path / "meta.json")
+        return {*meta.get("components", []), *meta.get("pipeline", [])}
+    except (ValueError, AttributeError, TypeError):
+        return set()

@@ -1,0 +1,74 @@
+"""Labelled spans, taken out of examples, and the scores of counts."""
+
+from typing import Iterator, List, NamedTuple, Sized, Tuple
+
+from spacy.tokens import Span
+from spacy.training import Example
+
+from ..errors import WeltError
+
+# Label, first token, token after the last
+LabelledSpan = Tuple[str, int, int]
+
+
+class Scores(NamedTuple):
+    """Precision, recall and F1 in [0, 1]; 0 where there is nothing to divide by."""
+
+    p: float
+    r: float
+    f: float
+
+
+def scores_of(right: float, wrong: float, missed: float) -> Scores:
+    """Compute precision, recall and F1.
+
+    right, wrong, missed (float): True positives, false positives and false
+        negatives, or parts of them.
+    RETURNS (Scores): The scores.
+    """
+    p = right / (right + wrong) if right + wrong else 0.0
+    r = right / (right + missed) if right + missed else 0.0
+    return Scores(p, r, 2 * p * r / (p + r) if p + r else 0.0)
+
+
+def require_same_sentences(gold: Sized, predicted: Sized) -> None:
+    """Check that gold annotation and predictions can be of the same sentences.
+
+    gold (Sized): The gold spans of each sentence.
+    predicted (Sized): The predictions.
+    RAISES (WeltError): If one has more sentences than the other.
+    """
+    if len(gold) != len(predicted):
+        raise WeltError(
+            f"There are {len(gold)} sentences of gold annotation and {len(predicted)} "
+            "of predictions: give both for the same sentences"
+        )
+
+
+def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
+    """Get gold spans and predictions on the tokens of the reference.
+
+    example (Example): The example.
+    RETURNS (Tuple[List[LabelledSpan], List[LabelledSpan]]): Gold spans and
+        predictions. As in spaCy's scorer, a prediction that touches a token without
+        annotation is left out: it is neither right nor wrong. So a reference
+        without any annotation has neither.
+    """
+    gold = [(ent.label_, ent.start, ent.end) for ent in example.reference.ents]
+    return gold, [span for span, _ in aligned_predictions(example)]
+
+
+def aligned_predictions(example: Example) -> Iterator[Tuple[LabelledSpan, Span]]:
+    """Get the predictions that can be right or wrong; see `spans_of`.
+
+    example (Example): The example.
+    YIELDS (Tuple[LabelledSpan, Span]): Each prediction on the tokens of the
+        reference, and as it is.
+    """
+    aligned = example.alignment.x2y
+    for ent in example.predicted.ents:
+        tokens = aligned[ent.start : ent.end]
+        if len(tokens):
+            start, end = int(tokens[0]), int(tokens[-1]) + 1
+            if all(token.ent_iob != 0 for token in example.reference[start:end]):
+                yield (ent.label_, start, end), ent

@@ -1,0 +1,221 @@
+"""Cost-sensitive losses for taggers, in Thinc's form.
+
+Like every loss of Thinc, these take *probabilities* and return the gradient
+with respect to the *logits*: Thinc's softmax layer is the identity on the way
+back. Unlike Thinc's `CategoricalCrossentropy`, the value they report is the
+loss itself, not the sum of squared gradients.
+
+Nothing here calls NumPy on an array of the model: all of it runs on the device
+where the probabilities are.
+"""
+
+from typing import Any, Literal, Optional, Tuple
+
+from thinc.api import get_array_module
+from thinc.loss import Loss
+from thinc.types import Floats1d, Floats2d, Ints1d
+
+from ..errors import WeltError, check_number
+
+Reduction = Literal["mean", "sum"]
+REDUCTIONS = ("mean", "sum")
+
+
+class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
+    """Cross entropy with a weight for each class:
+
+        sum_i w[y_i] * -log p_i[y_i]  /  sum_i w[y_i]        (reduction "mean")
+
+    It equals `torch.nn.CrossEntropyLoss(weight=w, reduction=...)` in value and
+    gradient, label smoothing included; WeLT uses it with "mean" (Mobasher et
+    al. 2023, section 3).
+
+    reduction (str): "mean" divides by the sum of the weights of the annotated
+        tokens, "sum" does not divide.
+    label_smoothing (float): Share of the truth that is spread over all
+        classes, in [0, 1) (Szegedy et al. 2016).
+    missing_value (int): The truth of tokens without annotation: no loss, no
+        gradient.
+    RAISES (WeltError): If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+        missing_value: int = -1,
+    ):
+        _validate_reduction(reduction)
+        check_number("label_smoothing", label_smoothing, low=0, below=1)
+        self.reduction = reduction
+        self.label_smoothing = label_smoothing
+        self.missing_value = missing_value
+
+    def __call__(
+        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+    ) -> Tuple[Floats2d, float]:
+        """Compute the gradient and the loss together.
+
+        guesses (Floats2d): Shape (N, K): class probabilities, float32 or
+            float64; results have the same dtype.
+        truths (Ints1d): Shape (N,): class indices, or the missing value.
+        weights (Optional[Floats1d]): Shape (K,): class weights, on the same
+            device; all 1 if not set.
+        RETURNS (Tuple[Floats2d, float]): The gradient with respect to the
+            logits, shape (N, K), and the loss. Both are 0 if no token is
+            annotated or all of them weigh 0.
+        """
+        xp = get_array_module(guesses)
+        w, known, y = _prepare(guesses, truths, weights, self.missing_value)
+        rows = xp.arange(len(y))
+        w_y = xp.where(known, w[y], 0)  # (N,)
+        smoothing = self.label_smoothing
+        log_p = xp.log(_floored(guesses))
+        d = guesses * w_y[:, None]
+        d[rows, y] -= w_y
+        value = -(w_y * log_p[rows, y]).sum()
+        if smoothing > 0.0:
+            # In torch's form: the spread truth is weighted class by class.
+            n_classes = guesses.shape[1]
+            spread = (guesses * w.sum() - w) * known[:, None]
+            d = (1.0 - smoothing) * d + (smoothing / n_classes) * spread
+            spread_value = -((log_p @ w) * known).sum()
+            value = (1.0 - smoothing) * value + (smoothing / n_classes) * spread_value
+        return _reduce(self.reduction, d, value, w_y)
+
+    def get_grad(
+        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+    ) -> Floats2d:
+        """Compute the gradient with respect to the logits. See `__call__`."""
+        return self(guesses, truths, weights)[0]
+
+    def get_loss(
+        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+    ) -> float:
+        """Compute the loss. See `__call__`."""
+        return self(guesses, truths, weights)[1]
+
+
+class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
+    """Focal loss with a weight for each class (Lin et al. 2017, equation 5):
+
+        sum_i w[y_i] * (1 - p_i[y_i])^gamma * -log p_i[y_i]  /  sum_i w[y_i]
+
+    With gamma = 0 it is `WeightedCrossEntropy`.
+
+    gamma (float): How much well-classified tokens are played down; at least 0.
+    reduction (str): "mean" divides by the sum of the weights, "sum" does not.
+    missing_value (int): The truth of tokens without annotation.
+    RAISES (WeltError): If a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        gamma: float = 2.0,
+        reduction: Reduction = "mean",
+        missing_value: int = -1,
+    ):
+        _validate_reduction(reduction)
+        check_number("gamma", gamma, low=0)
+        self.gamma = gamma
+        self.reduction = reduction
+        self.missing_value = missing_value
+
+    def __call__(
+        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+    ) -> Tuple[Floats2d, float]:
+        """Compute the gradient and the loss together; arguments and results as
+        in `WeightedCrossEntropy.__call__`.
+        """
+        xp = get_array_module(guesses)
+        w, known, y = _prepare(guesses, truths, weights, self.missing_value)
+        rows = xp.arange(len(y))
+        w_y = xp.where(known, w[y], 0)
+        p_y = _floored(guesses[rows, y])
+        log_p = xp.log(p_y)
+        # 1 - p_y is taken as the sum of the others: no cancellation near 1.
+        others = guesses.copy()
+        others[rows, y] = 0
+        rest = _floored(others.sum(axis=1))
+        focus = rest**self.gamma
+        value = -(w_y * focus * log_p).sum()
+        # d loss / d logit_j = factor * (p_j - [j = y])
+        factor = w_y * focus * (1.0 - self.gamma * p_y * log_p / rest)
+        d = guesses * factor[:, None]
+        d[rows, y] = -rest * factor
+        return _reduce(self.reduction, d, value, w_y)
+
+    get_grad = WeightedCrossEntropy.get_grad
+    get_loss = WeightedCrossEntropy.get_loss
+
+
+def configure_WeightedCrossEntropy(
+    *,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+    missing_value: int = -1,
+) -> WeightedCrossEntropy:
+    """Registered as `welt_spacy.WeightedCrossEntropy.v1` in `@losses`."""
+    return WeightedCrossEntropy(
+        reduction=reduction,
+        label_smoothing=label_smoothing,
+        missing_value=missing_value,
+    )
+
+
+def configure_WeightedFocalLoss(
+    *, gamma: float = 2.0, reduction: Reduction = "mean", missing_value: int = -1
+) -> WeightedFocalLoss:
+    """Registered as `welt_spacy.WeightedFocalLoss.v1` in `@losses`."""
+    return WeightedFocalLoss(
+        gamma=gamma, reduction=reduction, missing_value=missing_value
+    )
+
+
+def _validate_reduction(reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise WeltError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
+
+
+def _prepare(
+    guesses: Floats2d,
+    truths: Ints1d,
+    weights: Optional[Floats1d],
+    missing_value: int,
+) -> Tuple[Any, Any, Any]:
+    xp = get_array_module(guesses)
+    truths = xp.asarray(truths)
+    if guesses.ndim != 2 or truths.shape != guesses.shape[:1]:
+        raise ValueError(
+            f"Guesses of shape {guesses.shape} need {guesses.shape[:1]} truths, "
+            f"but got {truths.shape}"
+        )
+    if weights is None:
+        weights = xp.ones((guesses.shape[1],), dtype=guesses.dtype)
+    weights = xp.asarray(weights, dtype=guesses.dtype)
+    if weights.shape != guesses.shape[1:]:
+        raise ValueError(
+            f"Guesses of shape {guesses.shape} need {guesses.shape[1:]} weights, "
+            f"but got {weights.shape}"
+        )
+    known = truths != missing_value
+    return weights, known, xp.where(known, truths, 0)
+
+
+def _floored(probs: Any) -> Any:
+    # Softmax in float32 underflows to 0 about 103 below the largest logit.
+    xp = get_array_module(probs)
+    return xp.maximum(probs, xp.finfo(probs.dtype).tiny)
+
+
+def _reduce(
+    reduction: str, d: Floats2d, value: Any, w_y: Any
+) -> Tuple[Floats2d, float]:
+    value = float(value)
+    if reduction == "mean":
+        total = float(w_y.sum())
+        if total > 0.0:
+            return d / total, value / total
+    return d, value
