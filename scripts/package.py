@@ -16,8 +16,15 @@ import srsly
 import typer
 from spacy.cli.package import package
 
-from welt_spacy.deployment.model_card import model_card
+from welt_spacy.deployment.model_card import (
+    base_models,
+    hub_metadata,
+    model_card,
+)
 from welt_spacy.files import write_atomically
+
+# For the form on the page of a model hub
+EXAMPLE = "Valproic acid was stopped; the hyperammonemic encephalopathy resolved."
 
 
 def main(
@@ -54,6 +61,14 @@ def main(
         },
     )
     meta["welt_spacy_version"] = package_version("welt-spacy")
+    meta["evaluation"] = {
+        "name": about["title"],
+        "type": about.get("corpus", corpus),
+        "split": "test",
+        "revision": about.get("sha256", {}).get("test", ""),
+    }
+    meta["base_model"] = base_models(model)
+    meta["example"] = EXAMPLE
     with tempfile.TemporaryDirectory() as folder:
         staged, built = Path(folder) / "model", Path(folder) / "built"
         shutil.copytree(model, staged)
@@ -75,7 +90,7 @@ def main(
         wheel = next(built.glob("*.whl"))
         write_atomically(output / wheel.name, wheel.read_bytes())
     hub_card = output / f"en_welt_{corpus}-{version}.README.md"
-    write_atomically(hub_card, model_card(model, meta, scores, about, metadata=True))
+    write_atomically(hub_card, f"{hub_metadata(meta)}\n{card}")
     print(f"✔ {output / wheel.name}\n✔ {hub_card}, the card for a model hub")
 
 

@@ -23,7 +23,8 @@ class Mark(NamedTuple):
 
 def install_extensions() -> None:
     """Make `span._.confidence` available: the probability in [0, 1] of an entity that
-    `welt_ner` predicted, or None for other spans, spans of another label included."""
+    `welt_ner` predicted, or None for other spans, spans of another label included.
+    """
     if not Span.has_extension(NAME):
         Span.set_extension(NAME, getter=_get, setter=_set)
 

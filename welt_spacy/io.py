@@ -26,9 +26,9 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
     """Load a pipeline.
 
     model (Path): Its folder, or its name if it is installed.
-    gpu_id (int): The GPU it shall run on; -1 for the CPU.
+    gpu_id (int): The GPU to run on; -1 for the CPU.
     RETURNS (Language): The pipeline.
-    RAISES (WeltError): If there is none, it is damaged or needs a package that is not
+    RAISES (WeltError): If it does not exist, is damaged or needs a package that is not
         installed, or there is no such GPU.
     """
     if gpu_id >= 0:

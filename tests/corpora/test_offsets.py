@@ -98,7 +98,7 @@ def test_brat_reads_a_folder(tmp_path):
         (write_pubtator, "1\t20\t30", "1\t22\t32", "wrong offsets", 4, 2),
         (write_bioc, 'offset="20"', 'offset="22"', "wrong offsets", 9, 2),
         (write_brat, "20 30", "22 32", "wrong offsets", 2, 2),
-        # offsets outside of the text, and no such text: dropped
+        # offsets outside the text, and no such text: dropped
         (
             write_pubtator,
             "1\t20\t30\tchest pain",
@@ -112,7 +112,7 @@ def test_brat_reads_a_folder(tmp_path):
         (write_pubtator, "1\tCID\tD001\tD002", "1\tCID", "bad line", 5, 2),
         (write_pubtator, "1\t20\t30\tchest pain\tDisease", "1\t20", "bad line", 4, 1),
         (write_pubtator, "1\tCID", "7\tCID", "line of another document", 5, 2),
-        (write_pubtator, "\n2|t|", "\nx\ty\n2|t|", "line outside of a document", 8, 2),
+        (write_pubtator, "\n2|t|", "\nx\ty\n2|t|", "line outside a document", 8, 2),
         (write_pubtator, "1|a|", "9|a|", "abstract without a title", 2, 1),
         (write_brat, "Disease 20 30", "Disease 20", "bad line", 2, 1),
         (write_bioc, 'length="7"', 'length="x"', "bad location", 7, 1),

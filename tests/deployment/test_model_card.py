@@ -3,7 +3,7 @@
 import pytest
 from thinc.api import Config
 
-from welt_spacy.deployment.model_card import model_card
+from welt_spacy.deployment.model_card import hub_metadata, model_card
 from welt_spacy.reporting.evaluation import evaluate
 
 from ..util import make_examples, make_nlp, train
@@ -56,7 +56,7 @@ def test_card_tells_what_was_run(run):
         "[components.welt_ner.weighting]",
         "beta = 0.99",
         "[training.optimizer]",
-        "no medical device",
+        "not a medical device",
         "Mobasher",
     ):
         assert part in card, part
@@ -71,19 +71,44 @@ def test_card_of_data_that_tell_little(run):
     assert "| split |" not in model_card(path, meta, found, about)
 
 
+SCORED = {
+    "license": "MIT",
+    "performance": {"ents_p": 0.9, "ents_r": 0.8, "ents_f": 0.85, "fair_f": 0.88},
+    "evaluation": {
+        **{"name": "BC5CDR", "type": "bc5cdr", "split": "test", "revision": "0f3a"}
+    },
+    "base_model": ["dmis-lab/biobert-v1.1"],
+    "example": "Aspirin helps.",
+}
+
+
 def test_hub_reads_the_metadata(run):
     hub = pytest.importorskip("huggingface_hub")
     path, meta, found = run
-    content = model_card(path, meta, found, ABOUT, metadata=True)
-    card = hub.ModelCard(content)
-    assert card.text.strip() == model_card(path, meta, found, ABOUT).strip()
+    text = model_card(path, meta, found, ABOUT)
+    card = hub.ModelCard(f"{hub_metadata({**meta, **SCORED})}\n{text}")
+    assert card.text.strip() == text.strip()
     assert card.data.library_name == "spacy" and card.data.license == "mit"
+    assert card.data.pipeline_tag == "token-classification"
+    assert card.data.base_model == ["dmis-lab/biobert-v1.1"]
+    assert card.data.widget == [{"text": "Aspirin helps."}]
     assert card.data.model_name == "en_welt_bc5cdr"
     results = {one.metric_name: one for one in card.data.eval_results}
-    assert results["NER F Score"].metric_value == found["strict"]["f"]
-    assert results["NER Precision"].metric_type == "precision"
-    assert results["NER Recall"].dataset_name == ABOUT["title"]
-    assert results["NER FairEval F"].dataset_split == "test"
+    f1 = results["NER F1 (strict, entity level)"]
+    assert (f1.metric_type, f1.metric_value) == ("f1", 0.85)
+    assert (f1.dataset_name, f1.dataset_type) == ("BC5CDR", "bc5cdr")
+    assert (f1.dataset_split, f1.dataset_revision) == ("test", "0f3a")
+    assert results["NER F1 (FairEval)"].metric_value == 0.88
+    assert {one.task_type for one in results.values()} == {"token-classification"}
+
+
+def test_metadata_of_a_bare_pipeline():
+    hub = pytest.importorskip("huggingface_hub")
+    told = {"lang": "en", "name": "x", "license": "CC BY-SA 4.0 (see LICENSE)"}
+    card = hub.ModelCard(hub_metadata(told) + "text")
+    assert card.data.license == "other" and card.data.eval_results is None
+    assert card.data.license_name == "cc-by-sa-4-0-see-license-"
+    assert "license" not in hub_metadata({"lang": "en", "name": "x"})
 
 
 @pytest.mark.parametrize("name", ["welt", "welt_spacy_transformers", "welt_cpu"])

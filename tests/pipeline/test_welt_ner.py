@@ -1,4 +1,4 @@
-"""The component, through spaCy's own doors."""
+"""The component, through spaCy's own interfaces."""
 
 import copy
 import json

@@ -1,0 +1,1 @@
+"""Registered models: the head, the transformer encoder, windows for it."""

@@ -167,7 +167,10 @@ class Forward:
 
 
 def no_backprop(d_vectors: Any) -> None:
-    """What prediction returns in the place of backpropagation."""
+    """Do nothing: what prediction returns in the place of backpropagation.
+
+    d_vectors (Any): Ignored.
+    """
     return None
 
 

@@ -19,7 +19,10 @@ OPSET = 17
 
 
 class Output(NamedTuple):
-    """What the models of transformers return, as far as it is used here."""
+    """What the models of transformers return, as far as it is used here.
+
+    last_hidden_state (torch.Tensor): Shape (n, width, hidden size), float32.
+    """
 
     last_hidden_state: torch.Tensor
 
@@ -86,18 +89,23 @@ class OnnxEncoder:
         self.__init__(**state)  # type: ignore[misc]
 
     def named_parameters(self) -> Iterator[Tuple[str, Any]]:
+        """There are no parameters: nothing can be trained."""
         return iter(())
 
     def parameters(self) -> Iterator[Any]:
+        """There are no parameters: nothing can be trained."""
         return iter(())
 
     def train(self, mode: bool = True) -> "OnnxEncoder":
+        """Change nothing: there is one mode."""
         return self
 
     def eval(self) -> "OnnxEncoder":
+        """Change nothing: there is one mode."""
         return self
 
     def to(self, device: Any) -> "OnnxEncoder":
+        """Change nothing, whatever the device: it runs on the CPU."""
         return self
 
 

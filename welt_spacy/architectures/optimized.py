@@ -35,7 +35,8 @@ def convert(model: Any, to: str) -> Any:
 
 def import_onnx() -> Any:
     """RETURNS (Any): The module `onnx_encoder`.
-    RAISES (WeltError): If what it needs is not installed."""
+    RAISES (WeltError): If what it needs is not installed.
+    """
     try:
         from . import onnx_encoder
     except ImportError as err:

@@ -12,7 +12,7 @@ def load_encoder(name: str, settings: Dict[str, Any]) -> Any:
     name (str): Its name on the hub, or its folder.
     settings (Dict[str, Any]): Settings of its config to change.
     RETURNS (PreTrainedModel): The encoder, on the CPU.
-    RAISES (WeltError): If there is none.
+    RAISES (WeltError): If it can't be loaded.
     """
     from transformers import AutoModel
 
@@ -27,7 +27,7 @@ def load_tokenizer(name: str) -> Any:
 
     name (str): Its name on the hub, or its folder.
     RETURNS (PreTrainedTokenizerFast): The tokenizer.
-    RAISES (WeltError): If there is none, or it is not a fast one.
+    RAISES (WeltError): If it can't be loaded, or is not a fast tokenizer.
     """
     from transformers import AutoTokenizer
 
@@ -67,7 +67,7 @@ def window_of(config: Any, tokenizer: Any) -> int:
     RETURNS (int): The pieces, special ones included.
     """
     positions = int(getattr(config, "max_position_embeddings", 512) or 512)
-    # RoBERTa's kin count positions from the padding id on.
+    # RoBERTa and its relatives count positions from the padding id on.
     if getattr(config, "model_type", "") in ("roberta", "xlm-roberta", "camembert"):
         positions -= int(config.pad_token_id) + 1
     return min(positions, int(getattr(tokenizer, "model_max_length", positions)))
@@ -93,7 +93,7 @@ def layer_of(name: str) -> Optional[int]:
 
     name (str): Its name, e.g. "encoder.layer.3.output.dense.weight".
     RETURNS (Optional[int]): -1 for embeddings, 0 for the first layer; None for
-        what lies outside of the layers.
+        what lies outside the layers.
     """
     parts = name.split(".")
     for before, part in zip(parts, parts[1:]):

@@ -16,7 +16,7 @@ OPTIMIZED_FILE = "welt_optimized.json"
 class Encoder(NamedTuple):
     """What is saved.
 
-    model (Any): A PreTrainedModel or an `OnnxEncoder`; None if there is none yet.
+    model (Any): A PreTrainedModel or an `OnnxEncoder`; None before there is an encoder.
     tokenizer (Any): Its tokenizer.
     optimized (Optional[str]): How it was made faster, if it was.
     """

@@ -53,14 +53,15 @@ class TransformerShim(Shim):
     @property
     def width(self) -> Optional[int]:
         """RETURNS (Optional[int]): The width of the encoder's output; None before
-        there is an encoder."""
+        there is an encoder.
+        """
         return None if self._model is None else int(self._model.config.hidden_size)
 
     def load(self, name: str) -> None:
         """Load a pre-trained encoder.
 
         name (str): Its name on the hub, or its folder.
-        RAISES (WeltError): If there is none, or its tokenizer is not a fast one.
+        RAISES (WeltError): If it can't be loaded, or its tokenizer is not a fast one.
         """
         encoder = load_encoder(name, self.cfg["transformer_config"])
         self._set(encoder, load_tokenizer(name))
@@ -129,7 +130,10 @@ class TransformerShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: Dict[Any, Any]):
-        """Use other weights, e.g. averages, for the time of a `with` block."""
+        """Use other weights, e.g. averages, for the time of a `with` block.
+
+        params (Dict[Any, Any]): The weights, by the id of the shim and their names.
+        """
         state = dict(self._model.named_parameters()) if self._model is not None else {}
         mine = {
             name: params[self.id, name] for name in state if (self.id, name) in params
@@ -158,7 +162,11 @@ class TransformerShim(Shim):
         self.optimized = to
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the encoder to a device: "cpu", or "gpu" and its number."""
+        """Move the encoder to a device.
+
+        device_type (str): "cpu" or "gpu".
+        device_id (int): The number of the GPU.
+        """
         if self._model is not None:
             where = "cpu" if device_type == "cpu" else f"cuda:{device_id}"
             self._model.to(where)
@@ -185,6 +193,10 @@ def forward_docs(
 ) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], None]]:
     """Run the encoder on docs.
 
+    shim (TransformerShim): The encoder.
+    ops (Ops): The operations of the layer, for the device of what comes out.
+    docs (Sequence[Doc]): The docs.
+    is_train (bool): Whether there will be backpropagation.
     RETURNS (Tuple): One (n_tokens, width) float32 array for each doc, on the
         device of `ops`, and backpropagation.
     """

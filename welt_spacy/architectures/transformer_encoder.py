@@ -102,6 +102,7 @@ def extra_needed(name: str) -> Iterator[None]:
     """Tell in one line that a package of an extra is missing.
 
     name (str): What needs it.
+    YIELDS (None): While the imports run.
     RAISES (WeltError): If an import in the `with` block fails.
     """
     try:

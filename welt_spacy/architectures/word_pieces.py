@@ -60,7 +60,8 @@ class WordPieces:
 
     def renew_lock(self) -> None:
         """Make a new lock: after a fork, another thread of the parent may hold the
-        old one for ever."""
+        old one for ever.
+        """
         self._lock = threading.Lock()
 
     def __getstate__(self) -> Dict[str, Any]:
@@ -71,7 +72,8 @@ class WordPieces:
 
     def __len__(self) -> int:
         """RETURNS (int): How many words are remembered, at most `MAX_WORDS`, or as
-        many as one call has."""
+        many as one call has.
+        """
         return len(self._table.offsets) - 1
 
     def __call__(self, docs: Sequence[Doc]) -> Tuple[Ints, Ints]:

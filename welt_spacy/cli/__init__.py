@@ -1,28 +1,31 @@
 """The commands under `spacy welt`; `python -m welt_spacy` is the same program.
 
-Importing this module hangs them under spaCy's own program (entry point
+Importing this module adds them to spaCy's own program (entry point
 `spacy_cli`). Commands are thin: parse, call, print.
 """
 
 from spacy.cli._util import app as spacy_app
 
-from ._util import app
+from ._util import PANELS, app
 from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
 from .evaluate import compare_cli, evaluate_cli
 from .experiment import experiment_cli
 from .optimize import optimize_cli
+from .push import push_cli
 from .tune import tune_cli
 
-app.add_typer(corpora_app, name="corpora")
-app.command("convert")(convert_cli)
-app.command("config")(config_cli)
-app.command("evaluate")(evaluate_cli)
-app.command("compare")(compare_cli)
-app.command("experiment")(experiment_cli)
-app.command("optimize")(optimize_cli)
-app.command("tune")(tune_cli)
+DATA, TRAINING, EVALUATION, DEPLOYMENT = PANELS
+app.add_typer(corpora_app, name="corpora", rich_help_panel=DATA)
+app.command("convert", rich_help_panel=DATA)(convert_cli)
+app.command("config", rich_help_panel=TRAINING)(config_cli)
+app.command("experiment", rich_help_panel=TRAINING)(experiment_cli)
+app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
+app.command("compare", rich_help_panel=EVALUATION)(compare_cli)
+app.command("tune", rich_help_panel=DEPLOYMENT)(tune_cli)
+app.command("optimize", rich_help_panel=DEPLOYMENT)(optimize_cli)
+app.command("push", rich_help_panel=DEPLOYMENT)(push_cli)
 spacy_app.add_typer(app, name="welt")
 
 __all__ = ["app"]

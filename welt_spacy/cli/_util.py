@@ -4,21 +4,50 @@ import contextlib
 import functools
 import signal
 import sys
-from typing import Any, Callable, Iterable, Iterator, List, TypeVar
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from ..corpora.report import Report
 from ..errors import WeltError
 
+PANELS = ("Data", "Training", "Evaluation", "Deployment")
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class GroupedCommands(TyperGroup):
+    """Lists the commands by what they are for. Under `spacy`, whose help is plain text,
+    typer's own panels are not shown.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, panel by panel.
+
+        ctx (Context): The context.
+        formatter (HelpFormatter): Where they are written.
+        """
+        panels: Dict[str, List[Tuple[str, str]]] = {}
+        width = max(map(len, self.list_commands(ctx)), default=0)
+        for name in self.list_commands(ctx):
+            command: Any = self.get_command(ctx, name)
+            told = command.get_short_help_str(formatter.width - width - 6)
+            panel = getattr(command, "rich_help_panel", None)
+            key = panel if isinstance(panel, str) else "Commands"
+            panels.setdefault(key, []).append((name.ljust(width), told))
+        for panel_name in sorted(panels, key=[*PANELS, *panels].index):
+            with formatter.section(panel_name):
+                formatter.write_dl(panels[panel_name])
+
 
 app = typer.Typer(
     name="welt",
-    help="Cost-sensitive named entity recognition: corpora, configs, faster pipelines.",
+    cls=GroupedCommands,
+    help="Cost-sensitive named entity recognition: corpora, training, evaluation, "
+    "deployment.",
     no_args_is_help=True,
 )
 
@@ -79,7 +108,7 @@ def print_table(title: str, header: List[str], rows: Iterable[List[Any]]) -> Non
     rows (Iterable[List[Any]]): Its rows; numbers are set to the right.
     """
     rows = [list(row) for row in rows]
-    # Brackets in names and paths are no markup of Rich
+    # Brackets in names and paths are not markup of Rich
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for i, name in enumerate(header):
         numeric = any(isinstance(row[i], (int, float)) for row in rows)

@@ -1,4 +1,4 @@
-"""`spacy welt config`"""
+"""`spacy welt config`: complete training configs."""
 
 from pathlib import Path
 from typing import List, Optional
@@ -46,8 +46,10 @@ def config_cli(
         help="Run the encoder with spacy-transformers, e.g. to share it.",
     ),
 ) -> None:
-    """Write a complete config with the paper's hyper-parameters for a corpus and
-    an encoder."""
+    """Write a training config.
+
+    It is complete, with the paper's hyper-parameters for the corpus and the encoder.
+    """
     text = make_config(
         corpus=corpus,
         encoder=encoder,

@@ -1,4 +1,4 @@
-"""`spacy welt convert`: files of one's own."""
+"""`spacy welt convert`: your own files."""
 
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional
@@ -40,7 +40,7 @@ def convert_cli(
         False, "--strict", help="Fail at the first problem instead of repairing it."
     ),
 ) -> None:
-    """Convert a file of annotations to spaCy's .spacy format."""
+    """Convert your own annotations to .spacy files."""
     if format is None:
         format = "brat" if path.is_dir() else SUFFIXES.get(path.suffix.lower(), "iob")
     if format not in FORMATS:

@@ -1,4 +1,4 @@
-"""`spacy welt corpora list|fetch|convert|stats`"""
+"""`spacy welt corpora list|fetch|convert|stats`: the corpora of the paper."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
@@ -13,7 +13,7 @@ from ..errors import WeltError
 from ._util import one_line_errors, print_report, print_table, warn
 
 corpora_app = typer.Typer(
-    help="The corpora of the paper: list, fetch, convert, count.", no_args_is_help=True
+    help="List, fetch, convert and count the corpora.", no_args_is_help=True
 )
 
 IDS = typer.Argument(None, help="Corpus ids; all corpora if none is given.")

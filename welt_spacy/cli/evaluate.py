@@ -49,7 +49,10 @@ def evaluate_cli(
     ),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Score a pipeline: strict and fair, by type, by slice, with intervals."""
+    """Score a pipeline, on the terminal and as a page.
+
+    Strict and fair, by type, by slice, with intervals and calibration.
+    """
     made = _is_file_of_docs(model)
     if made and gold_text:
         raise WeltError(
@@ -149,7 +152,7 @@ def _print_text_scores(found: Dict[str, Any]) -> None:
     ]
     print_table("Strict, by what is predicted on", ["", "P", "R", "F1", "tokens"], rows)
     typer.echo(
-        f"Gold entities with a border inside of a token of the pipeline: {text['split']}"
+        f"Gold entities with a boundary inside a token of the pipeline: {text['split']}"
     )
     if text["joined"]:
         warn(
@@ -182,7 +185,10 @@ def compare_cli(
     n_shown: int = typer.Option(SHOWN, "--show", help="Changes to print of each kind."),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Compare two pipelines: the difference, whether it is luck, and what changed."""
+    """Compare two pipelines.
+
+    The difference, whether it is luck, and what was fixed and broken.
+    """
     examples = []
     for model in (one, other):
         if _is_file_of_docs(model):

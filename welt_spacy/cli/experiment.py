@@ -27,7 +27,9 @@ def experiment_cli(
     ),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Train every scheme on every corpus with every seed, score, test, print tables.
+    """Train and compare schemes, corpora and seeds.
+
+    Every scheme is trained on every corpus with every seed, scored and tested.
 
     What was run before with the same settings, data and versions is not run again.
     """

@@ -34,7 +34,10 @@ def optimize_cli(
     ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
 ) -> None:
-    """Make a pipeline with a transformer faster, for prediction on the CPU."""
+    """Make a pipeline with a transformer faster.
+
+    The copy predicts on the CPU. It is refused if it loses F1 on dev.
+    """
     if output is None:
         output = model.parent / f"{model.name}-{to}"
     found = optimize(model, output, to, dev, max_loss=max_loss, force=force)

@@ -31,7 +31,10 @@ def tune_cli(
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Choose the shift of O and the threshold on dev, without retraining."""
+    """Trade precision against recall, without retraining.
+
+    Chooses the shift of O and the threshold on dev.
+    """
     sought = parse_objective(objective)
     if output is None:
         output = model.parent / f"{model.name}-tuned"

@@ -79,14 +79,16 @@ class Corpus:
     @property
     def paper_sizes(self) -> Optional[Dict[str, int]]:
         """RETURNS (Optional[Dict[str, int]]): Sentences by split, table 11 of
-        the paper; None for a corpus that is not in it."""
+        the paper; None for a corpus that is not in it.
+        """
         row = _row("split_sizes.csv", self.id)
         return {split: int(row[split]) for split in SPLITS} if row else None
 
     @property
     def paper_shares(self) -> Optional[Dict[str, float]]:
         """RETURNS (Optional[Dict[str, float]]): Percentages of O, B and I in
-        train, table 1 of the paper; None for a corpus that is not in it."""
+        train, table 1 of the paper; None for a corpus that is not in it.
+        """
         row = _row("class_distribution.csv", self.id)
         return {tag: float(row[tag]) for tag in "OBI"} if row else None
 
@@ -202,7 +204,7 @@ def get_corpus(corpus_id: str) -> Corpus:
 
     corpus_id (str): Its id.
     RETURNS (Corpus): The corpus.
-    RAISES (WeltError): If there is none of this name.
+    RAISES (WeltError): If the catalogue does not have it.
     """
     if corpus_id not in CATALOG:
         raise WeltError(
@@ -237,7 +239,7 @@ def encoder_names() -> List[str]:
 
 def _corpus_file(row: Dict[str, str]) -> CorpusFile:
     url, _, member = row["upstream"].partition("!")
-    # A file that the mirror's manifest leaves out lies where its kin lie.
+    # A file that the mirror's manifest leaves out lies where the others of its corpus lie.
     path = row["mirror_path"] or (
         "mtl-bioinformatics-2016/data/" + url.rpartition("/data/")[2]
     )

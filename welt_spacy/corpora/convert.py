@@ -75,8 +75,8 @@ def convert_file(
         as they are if not set.
     label (Optional[str]): The label of bare IOB tags.
     n_sents (int): Sentences in a doc; 0: as many as the document has.
-    report (Optional[Report]): Where problems go. A mention whose borders are no
-        token borders is widened to whole tokens.
+    report (Optional[Report]): Where problems go. A mention whose boundaries are not
+        token boundaries is widened to whole tokens.
     vocab (Optional[Vocab]): The vocabulary of the docs.
     RETURNS (Converted): The docs. Those of tokenised formats have unknown
         spaces, so that spaCy trains on the tokens of the file.

@@ -26,7 +26,8 @@ TRUST_FILE = "trusted.json"
 
 def default_cache() -> Path:
     """RETURNS (Path): Where files are kept: `WELT_CORPORA_CACHE`, or the user's
-    cache folder."""
+    cache folder.
+    """
     return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("welt-spacy"))
 
 
@@ -170,7 +171,7 @@ def _retrieve(
     )
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # it tells of unknown checksums at length
+    logger.setLevel("ERROR")  # it warns of unknown checksums at length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(

@@ -103,7 +103,7 @@ def _read_tag(
             "unknown tag",
             path,
             number,
-            f"{tag!r} is no IOB tag (O, B, I, B-Type, I-Type)",
+            f"{tag!r} is not an IOB tag (O, B, I, B-Type, I-Type)",
             "taken as not annotated",
         )
         return None

@@ -64,7 +64,7 @@ def read_pubtator(path: Path, *, report: Optional[Report] = None) -> Iterator[Do
             document_id, title, abstract, rows = "", None, None, []
         elif title is None:
             report.problem(
-                "line outside of a document",
+                "line outside a document",
                 path,
                 number,
                 f"expected 'ID|t|title', found {line[:60]!r}",

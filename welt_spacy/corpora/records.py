@@ -132,7 +132,7 @@ def place_mention(
         return
     found = text[start:end] if fits else None
     wrong = (
-        f"offsets {start}-{end} are outside of the text of {len(text)} characters"
+        f"offsets {start}-{end} are outside the text of {len(text)} characters"
         if found is None
         else f"offsets {start}-{end} give {found!r}, not {quoted!r}"
     )

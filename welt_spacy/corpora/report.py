@@ -30,7 +30,7 @@ class Report:
         message: str,
         repair: str = "",
     ) -> None:
-        """Tell of a problem.
+        """Report a problem.
 
         kind (str): A short name, under which problems are counted.
         path (Union[str, Path]): The file.

@@ -1,0 +1,1 @@
+"""A trained pipeline on its way to users: tuned, optimized, described, pushed."""

@@ -1,7 +1,8 @@
 """The model card of a trained pipeline: the README of its package."""
 
+import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, List, Mapping
 
 import srsly
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,6 +15,19 @@ TRANSFORMERS = (
     ["spacy-transformers", "TransformerModel"],
 )
 LEFT_OUT = ("score_weights", "logger")
+# A score in the meta, its type on the hub, and what it is called there
+METRICS = (
+    ("ents_p", "precision", "NER Precision (strict, entity level)"),
+    ("ents_r", "recall", "NER Recall (strict, entity level)"),
+    ("ents_f", "f1", "NER F1 (strict, entity level)"),
+    ("fair_f", "f1", "NER F1 (FairEval)"),
+)
+# What the hub calls licences, as far as they are likely here
+LICENSES = {
+    *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "cc0-1.0"),
+    *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0"),
+    *("lgpl-3.0", "agpl-3.0", "unlicense", "openrail"),
+}
 
 
 def model_card(
@@ -21,8 +35,6 @@ def model_card(
     meta: Mapping[str, Any],
     found: Mapping[str, Any],
     about: Mapping[str, Any],
-    *,
-    metadata: bool = False,
 ) -> str:
     """Write a model card from what a run left.
 
@@ -30,8 +42,6 @@ def model_card(
     meta (Mapping[str, Any]): Its meta, as the package will have it.
     found (Mapping[str, Any]): What `evaluate` found on the test split.
     about (Mapping[str, Any]): The `corpus.json` of the data.
-    metadata (bool): Whether to begin with a block of YAML, as the model hub reads it.
-        `spacy huggingface-hub push` writes one of its own.
     RETURNS (str): Markdown.
     """
     config = Config().from_disk(model / "config.cfg", interpolate=False)
@@ -41,7 +51,7 @@ def model_card(
         keep_trailing_newline=True,
     )
     weightings = [str(part["weighting"]) for part in found["class_weights"].values()]
-    card = environment.get_template("card.md.jinja").render(
+    return environment.get_template("card.md.jinja").render(
         name=f"{meta['lang']}_{meta['name']}",
         meta=meta,
         found=found,
@@ -56,7 +66,6 @@ def model_card(
         seed=config["system"]["seed"],
         settings=_settings(config),
     )
-    return (_metadata(meta, found, about) if metadata else "") + card
 
 
 def _encoder(config: Config) -> str:
@@ -66,6 +75,17 @@ def _encoder(config: Config) -> str:
     return ", ".join(f"`{name}`" for name in names) or (
         "none: a tok2vec, trained with the rest"
     )
+
+
+def base_models(model: Path) -> List[str]:
+    """Find the names of the pre-trained encoders of a pipeline on the model hub.
+
+    model (Path): The folder of the pipeline.
+    RETURNS (List[str]): Those that are names, not folders.
+    """
+    filled = Config().from_disk(model / "config.cfg")
+    names = dict.fromkeys(_encoder_names(filled["components"]))
+    return [name for name in names if re.fullmatch(r"[\w-]+/[\w.-]+", name)]
 
 
 def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
@@ -85,48 +105,52 @@ def _settings(config: Config) -> str:
     return Config(kept).to_str(interpolate=False).strip()
 
 
-def _metadata(
-    meta: Mapping[str, Any], found: Mapping[str, Any], about: Mapping[str, Any]
-) -> str:
-    """The front matter of a card on the model hub: tags, and scores as its
-    "model-index" has them."""
-    strict = found["strict"]
-    metrics = [
-        {"name": f"NER {told}", "type": kind, "value": round(strict[key], 6)}
-        for key, kind, told in (
-            ("p", "precision", "Precision"),
-            ("r", "recall", "Recall"),
-            ("f", "f1", "F Score"),
-        )
-    ]
-    fair = found["fair"]["f"]
-    metrics.append({"name": "NER FairEval F", "type": "f1", "value": round(fair, 6)})
-    block = {
+def hub_metadata(meta: Mapping[str, Any]) -> str:
+    """Write the block of YAML with which a card on the model hub begins: what the hub
+    searches and shows, and scores in the form of its "model-index".
+
+    meta (Mapping[str, Any]): The meta of a pipeline. Scores come from its "performance"
+        and "evaluation" (what they were scored on), if it has them.
+    RETURNS (str): The block, with the lines around it.
+    """
+    name = f"{meta['lang']}_{meta['name']}"
+    block: Dict[str, Any] = {
         "library_name": "spacy",
         "tags": [
-            "spacy",
-            "token-classification",
-            "named-entity-recognition",
-            "biology",
+            *("spacy", "token-classification", "named-entity-recognition"),
+            *(("biology",) if "class_weights" in meta else ()),
         ],
         "pipeline_tag": "token-classification",
         "language": [meta["lang"]],
-        "license": meta["license"].lower(),
-        "model-index": [
-            {
-                "name": f"{meta['lang']}_{meta['name']}",
-                "results": [
-                    {
-                        "task": {"name": "NER", "type": "token-classification"},
-                        "dataset": {
-                            "name": about["title"],
-                            "type": about.get("corpus", meta["name"]),
-                            "split": "test",
-                        },
-                        "metrics": metrics,
-                    }
-                ],
-            }
-        ],
+        **_license(str(meta.get("license") or "")),
+        "metrics": ["precision", "recall", "f1"],
     }
-    return f"---\n{srsly.yaml_dumps(block)}---\n\n"
+    if meta.get("base_model"):
+        block["base_model"] = list(meta["base_model"])
+    if meta.get("example"):
+        block["widget"] = [{"text": meta["example"]}]
+    performance = meta.get("performance") or {}
+    metrics = [
+        {"type": kind, "name": told, "value": round(performance[key], 6)}
+        for key, kind, told in METRICS
+        if isinstance(performance.get(key), (int, float))
+    ]
+    if metrics:
+        about = meta.get("evaluation") or {}
+        dataset = {
+            "name": about.get("name", "unknown"),
+            "type": about.get("type", "unknown"),
+            **{key: about[key] for key in ("split", "revision") if about.get(key)},
+        }
+        task = {"type": "token-classification", "name": "NER"}
+        results = [{"task": task, "dataset": dataset, "metrics": metrics}]
+        block["model-index"] = [{"name": name, "results": results}]
+    return f"---\n{srsly.yaml_dumps(block)}---\n"
+
+
+def _license(told: str) -> Dict[str, str]:
+    if not told:
+        return {}
+    if told.lower() in LICENSES:
+        return {"license": told.lower()}
+    return {"license": "other", "license_name": re.sub(r"\W+", "-", told.lower())}

@@ -92,7 +92,7 @@ def optimize(
         if dev is None:
             told = nlp.config.get("paths", {}).get("dev")
             if not told:
-                raise WeltError("Which data shall they be compared on? Give --dev")
+                raise WeltError("There is no data to compare on: give it with --dev")
             dev = Path(told)
         require_known_labels(nlp, read_examples(nlp, dev), str(dev))
         before = _evaluate(nlp, dev)

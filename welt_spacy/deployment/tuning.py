@@ -1,5 +1,6 @@
 """Precision against recall without retraining: `o_bias`, `logit_adjustment` and
-`threshold` chosen on dev."""
+`threshold` chosen on dev.
+"""
 
 import re
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from spacy.training import Example
 from ..arrays import starts_of
 from ..errors import WeltError
 from ..pipeline.decoding import tags_to_spans
+from ..pipeline.entities import EarlierEnts
 from ..pipeline.gold import gold_tags
 from ..pipeline.tags import MISSING, OUTSIDE
-from ..pipeline.welt_ner import EarlierEnts, WeltNER
+from ..pipeline.welt_ner import WeltNER
 from ..scoring.labels import known_labels, require_known_labels
 
 _Span = Tuple[int, int, int]  # first row, row after the last, label
@@ -39,7 +41,11 @@ class Objective:
     at_least: Optional[Tuple[str, float]] = None
 
     def value(self, p: NDArray, r: NDArray) -> NDArray:
-        """Rate precision and recall, both of the same shape; higher is better."""
+        """Rate precision and recall; higher is better.
+
+        p, r (ndarray): Precision and recall, both of the same shape.
+        RETURNS (ndarray): The ratings, of that shape.
+        """
         if self.at_least is None:
             b = self.beta**2
             total = b * p + r
@@ -58,7 +64,7 @@ def parse_objective(text: str) -> Objective:
 
     text (str): "f1", "f2", "f0.5", "precision>=0.9" or "recall>=0.9".
     RETURNS (Objective): The objective.
-    RAISES (WeltError): If it is none of these.
+    RAISES (WeltError): If it is not one of these.
     """
     if found := re.fullmatch(r"f(\d+(?:\.\d+)?)", text.strip()):
         beta = float(found[1])
@@ -191,8 +197,12 @@ def later_setters(nlp: Language) -> List[str]:
 
 
 def find_component(nlp: Language) -> WeltNER:
-    """RETURNS (WeltNER): The one `welt_ner` of a pipeline.
-    RAISES (WeltError): If there is none, or there are several."""
+    """Find the `welt_ner` of a pipeline.
+
+    nlp (Language): The pipeline.
+    RETURNS (WeltNER): The component.
+    RAISES (WeltError): If it has none, or several.
+    """
     found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
     if len(found) != 1:
         raise WeltError(

@@ -1,0 +1,1 @@
+"""Training configs, grids of runs, and tables of their results."""

@@ -47,7 +47,7 @@ def make_config(
     spacy_transformers (bool): Whether a component of spacy-transformers runs the
         encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
     RETURNS (str): The config.
-    RAISES (WeltError): If a name is unknown, or a setting is none of the scheme.
+    RAISES (WeltError): If a name is unknown, or the scheme does not have a setting.
     """
     if scheme not in SCHEMES:
         raise WeltError(
@@ -115,7 +115,7 @@ def _check_settings(scheme: str, settings: Dict[str, float]) -> None:
                 f"The scheme {scheme!r} has no setting {name!r}: "
                 + (f"use one of {', '.join(known)}" if known else "it has none")
             )
-    SCHEMES[scheme](**settings)  # tells of values that make no sense
+    SCHEMES[scheme](**settings)  # raises an error for values that make no sense
 
 
 def _paper_values(corpus: str, encoder: str, train_on_dev: bool) -> Dict[str, Any]:

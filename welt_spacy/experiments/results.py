@@ -201,7 +201,12 @@ def told_p(value: float) -> str:
 
 
 def spread(values: Sequence[float], sign: str = "") -> str:
-    """RETURNS (str): Mean and standard deviation over the seeds."""
+    """Write the mean and the standard deviation over seeds.
+
+    values (Sequence[float]): The score of each seed.
+    sign (str): "+" to show the sign of the mean.
+    RETURNS (str): Both, or a single value as it is.
+    """
     if len(values) == 1:
         return f"{values[0]:{sign}.2f}"
     return f"{mean(values):{sign}.2f} ± {stdev(values):.2f}"

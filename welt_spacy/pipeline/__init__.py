@@ -1,0 +1,1 @@
+"""The component `welt_ner` and its tokenizer."""

@@ -56,6 +56,10 @@ class Entities(NamedTuple):
     labels: Ints
     confidences: Floats
 
+    def select(self, kept: NDArray[np.bool_]) -> "Entities":
+        """RETURNS (Entities): Some of them. kept (ndarray): Shape (E,), which."""
+        return Entities(*(column[kept] for column in self))
+
 
 def decode(
     probs: Floats,
@@ -74,7 +78,7 @@ def decode(
         precision, below 0 for recall.
     bias (Optional[ndarray]): Shape (2K + 1,): added to the log-probabilities of the
         tags before decoding.
-    RETURNS (Entities): The entities. They never cross the border of a sequence.
+    RETURNS (Entities): The entities. They never cross the end of a sequence.
     RAISES (ValueError): If the decoder is unknown or the shapes do not fit.
     """
     if decoder not in DECODERS:
@@ -189,7 +193,7 @@ def forward_backward(probs: Floats, lengths: Ints) -> Tuple[Floats, Floats]:
     for t in range(packed.n_steps - 1, 0, -1):
         here, before = packed.step(t), packed.step_before(t)
         beta[before] = (p[here] * beta[here]) @ legal.T
-        # Any factor a row will do on the way: sum_j alpha_t(j) beta_t(j) = 1
+        # Any factor will do for a row here: sum_j alpha_t(j) beta_t(j) = 1
         # sets it right below, and nothing overflows.
         beta[before] /= beta[before].max(axis=1, keepdims=True)
     beta /= (alpha * beta).sum(axis=1, keepdims=True)

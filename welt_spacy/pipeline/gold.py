@@ -38,7 +38,7 @@ class TagCounts(NamedTuple):
     labels (List[str]): The entity labels, sorted.
     counts (Dict[str, int]): Annotated tokens for each tag.
     n_mentions (int): Gold mentions.
-    n_unaligned (int): Gold mentions whose borders are no token borders.
+    n_unaligned (int): Gold mentions whose boundaries are not token boundaries.
     unaligned (List[str]): Some of them, quoted, for a message.
     """
 

@@ -1,23 +1,13 @@
 """Settings of a component that can be changed on the object and in the config."""
 
 import weakref
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Optional,
-    Sequence,
-    Tuple,
-    Type,
-    Union,
-)
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Type
 
 from spacy.language import Language
+from thinc.api import Config
 
 from ..errors import WeltError, check_number
-
-if TYPE_CHECKING:
-    from .welt_ner import WeltNER
 
 
 class Owner:
@@ -33,11 +23,11 @@ class Owner:
     def __reduce__(self) -> Tuple[Type["Owner"], Tuple[()]]:
         return Owner, ()
 
-    def tell_config(self, pipe: "WeltNER", name: str, value: Any) -> None:
+    def tell_config(self, pipe: Any, name: str, value: Any) -> None:
         """Write a setting into the config of the pipeline, so that what is saved there
         is what holds.
 
-        pipe (WeltNER): The component.
+        pipe (TrainablePipe): The component.
         name (str): The setting.
         value (Any): Its value.
         """
@@ -63,12 +53,10 @@ class Setting:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(
-        self, pipe: Optional["WeltNER"], owner: Optional[Type["WeltNER"]] = None
-    ) -> Any:
+    def __get__(self, pipe: Any, owner: Optional[type] = None) -> Any:
         return self if pipe is None else pipe.cfg[self.name]
 
-    def __set__(self, pipe: "WeltNER", value: Any) -> None:
+    def __set__(self, pipe: Any, value: Any) -> None:
         pipe.cfg[self.name] = self.check(self.name, value)
         pipe.owner.tell_config(pipe, self.name, pipe.cfg[self.name])
 
@@ -81,7 +69,12 @@ def number(
 
 
 def one_of(choices: Sequence[str]) -> Callable[[str, Any], str]:
-    """RETURNS (Callable): A check that a setting is one of some strings."""
+    """Make a check that a setting is one of some strings.
+
+    choices (Sequence[str]): The strings.
+    RETURNS (Callable): The check.
+    RAISES (WeltError): By the check.
+    """
 
     def check(name: str, value: Any) -> str:
         if value not in choices:
@@ -92,12 +85,38 @@ def one_of(choices: Sequence[str]) -> Callable[[str, Any], str]:
 
 
 def flag(name: str, value: Any) -> bool:
-    """RETURNS (bool): The value; anything that is true is True."""
+    """Make a setting true or false.
+
+    name (str): The setting.
+    value (Any): Its value.
+    RETURNS (bool): Whether the value is true.
+    """
     return bool(value)
 
 
-def optional_string(name: str, value: Any) -> Union[str, None]:
-    """RETURNS (Optional[str]): The value, if it is a string or None."""
+def optional_string(name: str, value: Any) -> Optional[str]:
+    """Check that a setting is a string or None.
+
+    name (str): The setting.
+    value (Any): Its value.
+    RETURNS (Optional[str]): The value.
+    RAISES (WeltError): If it is anything else.
+    """
     if value is not None and not isinstance(value, str):
         raise WeltError(f"{name} is {value!r}: it must be a string or None")
     return value
+
+
+def configured(path: Path, names: Sequence[str]) -> Dict[str, Any]:
+    """Read what the config of a saved pipeline says about a component.
+
+    path (Path): The folder of the component, in that of the pipeline.
+    names (Sequence[str]): Names of settings.
+    RETURNS (Dict[str, Any]): Those that the config has; none if it can't be read.
+    """
+    try:
+        config = Config().from_disk(path.parent / "config.cfg", interpolate=False)
+        block = config["components"][path.name]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {name: block[name] for name in names if name in block}

@@ -1,6 +1,5 @@
 """The component `welt_ner`: a cost-sensitive IOB2 tagger that sets `doc.ents`."""
 
-import warnings
 from itertools import islice
 from pathlib import Path
 from typing import (
@@ -11,36 +10,34 @@ from typing import (
     List,
     Literal,
     Mapping,
-    NamedTuple,
     Optional,
     Sequence,
     Tuple,
-    Union,
 )
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.errors import Errors
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Config, Model, Ops, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..arrays import starts_of
-from ..confidence import install_extensions, mark, marked_by
+from ..confidence import install_extensions
 from ..errors import WeltError
 from ..scoring.strict import ner_score
 from ..training.losses import WeightedCrossEntropy
 from ..training.weighting import scale_weights, welt
 from .decoding import DECODERS, Entities, decode
-from .gold import count_tags, gold_tags
+from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
+from .gold import gold_tags
+from .labels import LabelData, labels_and_counts
 from .requirements import note_requirements
-from .settings import Owner, Setting, flag, number, one_of, optional_string
-from .tags import ENT_IOB_BEGIN, tag_names
+from .settings import Owner, Setting, configured, flag, number, one_of, optional_string
+from .tags import tag_names
 
 ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 
@@ -113,6 +110,8 @@ def make_welt_ner(
 ) -> "WeltNER":
     """Construct a WeltNER component.
 
+    nlp (Language): The pipeline.
+    name (str): The name of the component in it.
     model (Model[List[Doc], List[Floats2d]]): A model that predicts a
         distribution over 2K + 1 tags for each token.
     weighting (Callable): Tag counts of the training corpus -> class weights.
@@ -131,6 +130,8 @@ def make_welt_ner(
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
     scorer (Optional[Callable]): The scoring method.
+    RETURNS (WeltNER): The component.
+    RAISES (WeltError): If a setting is out of its range.
     """
     pipe = WeltNER(
         nlp.vocab,
@@ -148,19 +149,6 @@ def make_welt_ner(
     )
     pipe.owner = Owner(nlp)
     return pipe
-
-
-class EarlierEnts(NamedTuple):
-    """What a doc has before the component sets its entities.
-
-    ents (List[Span]): Entities that stay.
-    blocked (List[Span]): Tokens where no entity may be.
-    taken (ndarray): Shape (n_tokens,), bool: the tokens of both.
-    """
-
-    ents: List[Span]
-    blocked: List[Span]
-    taken: NDArray[np.bool_]
 
 
 class WeltNER(TrainablePipe):
@@ -249,14 +237,16 @@ class WeltNER(TrainablePipe):
     @property
     def tags(self) -> Tuple[str, ...]:
         """RETURNS (Tuple[str, ...]): The 2K + 1 tags, in the order of the
-        model's columns."""
+        model's columns.
+        """
         return tuple(tag_names(self.labels))
 
     @property
     def label_data(self) -> Dict[str, Any]:
         """RETURNS (Dict[str, Any]): The labels and the tag counts. `spacy init
         labels` saves this, and `initialize` takes it in place of a pass over
-        the data."""
+        the data.
+        """
         return {"labels": list(self.labels), "counts": dict(self.cfg["counts"])}
 
     @property
@@ -268,7 +258,8 @@ class WeltNER(TrainablePipe):
     def class_weights(self) -> Dict[str, float]:
         """RETURNS (Dict[str, float]): The weight of each tag, as the scheme
         gives it. The loss gets them scaled to a mean of 1 over the training
-        tokens."""
+        tokens.
+        """
         return dict(self.cfg["weights"])
 
     def add_label(self, label: str) -> int:
@@ -276,7 +267,7 @@ class WeltNER(TrainablePipe):
 
         label (str): The label.
         RETURNS (int): 0 if the label is already there, otherwise 1.
-        RAISES (ValueError): If the label is no string, or the model already has
+        RAISES (ValueError): If the label is not a string, or the model already has
             its output layer.
         """
         if not isinstance(label, str):
@@ -300,7 +291,7 @@ class WeltNER(TrainablePipe):
         get_examples: Callable[[], Iterable[Example]],
         *,
         nlp: Optional[Language] = None,
-        labels: Optional[Union[Dict[str, Any], List[str]]] = None,
+        labels: Optional[LabelData] = None,
     ) -> None:
         """Count the tags of the training corpus, weigh them and initialize the
         model.
@@ -319,7 +310,9 @@ class WeltNER(TrainablePipe):
         DOCS: https://spacy.io/api/pipe#initialize
         """
         validate_get_examples(get_examples, "WeltNER.initialize")
-        known, counts = self._labels_and_counts(get_examples, nlp, labels)
+        known, counts = labels_and_counts(
+            self.name, self.weighting, get_examples, nlp, labels
+        )
         for label in known:
             self.add_label(label)
         if not self.labels:
@@ -362,49 +355,6 @@ class WeltNER(TrainablePipe):
             for tag, weight in self.weighting(self.cfg["counts"]).items()
         }
 
-    def _labels_and_counts(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        nlp: Optional[Language],
-        labels: Optional[Union[Dict[str, Any], List[str]]],
-    ) -> Tuple[Sequence[str], Mapping[str, int]]:
-        if isinstance(labels, dict):
-            if "labels" not in labels:
-                raise ValueError(Errors.E857.format(name="labels"))
-            if labels.get("counts"):
-                return labels["labels"], labels["counts"]
-            labels = labels["labels"]
-        training = nlp.config.get("training", {}) if nlp is not None else {}
-        if training.get("max_epochs") == -1 and getattr(
-            self.weighting, "needs_counts", True
-        ):
-            raise WeltError(
-                f"[{self.name}] The weights '{self.weighting}' need the tag counts of "
-                "the whole training corpus, but max_epochs = -1 streams it and shows "
-                "only 100 examples. Run 'spacy init labels' with max_epochs = 0 and "
-                f"read the result in [initialize.components.{self.name}.labels] with "
-                '@readers = "spacy.read_labels.v1".'
-            )
-        found = count_tags(get_examples())
-        if found.n_unaligned:
-            warnings.warn(
-                f"[{self.name}] {found.n_unaligned} of {found.n_mentions} gold mentions "
-                "do not begin or end where a token does: they are left out of "
-                f"training. For instance {'; '.join(found.unaligned)}.",
-                stacklevel=3,
-            )
-        if labels is None:
-            return found.labels, found.counts
-        assert not isinstance(labels, dict)
-        left_out = [label for label in found.labels if label not in labels]
-        if left_out:
-            raise WeltError(
-                f"[{self.name}] The training data has the labels "
-                f"{', '.join(left_out)}, which are not among the given "
-                f"{', '.join(labels)}. Name all of them, or none."
-            )
-        return labels, found.counts
-
     def predict(self, docs: Iterable[Doc]) -> List[Floats2d]:
         """Get the probability of each tag for each token.
 
@@ -436,28 +386,23 @@ class WeltNER(TrainablePipe):
             probs = self.model.ops.to_numpy(self.model.ops.flatten(scores))
         earlier = [self.earlier_ents(doc) for doc in docs]
         found = self.find_entities(docs, probs, earlier)
-        label_ids = [self.vocab.strings[label] for label in self.labels]
-        sure = found.confidences >= self.threshold
-        offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
-        # Entities come in the order of their tokens: each doc has a slice.
-        starts, ends = found.starts[sure], found.ends[sure]
-        bounds = np.searchsorted(starts, offsets).tolist()
-        labels = [label_ids[i] for i in found.labels[sure].tolist()]
-        confidences = found.confidences[sure].tolist()
-        for i, (doc, others) in enumerate(zip(docs, earlier)):
-            mine = slice(bounds[i], bounds[i + 1])
-            spans = [
-                Span(doc, start, end, label=label)
-                for start, end, label in zip(
-                    (starts[mine] - offsets[i]).tolist(),
-                    (ends[mine] - offsets[i]).tolist(),
-                    labels[mine],
-                )
-            ]
-            self._set_doc(doc, others, spans, confidences[mine])
+        found = found.select(found.confidences >= self.threshold)
+        set_entities(docs, found, earlier, self.labels, self.name, self.spans_key)
+
+    def earlier_ents(self, doc: Doc) -> EarlierEnts:
+        """Find the entities of earlier components, which stay unless `overwrite` is set.
+        What this component predicted itself when the doc passed through it before does
+        not count.
+
+        doc (Doc): The doc.
+        RETURNS (EarlierEnts): The entities, the blocked tokens, and where they are.
+        """
+        return find_earlier(
+            doc, self.name, spans_key=self.spans_key, overwrite=self.overwrite
+        )
 
     def find_entities(
-        self, docs: Sequence[Doc], probs: NDArray, earlier: Sequence["EarlierEnts"]
+        self, docs: Sequence[Doc], probs: NDArray, earlier: Sequence[EarlierEnts]
     ) -> Entities:
         """Find entities as the settings say, those under the threshold included.
 
@@ -468,16 +413,7 @@ class WeltNER(TrainablePipe):
             those that overlap with earlier ones.
         """
         lengths = np.array(list(map(len, docs)), dtype="int64")
-        found = self.decode(probs, lengths)
-        starts, ends = found.starts, found.ends
-        is_space = _flat([doc.to_array(IS_SPACE) for doc in docs]).astype(bool)
-        if is_space.any():
-            starts, ends = _trim(starts, ends, is_space)
-        taken = starts_of(_flat([ents.taken for ents in earlier]).astype("int64"))
-        kept = (starts < ends) & (taken[starts] == taken[np.maximum(starts, ends)])
-        return Entities(
-            starts[kept], ends[kept], found.labels[kept], found.confidences[kept]
-        )
+        return fit_entities(docs, self.decode(probs, lengths), earlier)
 
     def decode(self, probs: NDArray, lengths: NDArray) -> Entities:
         """Find entities as the settings say, those under the threshold included.
@@ -495,54 +431,6 @@ class WeltNER(TrainablePipe):
         return decode(
             probs, lengths, decoder=self.decoder, o_bias=self.o_bias, bias=bias
         )
-
-    def earlier_ents(self, doc: Doc) -> "EarlierEnts":
-        """Find the entities of earlier components, which stay unless `overwrite` is set.
-        What this component predicted itself when the doc passed through it before does
-        not count.
-
-        doc (Doc): The doc.
-        RETURNS (EarlierEnts): The entities, the blocked tokens, and where they are.
-        """
-        taken = np.zeros(len(doc), dtype=bool)
-        if self.overwrite or not doc.has_annotation("ENT_IOB"):
-            return EarlierEnts([], [], taken)
-        own = marked_by(doc, self.name)
-        if self.spans_key is not None and self.spans_key in doc.spans:
-            group = doc.spans[self.spans_key]
-            own |= {(s.start_char, s.end_char, s.label_) for s in group}
-        ents = [
-            ent
-            for ent in doc.ents
-            if (ent.start_char, ent.end_char, ent.label_) not in own
-        ]
-        # B without a label: no entity may be there
-        is_begin = doc.to_array(ENT_IOB) == ENT_IOB_BEGIN
-        is_blocked = is_begin & (doc.to_array(ENT_TYPE) == 0)
-        blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
-        for span in (*ents, *blocked):
-            taken[span.start : span.end] = True
-        return EarlierEnts(ents, blocked, taken)
-
-    def _set_doc(
-        self,
-        doc: Doc,
-        earlier: "EarlierEnts",
-        spans: List[Span],
-        confidences: List[float],
-    ) -> None:
-        doc.set_ents(
-            [*earlier.ents, *spans], blocked=earlier.blocked, default="outside"
-        )
-        for span, confidence in zip(spans, confidences):
-            mark(span, confidence, self.name)
-        if self.spans_key is not None:
-            doc.spans[self.spans_key] = SpanGroup(
-                doc,
-                name=self.spans_key,
-                spans=spans,
-                attrs={"scores": np.array(confidences, dtype="float32")},
-            )
 
     def get_loss(
         self, examples: Iterable[Example], scores: List[Floats2d]
@@ -623,9 +511,9 @@ class WeltNER(TrainablePipe):
         exclude (Iterable[str]): Names of fields to leave out.
         RETURNS (WeltNER): The component itself.
         """
-        configured = self.cfg["configured"]
+        asked = self.cfg["configured"]
         super().from_bytes(bytes_data, exclude=exclude)
-        self._settle(configured)
+        self._settle(asked)
         return self
 
     def to_disk(self, path, *, exclude: Iterable[str] = ()) -> None:
@@ -635,7 +523,7 @@ class WeltNER(TrainablePipe):
         exclude (Iterable[str]): Names of fields to leave out.
         """
         kept = self.cfg["configured"]
-        self.cfg["configured"] = {**kept, **_configured(Path(path))}
+        self.cfg["configured"] = {**kept, **configured(Path(path), SETTINGS)}
         try:
             super().to_disk(path, exclude=exclude)
         finally:
@@ -649,21 +537,21 @@ class WeltNER(TrainablePipe):
         RETURNS (WeltNER): The component itself.
         RAISES (WeltError): If the file with the labels is missing or damaged.
         """
-        configured = self.cfg["configured"]
+        asked = self.cfg["configured"]
         if "cfg" not in exclude and not (Path(path) / "cfg").is_file():
             raise WeltError(f"{Path(path) / 'cfg'}, which has the labels, is missing")
         super().from_disk(path, exclude=exclude)
-        self._settle(configured)
+        self._settle(asked)
         return self
 
-    def _settle(self, configured: Dict[str, Any]) -> None:
+    def _settle(self, asked: Dict[str, Any]) -> None:
         # What was changed on the saved object holds, unless the config that it
         # is loaded with says something new (spacy.load(..., config={...})).
         saved = self.cfg["configured"]
-        for key, value in configured.items():
+        for key, value in asked.items():
             new = value if value != saved.get(key) else self.cfg[key]
             setattr(self, key, new)
-        self.cfg["configured"] = configured
+        self.cfg["configured"] = asked
         nO = self.model.maybe_get_dim("nO")
         if nO is not None and nO != len(self.tags):
             raise WeltError(
@@ -674,30 +562,6 @@ class WeltNER(TrainablePipe):
         if self.cfg["counts"]:
             # JSON keeps ten decimals, too few for weights such as 1 / n.
             self._weigh()
-
-
-def _flat(arrays: List[NDArray]) -> NDArray:
-    return np.concatenate(arrays) if arrays else np.zeros(0)
-
-
-def _trim(starts: NDArray, ends: NDArray, is_space: NDArray) -> Tuple[NDArray, NDArray]:
-    """Take white space off the ends of spans; what is nothing else becomes empty."""
-    starts, ends = starts.copy(), ends.copy()
-    while (todo := (starts < ends) & is_space[np.minimum(starts, ends - 1)]).any():
-        starts[todo] += 1
-    while (todo := (starts < ends) & is_space[ends - 1]).any():
-        ends[todo] -= 1
-    return starts, ends
-
-
-def _configured(path: Path) -> Dict[str, Any]:
-    """What the config of the pipeline says, in whose folder the component is saved."""
-    try:
-        config = Config().from_disk(path.parent / "config.cfg", interpolate=False)
-        block = config["components"][path.name]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return {name: block[name] for name in SETTINGS if name in block}
 
 
 def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:

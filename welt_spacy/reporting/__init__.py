@@ -1,0 +1,1 @@
+"""What can be said about a pipeline, as plain data and as a page."""

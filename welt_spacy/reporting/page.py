@@ -20,8 +20,8 @@ KINDS = {
     "LE": "wrong label",
     "BES": "too small",
     "BEL": "too large",
-    "BEO": "borders overlap",
-    "LBE": "wrong label and borders",
+    "BEO": "boundaries overlap",
+    "LBE": "wrong label and boundaries",
 }
 SHORT_TYPES = {SPURIOUS: "spurious", MISSED: "missed", OVERLAPPING: "overlapping"}
 NOTHING = "nothing"

@@ -1,0 +1,1 @@
+"""Strict and fair scores, errors, slices, calibration, significance."""

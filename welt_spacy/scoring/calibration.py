@@ -11,7 +11,7 @@ from .pairs import PairedDoc
 class Bin(NamedTuple):
     """Entities of like confidence.
 
-    low, high (float): The borders of the confidence.
+    low, high (float): The bounds of the confidence.
     n (int): How many.
     confidence (float): Their mean confidence.
     precision (float): The share that is right.

@@ -1,6 +1,6 @@
 """FairEval: one error is counted once.
 
-Under strict scoring an entity with one border off costs a false positive and a
+Under strict scoring an entity with one boundary off costs a false positive and a
 false negative. FairEval (Ortmann 2022, "Fine-Grained Error Analysis and Fair
 Evaluation of Labeled Spans", LREC) pairs predictions with what they were meant to
 be and tells labelling errors, boundary errors and both apart.
@@ -119,7 +119,11 @@ class FairCounts:
         )
 
     def traditional(self, label: Optional[str] = None) -> Scores:
-        """Strict scores: all errors are false positives and false negatives."""
+        """Count all errors as false positives and false negatives: strict scores.
+
+        label (Optional[str]): The label; all of them if not set.
+        RETURNS (Scores): The scores.
+        """
         right = self.count("TP", label)
         if label is None:
             n_gold, n_predicted = self.n_gold.total(), self.n_predicted.total()
@@ -135,8 +139,12 @@ class FairCounts:
         return Scores(*map(mean, zip(*per_type)))
 
     def fair(self, label: Optional[str] = None) -> Scores:
-        """Each error with a label or a border wrong counts half a false positive
-        and half a false negative."""
+        """Each error with a label or a boundary wrong counts half a false positive
+        and half a false negative.
+
+        label (Optional[str]): The label; all of them if not set.
+        RETURNS (Scores): The scores.
+        """
         return self.weighted(label, FAIR)
 
     def weighted(

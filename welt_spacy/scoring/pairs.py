@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
     kind (str): "TP", "FP", "FN", "LE" (the label is wrong), "BES", "BEL", "BEO"
         (right label; too small, too large, or overlapping), or "LBE" (label and
-        borders are wrong).
+        boundaries are wrong).
     gold (Optional[LabelledSpan]): The gold span; None for a false positive.
     predicted (Optional[LabelledSpan]): The prediction; None for a false negative.
     """
@@ -37,7 +37,8 @@ class Pair(NamedTuple):
     @property
     def label(self) -> str:
         """RETURNS (str): The label it counts under: that of the gold span if there
-        is one."""
+        is one.
+        """
         span = self.gold if self.gold is not None else self.predicted
         assert span is not None
         return span[0]
@@ -69,7 +70,8 @@ class PairedDoc(NamedTuple):
     @property
     def right(self) -> Set[LabelledSpan]:
         """RETURNS (Set[LabelledSpan]): The predictions that are right: label and
-        boundaries are those of a gold span."""
+        boundaries are those of a gold span.
+        """
         return {pair.predicted for pair in self.pairs if pair.kind == "TP"}  # type: ignore[misc]
 
     def span(self, span: LabelledSpan) -> Span:

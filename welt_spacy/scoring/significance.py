@@ -1,6 +1,6 @@
 """A gain, or luck? Tests for two models on one test set, and for many seeds.
 
-F1 over a test set is no mean over its sentences, so its tests resample sentences (or
+F1 over a test set is not a mean over its sentences, so its tests resample sentences (or
 documents) and count again. Sentences with the same counts can stand for each other:
 a resample is drawn as how often each kind of sentence occurs, which is the same
 distribution and takes milliseconds.

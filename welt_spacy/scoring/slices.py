@@ -42,7 +42,11 @@ def slicers(mentions: Optional[Mapping[str, int]] = None) -> Dict[str, Slicer]:
 
 
 def by_length(span: Span) -> str:
-    """RETURNS (str): The number of tokens, from 5 on as one slice."""
+    """Slice by the number of tokens, from 5 on as one slice.
+
+    span (Span): The entity.
+    RETURNS (str): The name of the slice.
+    """
     return "1 token" if len(span) == 1 else f"{min(len(span), 5)}{_plus(span)} tokens"
 
 
@@ -51,8 +55,12 @@ def _plus(span: Span) -> str:
 
 
 def by_form(span: Span) -> str:
-    """RETURNS (str): "abbreviation" for one token of at most eight characters with
-    two capitals or more, such as "MPTP" or "5-HT"; "word" for others."""
+    """Slice by form.
+
+    span (Span): The entity.
+    RETURNS (str): "abbreviation" for one token of at most eight characters with two
+        capitals or more, such as "MPTP" or "5-HT"; "word" for others.
+    """
     text = span.text
     short = len(span) == 1 and len(text) <= 8
     return "abbreviation" if short and sum(map(str.isupper, text)) > 1 else "word"

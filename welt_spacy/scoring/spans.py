@@ -12,7 +12,10 @@ LabelledSpan = Tuple[str, int, int]
 
 
 class Scores(NamedTuple):
-    """Precision, recall and F1 in [0, 1]; 0 where there is nothing to divide by."""
+    """Precision, recall and F1.
+
+    p, r, f (float): Each in [0, 1]; 0 where there is nothing to divide by.
+    """
 
     p: float
     r: float

@@ -1,7 +1,7 @@
 """Scores on raw text: gold characters against a pipeline's own tokens.
 
 A corpus comes with tokens, and scores on these tokens say nothing of what happens
-when the pipeline has to split the text itself: a border inside of one of its tokens
+when the pipeline has to split the text itself: a boundary inside one of its tokens
 can't be found.
 """
 
@@ -19,7 +19,7 @@ class TextScores(NamedTuple):
 
     strict (StrictScores): First and last character and the label are right.
     n_gold, n_predicted (int): Entities.
-    n_split (int): Gold entities with a border inside of a token of the pipeline,
+    n_split (int): Gold entities with a boundary inside a token of the pipeline,
         which therefore can't be found.
     n_tokens (int): Tokens that the pipeline makes.
     n_joined (int): Docs whose spaces are unknown: their text is their words, joined

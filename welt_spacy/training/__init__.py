@@ -1,0 +1,1 @@
+"""Losses, class weights, an optimizer, the length of examples."""

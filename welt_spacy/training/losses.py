@@ -1,8 +1,8 @@
 """Cost-sensitive losses for taggers, in Thinc's form.
 
 Like every loss of Thinc, these take *probabilities* and return the gradient
-with respect to the *logits*: Thinc's softmax layer is the identity on the way
-back. Unlike Thinc's `CategoricalCrossentropy`, the value they report is the
+with respect to the *logits*: Thinc's softmax layer is the identity in
+backpropagation. Unlike Thinc's `CategoricalCrossentropy`, the value they report is the
 loss itself, not the sum of squared gradients.
 
 Nothing here calls NumPy on an array of the model: all of it runs on the device
@@ -22,7 +22,7 @@ REDUCTIONS = ("mean", "sum")
 
 
 class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
-    """Cross entropy with a weight for each class:
+    """Cross entropy with a weight for each class.
 
         sum_i w[y_i] * -log p_i[y_i]  /  sum_i w[y_i]        (reduction "mean")
 
@@ -98,7 +98,7 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
 
 
 class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
-    """Focal loss with a weight for each class (Lin et al. 2017, equation 5):
+    """Focal loss with a weight for each class (Lin et al. 2017, equation 5).
 
         sum_i w[y_i] * (1 - p_i[y_i])^gamma * -log p_i[y_i]  /  sum_i w[y_i]
 
@@ -157,7 +157,10 @@ def configure_WeightedCrossEntropy(
     label_smoothing: float = 0.0,
     missing_value: int = -1,
 ) -> WeightedCrossEntropy:
-    """Registered as `welt_spacy.WeightedCrossEntropy.v1` in `@losses`."""
+    """Create a `WeightedCrossEntropy`; see there for the arguments.
+
+    Registered as `welt_spacy.WeightedCrossEntropy.v1` in `@losses`.
+    """
     return WeightedCrossEntropy(
         reduction=reduction,
         label_smoothing=label_smoothing,
@@ -168,7 +171,10 @@ def configure_WeightedCrossEntropy(
 def configure_WeightedFocalLoss(
     *, gamma: float = 2.0, reduction: Reduction = "mean", missing_value: int = -1
 ) -> WeightedFocalLoss:
-    """Registered as `welt_spacy.WeightedFocalLoss.v1` in `@losses`."""
+    """Create a `WeightedFocalLoss`; see there for the arguments.
+
+    Registered as `welt_spacy.WeightedFocalLoss.v1` in `@losses`.
+    """
     return WeightedFocalLoss(
         gamma=gamma, reduction=reduction, missing_value=missing_value
     )

@@ -94,24 +94,42 @@ class ExplicitWeighting:
 
 
 def vanilla() -> Weighting:
-    """Every tag weighs 1: plain cross entropy."""
+    """Every tag weighs 1: plain cross entropy.
+
+    Registered as `welt_spacy.vanilla_weights.v1` in `@misc`.
+
+    RETURNS (Weighting): The scheme.
+    """
     return Weighting("vanilla", np.ones_like, needs_counts=False)
 
 
 def ins() -> Weighting:
-    """Inverse number of samples: w = 1 / n."""
+    """Inverse number of samples: w = 1 / n.
+
+    Registered as `welt_spacy.ins_weights.v1` in `@misc`.
+
+    RETURNS (Weighting): The scheme.
+    """
     return Weighting("ins", partial(_power, alpha=1.0))
 
 
 def isns() -> Weighting:
-    """Inverse square root of the number of samples: w = 1 / sqrt(n)."""
+    """Inverse square root of the number of samples: w = 1 / sqrt(n).
+
+    Registered as `welt_spacy.isns_weights.v1` in `@misc`.
+
+    RETURNS (Weighting): The scheme.
+    """
     return Weighting("isns", partial(_power, alpha=0.5))
 
 
 def power(alpha: float = 0.25) -> Weighting:
     """The family w = n^-alpha: 0 is vanilla, 0.5 is ISNS, 1 is INS.
 
+    Registered as `welt_spacy.power_weights.v1` in `@misc`.
+
     alpha (float): The exponent, finite.
+    RETURNS (Weighting): The scheme.
     RAISES (WeltError): If it is not finite.
     """
     check_number("alpha", alpha)
@@ -121,10 +139,13 @@ def power(alpha: float = 0.25) -> Weighting:
 def ens(beta: float = 0.9999) -> Weighting:
     """Effective number of samples: w = (1 - beta) / (1 - beta^n).
 
+    Registered as `welt_spacy.ens_weights.v1` in `@misc`.
+
     For beta <= 0.9 and counts in the thousands beta^n is zero in floating
     point: every tag weighs the same and ENS is vanilla.
 
     beta (float): In [0, 1). Values that tell classes apart are near 1 - 1/N.
+    RETURNS (Weighting): The scheme.
     RAISES (WeltError): If beta is outside [0, 1).
     """
     check_number("beta", beta, low=0, below=1)
@@ -134,9 +155,12 @@ def ens(beta: float = 0.9999) -> Weighting:
 def welt(temperature: float = 1.0) -> Weighting:
     """WeLT: w = softmax((1 - n_x / N) / temperature), N the number of tokens.
 
+    Registered as `welt_spacy.welt_weights.v1` in `@misc`.
+
     At the paper's temperature of 1 no tag weighs more than e times another.
 
     temperature (float): Above 0; below 1 sharpens, above 1 flattens.
+    RETURNS (Weighting): The scheme.
     RAISES (WeltError): If the temperature is not finite and above 0.
     """
     check_number("temperature", temperature, above=0)
@@ -148,8 +172,11 @@ def welt(temperature: float = 1.0) -> Weighting:
 def explicit(weights: Dict[str, float], default: float = 1.0) -> ExplicitWeighting:
     """Weights given tag by tag, or label by label.
 
+    Registered as `welt_spacy.explicit_weights.v1` in `@misc`.
+
     weights (Dict[str, float]): Tag or label -> weight, finite and at least 0.
     default (float): The weight of every tag that is not named.
+    RETURNS (ExplicitWeighting): The scheme.
     RAISES (WeltError): If a weight is below 0 or not finite.
     """
     for name, weight in weights.items():

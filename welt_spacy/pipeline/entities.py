@@ -1,0 +1,135 @@
+"""Entities into docs, beside what earlier components have set."""
+
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
+from spacy.tokens import Doc, Span, SpanGroup
+
+from ..arrays import starts_of
+from ..confidence import mark, marked_by
+from .decoding import Entities
+from .tags import ENT_IOB_BEGIN
+
+
+class EarlierEnts(NamedTuple):
+    """What a doc has before the component sets its entities.
+
+    ents (List[Span]): Entities that stay.
+    blocked (List[Span]): Tokens where no entity may be.
+    taken (ndarray): Shape (n_tokens,), bool: the tokens of both.
+    """
+
+    ents: List[Span]
+    blocked: List[Span]
+    taken: NDArray[np.bool_]
+
+
+def find_earlier(
+    doc: Doc, component: str, *, spans_key: Optional[str], overwrite: bool
+) -> EarlierEnts:
+    """Find what stays in a doc. See `WeltNER.earlier_ents`.
+
+    doc (Doc): The doc.
+    component (str): The name of the component that is about to set entities.
+    spans_key (Optional[str]): Where it keeps its predictions in `doc.spans`.
+    overwrite (bool): Whether nothing stays.
+    RETURNS (EarlierEnts): The entities and blocked tokens.
+    """
+    taken = np.zeros(len(doc), dtype=bool)
+    if overwrite or not doc.has_annotation("ENT_IOB"):
+        return EarlierEnts([], [], taken)
+    own = marked_by(doc, component)
+    if spans_key is not None and spans_key in doc.spans:
+        own |= {(s.start_char, s.end_char, s.label_) for s in doc.spans[spans_key]}
+    ents = [
+        ent for ent in doc.ents if (ent.start_char, ent.end_char, ent.label_) not in own
+    ]
+    # B without a label: no entity may be there
+    is_begin = doc.to_array(ENT_IOB) == ENT_IOB_BEGIN
+    is_blocked = is_begin & (doc.to_array(ENT_TYPE) == 0)
+    blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
+    for span in (*ents, *blocked):
+        taken[span.start : span.end] = True
+    return EarlierEnts(ents, blocked, taken)
+
+
+def fit_entities(
+    docs: Sequence[Doc], found: Entities, earlier: Sequence[EarlierEnts]
+) -> Entities:
+    """Fit decoded entities to docs.
+
+    docs (Sequence[Doc]): The docs.
+    found (Entities): The entities, their rows counted over all docs.
+    earlier (Sequence[EarlierEnts]): What stays in each doc.
+    RETURNS (Entities): The entities without white space at their ends, and without
+        those that overlap with what stays.
+    """
+    starts, ends = found.starts, found.ends
+    is_space = _flat([doc.to_array(IS_SPACE) for doc in docs]).astype(bool)
+    if is_space.any():
+        starts, ends = _trim(starts, ends, is_space)
+    taken = starts_of(_flat([ents.taken for ents in earlier]).astype("int64"))
+    kept = (starts < ends) & (taken[starts] == taken[np.maximum(starts, ends)])
+    return found._replace(starts=starts, ends=ends).select(kept)
+
+
+def set_entities(
+    docs: Sequence[Doc],
+    found: Entities,
+    earlier: Sequence[EarlierEnts],
+    labels: Sequence[str],
+    component: str,
+    spans_key: Optional[str],
+) -> None:
+    """Set `doc.ents`, the confidences, and `doc.spans` if asked for.
+
+    docs (Sequence[Doc]): The docs.
+    found (Entities): What `fit_entities` returned for them.
+    earlier (Sequence[EarlierEnts]): What stays in each doc.
+    labels (Sequence[str]): The labels of the component.
+    component (str): Its name.
+    spans_key (Optional[str]): The key for `doc.spans`.
+    """
+    offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
+    label_ids = [docs[0].vocab.strings.add(name) for name in labels] if docs else []
+    # Entities come in the order of their tokens: each doc has a slice.
+    bounds = np.searchsorted(found.starts, offsets).tolist()
+    for i, (doc, others) in enumerate(zip(docs, earlier)):
+        mine = slice(bounds[i], bounds[i + 1])
+        spans = [
+            Span(doc, start, end, label=label_ids[label])
+            for start, end, label in zip(
+                (found.starts[mine] - offsets[i]).tolist(),
+                (found.ends[mine] - offsets[i]).tolist(),
+                found.labels[mine].tolist(),
+            )
+        ]
+        confidences = found.confidences[mine].tolist()
+        doc.set_ents([*others.ents, *spans], blocked=others.blocked, default="outside")
+        for span, confidence in zip(spans, confidences):
+            mark(span, confidence, component)
+        if spans_key is not None:
+            doc.spans[spans_key] = SpanGroup(
+                doc,
+                name=spans_key,
+                spans=spans,
+                attrs={"scores": np.array(confidences, dtype="float32")},
+            )
+
+
+def _flat(arrays: List[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def _trim(
+    starts: NDArray[Any], ends: NDArray[Any], is_space: NDArray[Any]
+) -> Tuple[NDArray[Any], NDArray[Any]]:
+    """Take white space off the ends of spans; what is nothing else becomes empty."""
+    starts, ends = starts.copy(), ends.copy()
+    while (todo := (starts < ends) & is_space[np.minimum(starts, ends - 1)]).any():
+        starts[todo] += 1
+    while (todo := (starts < ends) & is_space[ends - 1]).any():
+        ends[todo] -= 1
+    return starts, ends
