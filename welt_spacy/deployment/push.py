@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
@@ -63,7 +64,7 @@ def read_package(path: Path) -> Package:
                 raise WeltError(f"{path}: {found[0]} has no {missing[0]!r}")
     except OSError as err:
         raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
-    except (zipfile.BadZipFile, ValueError) as err:
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError) as err:
         if isinstance(err, WeltError):
             raise
         raise WeltError(f"{path} is not a wheel: {first_line(err)}") from None
@@ -100,6 +101,8 @@ def write_repository(
         partial.rename(output)
     except OSError as err:
         raise WeltError(f"{output}: can't write here: {err.strerror}") from None
+    except (zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError) as err:
+        raise WeltError(f"{package.path} is damaged: {first_line(err)}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,0 +1,90 @@
+"""The docs as a site: the pages of docs/, and API pages made from the docstrings."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import Any, List
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from welt_spacy import __version__  # noqa: E402
+
+project = "welt-spacy"
+author = "The welt-spacy founders"
+release = version = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+source_suffix = {".md": "markdown"}
+html_theme = "furo"
+html_title = f"welt-spacy {version}"
+# Readable offline: nothing is fetched, and pages link to files
+html_copy_source = False
+html_show_sourcelink = False
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+# "\|" in tables, and links to files of the repository that are not pages
+suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings have them
+autodoc_mock_imports: List[str] = []
+
+_FIELD = re.compile(r"^(RETURNS|YIELDS|RAISES) \(([^)]*(?:\([^)]*\))?[^)]*)\): ?(.*)")
+_ARGUMENT = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*)(?: \((.+?)\))?: (\S.*)")
+
+
+def from_spacy_form(
+    app: Any, what: str, name: str, item: Any, options: Any, lines: List[str]
+) -> None:
+    """Turn spaCy's form of docstrings into fields that Sphinx knows."""
+    names = _argument_names(item)
+    changed: List[str] = []
+    in_field = False
+    for line in lines:
+        field, argument = _FIELD.match(line), _ARGUMENT.match(line)
+        if field:
+            kind, told, rest = field.groups()
+            if not in_field:
+                changed.append("")
+            if kind == "RAISES":
+                changed.append(f":raises {told}: {rest}")
+            else:
+                changed.append(f":returns: ``{told}``. {rest}")
+            in_field = True
+        elif argument and set(argument[1].split(", ")) <= names:
+            told_names, told, rest = argument.groups()
+            if not in_field:
+                changed.append("")
+            kind = f" (``{told}``)" if told else ""
+            shown = ", ".join(f"**{n}**" for n in told_names.split(", "))
+            changed.append(f":{shown}{kind}: {rest}")
+            in_field = True
+        elif in_field and line.strip() and not line.startswith(" "):
+            changed += ["", line]
+            in_field = False
+        else:
+            # Examples and formulas are set off by their indent
+            if line.startswith("    ") and not in_field and _begins_block(changed):
+                changed += ["::", ""]
+            changed.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
+    lines[:] = changed
+
+
+def _argument_names(item: Any) -> set:
+    if inspect.isclass(item):
+        fields = set(getattr(item, "_fields", ()))
+        fields |= set(getattr(item, "__dataclass_fields__", ()))
+        return fields | _argument_names(item.__init__)
+    try:
+        return set(inspect.signature(item).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _begins_block(lines: List[str]) -> bool:
+    return bool(lines) and not lines[-1].strip()
+
+
+def setup(app: Any) -> None:
+    """Connect the conversion."""
+    app.connect("autodoc-process-docstring", from_spacy_form)
