@@ -242,7 +242,7 @@ class Workplace:
         for split in ("train", "dev", "test"):
             self.files[split] = folder / f"{split}.tsv"
             self.files[split].write_text(IOB * 4, encoding="utf8")
-        convert_corpus(self.corpus, self.files, folder / "corpus" / "bc5cdr")
+        convert_corpus(self.corpus, self.files, folder / "data" / "bc5cdr")
         CliRunner().invoke(app, ["config", str(folder / "welt_cpu.cfg"), "-e", "cpu"])
         (folder / "grid.yml").write_text(GRID, encoding="utf8")
         with (
@@ -374,7 +374,7 @@ def _readers(place: Workplace) -> Dict[str, Maker]:
         return lambda: write_repository(read_package(path), folder / "hub")
 
     def corpus(folder: Path, rng: random.Random) -> Callable[[], Any]:
-        output = shutil.copytree(place.folder / "corpus" / "bc5cdr", folder / "corpus")
+        output = shutil.copytree(place.folder / "data" / "bc5cdr", folder / "corpus")
         path = rng.choice(sorted(output.iterdir()))
         before = path.read_bytes()
         path.write_bytes(mutate(before, rng))
@@ -401,7 +401,7 @@ def _readers(place: Workplace) -> Dict[str, Maker]:
         (folder / one.name / "run.json").write_bytes(mutate(record, rng))
 
         def read() -> None:
-            assert not is_done(place.grid, one, place.folder / "corpus", folder)
+            assert not is_done(place.grid, one, place.folder / "data", folder)
             read_results(place.grid, folder)
 
         return read

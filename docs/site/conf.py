@@ -51,7 +51,7 @@ def from_spacy_form(
             else:
                 changed.append(f":returns: ``{told}``. {rest}")
             in_field = True
-        elif argument and set(argument[1].split(", ")) <= names:
+        elif argument and (argument[2] or set(argument[1].split(", ")) <= names):
             told_names, told, rest = argument.groups()
             if not in_field:
                 changed.append("")
@@ -59,6 +59,8 @@ def from_spacy_form(
             shown = ", ".join(f"**{n}**" for n in told_names.split(", "))
             changed.append(f":{shown}{kind}: {rest}")
             in_field = True
+        elif in_field and line.strip() and _FIELD.match(lines[0]):
+            changed.append(f"    {line}")  # a docstring that is one field
         elif in_field and line.strip() and not line.startswith(" "):
             changed += ["", line]
             in_field = False
@@ -66,8 +68,10 @@ def from_spacy_form(
             # Examples and formulas are set off by their indent
             if line.startswith("    ") and not in_field and _begins_block(changed):
                 changed += ["::", ""]
-            changed.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
-    lines[:] = changed
+            changed.append(line)
+    # Code in single backticks, which may run over the end of a line
+    text = re.sub(r"(?<!`)`([^`]+?)`(?!`)", r"``\1``", "\n".join(changed))
+    lines[:] = text.split("\n")
 
 
 def _argument_names(item: Any) -> set:

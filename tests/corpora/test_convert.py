@@ -234,7 +234,7 @@ convert_corpus(get_corpus("bc5cdr"), files, output)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("n_written", [0, 2, 4])
+@pytest.mark.parametrize("n_written", [1, 3, 5])  # the first is a mark
 @pytest.mark.parametrize("again", [False, True])
 def test_a_killed_conversion_is_not_taken_for_whole(files, tmp_path, n_written, again):
     corpus = get_corpus("bc5cdr")
@@ -348,3 +348,19 @@ def test_time_grows_with_the_length(tmp_path):
         convert_file(path, "pubtator", n_sents=1)
         seconds.append(time.perf_counter() - started)
     assert seconds[2] < 30 * seconds[1]  # 64 times if it were the square
+
+
+def test_files_of_others_are_not_replaced(files, tmp_path):
+    corpus, output = get_corpus("bc5cdr"), tmp_path / "out"
+    output.mkdir()
+    (output / "dev.spacy").write_text("precious")
+    with pytest.raises(WeltError, match="not of a converted corpus"):
+        convert_corpus(corpus, files, output)
+    assert os.listdir(output) == ["dev.spacy"]
+    assert (output / "dev.spacy").read_text() == "precious"
+    # What a killed conversion left is ours
+    (output / ".converting").write_text("")
+    convert_corpus(corpus, files, output)
+    assert is_converted(corpus, files, output) and ".converting" not in os.listdir(
+        output
+    )

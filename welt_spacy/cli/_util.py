@@ -56,7 +56,8 @@ GPU_ID = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU.")
 
 
 def one_line_errors(command: CommandT) -> CommandT:
-    """Print a `WeltError` as one line on stderr and exit with status 1.
+    """Print a `WeltError` or an error of the system as one line on stderr and exit with
+    status 1.
 
     command (Callable): The command.
     RETURNS (Callable): The command, with the same signature.
@@ -67,8 +68,14 @@ def one_line_errors(command: CommandT) -> CommandT:
         try:
             return command(*args, **kwargs)
         except WeltError as err:
-            typer.secho(f"✘ {err}", fg=typer.colors.RED, err=True)
-            raise typer.Exit(1) from None
+            told = str(err)
+        except BrokenPipeError:
+            raise  # `... | head`: click ends quietly
+        except OSError as err:
+            # Of a path that no message of ours was written for, or a full disk
+            told = f"{err.filename or 'the system'}: {err.strerror or err}"
+        typer.secho(f"✘ {told}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1)
 
     return wrapped  # type: ignore[return-value]
 

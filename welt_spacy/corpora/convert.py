@@ -35,6 +35,8 @@ OFFSET_READERS: Dict[str, Callable[..., Iterator[Document]]] = {
     "brat": read_brat,
 }
 FORMATS = ("iob", *OFFSET_READERS)
+# In the folder while a corpus is written: its files are known as ours
+STARTED = ".converting"
 # What a converted split keeps of a doc. Nothing else is annotated.
 ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
 
@@ -117,7 +119,8 @@ def convert_corpus(
     strict (bool): Whether the first problem is an error.
     RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the
         problems.
-    RAISES (WeltError): As `convert_file`. Then nothing is written.
+    RAISES (WeltError): As `convert_file`, or if the folder has files of these names
+        that are not of a converted corpus. Then nothing is written.
     """
     report = Report(strict=strict)
     converted = {
@@ -158,8 +161,16 @@ def convert_corpus(
         "problems": dict(sorted(report.counts.items())),
         "outputs": {name: _sha256(content) for name, content in outputs.items()},
     }
-    done = output / "corpus.json"
+    done, started = output / "corpus.json", output / STARTED
     with one_writer(output):
+        if not done.is_file() and not started.is_file():
+            others = [name for name in outputs if (output / name).exists()]
+            if others:
+                raise WeltError(
+                    f"{output / others[0]} is not of a converted corpus, so it is not "
+                    "replaced: move it away, or use another --output"
+                )
+        write_atomically(started, "")
         try:
             done.unlink(missing_ok=True)  # what it says is not true from here on
         except OSError as err:
@@ -167,6 +178,7 @@ def convert_corpus(
         for name, content in outputs.items():
             write_atomically(output / name, content)
         write_atomically(done, json.dumps(about, indent=2) + "\n")
+        started.unlink(missing_ok=True)
     return about, report
 
 
