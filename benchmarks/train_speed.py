@@ -58,7 +58,9 @@ def make_ours(docs: List[Doc], encoder: str, spacy_transformers: bool) -> Callab
     return run
 
 
-def make_trainer(docs: List[Doc], encoder: str, folder: Path) -> Callable:
+def make_trainer(
+    docs: List[Doc], encoder: str, folder: Path, bf16: bool = False
+) -> Callable:
     import torch
     from transformers import (
         AutoModelForTokenClassification,
@@ -94,6 +96,7 @@ def make_trainer(docs: List[Doc], encoder: str, folder: Path) -> Callable:
             report_to=[],
             disable_tqdm=True,
             use_cpu=not on_gpu,
+            bf16=bf16,
         )
         trainer = Trainer(
             model=model,

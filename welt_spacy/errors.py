@@ -9,8 +9,12 @@ class WeltError(ValueError):
 
     The message is complete on its own: what is wrong, where (file and line,
     where there is one) and what to do. The command line prints it and exits
-    with status 1; it never shows a traceback for this class.
+    with status 1; it never shows a traceback for this class. What it quotes may be
+    long, so its middle is left out if the whole is.
     """
+
+    def __str__(self) -> str:
+        return shorten(super().__str__(), 1000)
 
 
 def check_number(
@@ -48,14 +52,27 @@ def check_number(
     return float(value)
 
 
+def shorten(text: str, length: int) -> str:
+    """Leave out the middle of a long text.
+
+    text (str): The text.
+    length (int): The most characters.
+    RETURNS (str): The text, or its beginning and end.
+    """
+    if len(text) <= length:
+        return text
+    end = length // 3
+    return f"{text[: length - end - 5]} ... {text[-end:]}"
+
+
 def first_line(err: BaseException, length: int = 200) -> str:
     """Tell the reason of an exception of another library in one line.
 
     err (BaseException): The exception.
     length (int): The most characters.
-    RETURNS (str): The first line of its message, cut to the length, or the name of
-        its class if it has none.
+    RETURNS (str): The first line of its message, shortened, or the name of its class if
+        it has none.
     """
     lines = str(err).strip().splitlines()
     text = lines[0].strip() if lines else type(err).__name__
-    return text if len(text) <= length else text[: length - 3] + "..."
+    return shorten(text, length)

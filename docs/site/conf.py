@@ -55,9 +55,13 @@ def from_spacy_form(
             told_names, told, rest = argument.groups()
             if not in_field:
                 changed.append("")
-            kind = f" (``{told}``)" if told else ""
-            shown = ", ".join(f"**{n}**" for n in told_names.split(", "))
-            changed.append(f":{shown}{kind}: {rest}")
+            *others, last = told_names.split(", ")
+            # Of arguments that are told together, the last one has the text
+            for one in others:
+                changed.append(f":param {one}: see {last}")
+            changed.append(
+                f":param {last}: " + (f"``{told}``. " if told else "") + rest
+            )
             in_field = True
         elif in_field and line.strip() and _FIELD.match(lines[0]):
             changed.append(f"    {line}")  # a docstring that is one field
@@ -89,6 +93,14 @@ def _begins_block(lines: List[str]) -> bool:
     return bool(lines) and not lines[-1].strip()
 
 
+def skip_fields(
+    app: Any, what: str, name: str, item: Any, skip: bool, options: Any
+) -> Any:
+    """Fields of named tuples are described in the docstring of the class."""
+    return True if type(item).__name__ == "_tuplegetter" else None
+
+
 def setup(app: Any) -> None:
-    """Connect the conversion."""
+    """Connect what is above."""
     app.connect("autodoc-process-docstring", from_spacy_form)
+    app.connect("autodoc-skip-member", skip_fields)

@@ -94,6 +94,7 @@ def test_the_experiment_of_the_project(root, monkeypatch):
         ({"schemes": {"../../x": VANILLA}, "tuned": None}, "can't be called"),
         ({"schemes": {"a/b": VANILLA}, "tuned": None}, "can't be called"),
         ({"schemes": {"x": {"@misc": "nosuch"}}, "tuned": None}, "registered as 'nosuch'"),
+        ({"schemes": {"x": {"@misc": None}}, "tuned": None}, "needs a registered function"),
         ({"schemes": {"x": {**ENS, "beta": 2.0}}, "tuned": None}, "beta is 2"),
     ],
 )  # fmt: skip

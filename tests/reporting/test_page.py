@@ -1,6 +1,7 @@
 """The page of an evaluation, in a browser."""
 
 import json
+import os
 import re
 import shutil
 import time
@@ -25,6 +26,8 @@ def browser():
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
+        if os.environ.get("WELT_REQUIRE_CHROMIUM"):
+            pytest.fail("needs Chromium")
         pytest.skip("needs Chromium")
     from playwright.sync_api import sync_playwright
 

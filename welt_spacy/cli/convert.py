@@ -72,7 +72,8 @@ def _check_types(path: Path, asked: Dict[str, str], found: Mapping[str, int]) ->
     if not missing:
         return
     told = f"{path} has no mention of the type {', '.join(missing)}"
-    has = ", ".join(f"{name} ({n})" for name, n in sorted(found.items())) or "none"
+    most = sorted(found.items(), key=lambda item: -item[1])[:10]
+    has = ", ".join(f"{name[:40]} ({n})" for name, n in most) or "none"
     if len(missing) == len(asked) and found:
         raise WeltError(f"{told}; it has {has}: use --type with one of these")
     warn(f"{told}; it has {has}")

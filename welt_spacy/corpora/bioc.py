@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
-from ..errors import WeltError
+from ..errors import WeltError, first_line
 from .records import Document, parse_offset, place_mention
 from .report import Report
 
@@ -61,7 +61,8 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
     except (LookupError, ValueError) as err:
         # expat's, for an encoding that it does not know
         raise WeltError(
-            f"{path}:1: {err}: write the file as UTF-8, and its declaration too"
+            f"{path}:1: {first_line(err)}: write the file as UTF-8, and its declaration "
+            "too"
         ) from None
     except OSError as err:
         raise WeltError(f"{path}: can't read this file: {err.strerror}") from None

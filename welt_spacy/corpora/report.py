@@ -4,7 +4,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Dict, List, Union
 
-from ..errors import WeltError
+from ..errors import WeltError, shorten
+
+# Characters of a message; a damaged file can be one line
+LONGEST = 300
 
 
 class Report:
@@ -39,6 +42,7 @@ class Report:
         repair (str): What is done about it when not strict.
         RAISES (WeltError): In strict mode.
         """
+        message = shorten(message, LONGEST)
         if self.strict:
             raise WeltError(f"{path}:{line}: {message}")
         self.counts[kind] += 1

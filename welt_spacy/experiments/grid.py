@@ -144,7 +144,7 @@ def _check_scheme(name: Any, weighting: Any) -> None:
             f"a scheme can't be called {name!r}: use letters, digits, dots, underscores, "
             "+ and -"
         )
-    if not isinstance(weighting, dict) or "@misc" not in weighting:
+    if not isinstance(weighting, dict) or not isinstance(weighting.get("@misc"), str):
         raise WeltError(f"scheme {name} needs a registered function, @misc")
     if not registry.has("misc", weighting["@misc"]):
         raise WeltError(

@@ -57,7 +57,11 @@ class Entities(NamedTuple):
     confidences: Floats
 
     def select(self, kept: NDArray[np.bool_]) -> "Entities":
-        """RETURNS (Entities): Some of them. kept (ndarray): Shape (E,), which."""
+        """Select some of them.
+
+        kept (ndarray): Shape (E,), bool: which.
+        RETURNS (Entities): These.
+        """
         return Entities(*(column[kept] for column in self))
 
 
