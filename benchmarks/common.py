@@ -14,6 +14,7 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.util import load_model_from_config, registry
 from thinc.api import Config, Optimizer
+from weasel.util.hashing import get_checksum
 
 from welt_spacy.experiments.results import spread  # noqa: F401  # for the others
 
@@ -82,7 +83,10 @@ def run_trainings(jobs: List[dict], at_once: int) -> None:
 def _record(job: dict) -> str:
     # What decides the result of a training.
     told = {key: str(job[key]) for key in ("config", "data", "overrides", "threads")}
-    return json.dumps({**told, "config text": _read(job["config"])}, indent=2)
+    told["config text"] = _read(job["config"]) or ""
+    told["checksum of the data"] = get_checksum(job["data"])
+    told["version"] = version("welt-spacy")
+    return json.dumps(told, indent=2)
 
 
 def _read(path: Path) -> Optional[str]:
@@ -92,8 +96,9 @@ def _read(path: Path) -> Optional[str]:
 def score(model: Path, data: Path, split: str) -> Dict[str, float]:
     """Score a trained pipeline with `spacy evaluate`, in per cent."""
     output = model.parent / f"{split}.json"
-    trained = (model / "meta.json").stat().st_mtime
-    if not (output.is_file() and output.stat().st_mtime > trained):
+    inputs = model.parent / f"{split}.inputs.json"
+    told = json.dumps([get_checksum(model), get_checksum(data / f"{split}.spacy")])
+    if not output.is_file() or _read(inputs) != told:
         subprocess.run(
             [
                 *(sys.executable, "-m", "spacy", "evaluate", str(model)),
@@ -102,6 +107,7 @@ def score(model: Path, data: Path, split: str) -> Dict[str, float]:
             check=True,
             capture_output=True,
         )
+        inputs.write_text(told)
     scores = json.loads(output.read_text())
     found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
     return {**found, "speed": scores["speed"]}

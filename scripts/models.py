@@ -15,6 +15,7 @@ from weasel.cli.run import get_lock_entry, run_commands
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
 
+from welt_spacy import __version__
 from welt_spacy.training.weighting import SCHEMES
 
 STEPS = ("train", "evaluate", "package")
@@ -56,6 +57,7 @@ def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     if not all((root / output).exists() for output in outputs):
         return None
     entry = get_lock_entry(root, command)
+    entry["welt_spacy_version"] = __version__
     for row in entry["outs"]:  # left out by weasel where there is no cache
         row["md5"] = get_checksum(root / row["path"])
     return entry

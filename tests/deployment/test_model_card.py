@@ -65,6 +65,14 @@ def test_card_tells_what_was_run(run):
     assert "\n\n\n" not in card
 
 
+def test_markup_in_labels_is_escaped(run):
+    path, meta, found = run
+    (part,) = [p for name, p in found["per_type"].items() if name == "Disease"]
+    hostile = {**found, "per_type": {"a|b <img src=x>\n# c": part}}
+    card = model_card(path, meta, hostile, ABOUT)
+    assert "| a\\|b &lt;img src=x> # c, strict |" in card and "<img" not in card
+
+
 def test_card_of_data_that_tell_little(run):
     path, meta, found = run
     about = {key: ABOUT[key] for key in ("title", "source", "licence", "citation")}

@@ -52,7 +52,7 @@ app = typer.Typer(
 )
 
 
-GPU_ID = typer.Option(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU.")
+GPU_ID = typer.Option(-1, "--gpu-id", "-g", min=-1, help="GPU ID or -1 for CPU.")
 
 
 def one_line_errors(command: CommandT) -> CommandT:

@@ -33,7 +33,7 @@ def config_cli(
     setting: Optional[List[str]] = typer.Option(
         None, "--setting", help="A setting of the scheme, e.g. beta=0.9999."
     ),
-    seed: int = typer.Option(0, "--seed", help="Random seed."),
+    seed: int = typer.Option(0, "--seed", min=0, max=2**32 - 1, help="Random seed."),
     train_on_dev: bool = typer.Option(
         False,
         "--train-on-dev",

@@ -182,7 +182,9 @@ def compare_cli(
     json: Optional[Path] = typer.Option(
         None, "--json", "-j", help="A file for all figures and sentences."
     ),
-    n_shown: int = typer.Option(SHOWN, "--show", help="Changes to print of each kind."),
+    n_shown: int = typer.Option(
+        SHOWN, "--show", min=0, help="Changes to print of each kind."
+    ),
     gpu_id: int = GPU_ID,
 ) -> None:
     """Compare two pipelines.

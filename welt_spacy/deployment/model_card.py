@@ -50,6 +50,7 @@ def model_card(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["cell"] = _cell
     weightings = [str(part["weighting"]) for part in found["class_weights"].values()]
     return environment.get_template("card.md.jinja").render(
         name=f"{meta['lang']}_{meta['name']}",
@@ -66,6 +67,11 @@ def model_card(
         seed=config["system"]["seed"],
         settings=_settings(config),
     )
+
+
+def _cell(text: Any) -> str:
+    """Text for a cell of a Markdown table, whatever a label is called."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _encoder(config: Config) -> str:
