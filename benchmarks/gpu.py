@@ -186,7 +186,7 @@ def their_inference(encoder: Path, sentences: List[List[str]]) -> Callable[[], f
 def measure(
     sides: Dict[str, Callable[[], Callable[[], float]]], n_words: int
 ) -> Dict[str, Any]:
-    """Both sides in turns. One that can't be run is told, and does not end the rest."""
+    """Both sides in turns. One that can't be run is reported, and does not end the rest."""
     import torch
 
     runs: Dict[str, Callable[[], float]] = {}

@@ -36,7 +36,7 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
             require_gpu(gpu_id)
         except Exception as err:  # thinc, CuPy and torch have one each
             raise WeltError(
-                f"GPU {gpu_id} can't be used ({err}): take --gpu-id -1 for the CPU"
+                f"GPU {gpu_id} can't be used ({err}): use --gpu-id -1 for the CPU"
             ) from None
     try:
         return spacy.load(model if model.exists() else str(model))
@@ -213,7 +213,7 @@ def _check_replaceable(
     names = {path.name for path in output.iterdir()}
     if others := sorted(names - PIPELINE_FILES - _components(output)):
         raise WeltError(
-            f"{told} holds {', '.join(others[:3])}, which is not of a pipeline, so it is "
+            f"{told} holds {', '.join(others[:3])}, which does not belong to a pipeline, so it is "
             "not replaced: move that away, or use another name"
         )
 

@@ -354,7 +354,7 @@ def test_files_of_others_are_not_replaced(files, tmp_path):
     corpus, output = get_corpus("bc5cdr"), tmp_path / "out"
     output.mkdir()
     (output / "dev.spacy").write_text("precious")
-    with pytest.raises(WeltError, match="not of a converted corpus"):
+    with pytest.raises(WeltError, match="not written by a conversion"):
         convert_corpus(corpus, files, output)
     assert os.listdir(output) == ["dev.spacy"]
     assert (output / "dev.spacy").read_text() == "precious"

@@ -155,14 +155,14 @@ def test_a_branch(wheel, server):
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
 def test_a_hub_that_refuses(wheel, server, status):
     server.status = status
-    with pytest.raises(WeltError, match="did not take it") as err:
+    with pytest.raises(WeltError, match="refused") as err:
         push(wheel, "org/x", token="secret")
     assert "\n" not in str(err.value)
 
 
 def test_no_hub_at_all(wheel, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(WeltError, match="did not take it"):
+    with pytest.raises(WeltError, match="refused"):
         push(wheel, "org/x", token="secret")
 
 

@@ -51,5 +51,5 @@ def test_what_is_not_annotated_is_left_out():
 
 
 def test_another_text_is_told():
-    with pytest.raises(WeltError, match="Doc 0 is not of the text"):
+    with pytest.raises(WeltError, match="The text of doc 0 is not"):
         text_eval([make(["a"], [])], [make(["b"], [])])

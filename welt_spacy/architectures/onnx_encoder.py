@@ -169,7 +169,7 @@ def _check(module: torch.nn.Module, onnx: OnnxEncoder) -> None:
     gap = float((wanted - found)[mask == 1].abs().max())
     if not gap < 1e-3 * max(1.0, float(wanted.abs().max())):
         raise WeltError(
-            f"Encoders of type {onnx.config.model_type!r} compute something else in "
+            f"Encoders of type {onnx.config.model_type!r} give other results in "
             f"ONNX: vectors differ by up to {gap:.2g}"
         )
 

@@ -78,14 +78,14 @@ def special_pieces(tokenizer: Any) -> Tuple[List[int], List[int]]:
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
     RETURNS (Tuple[List[int], List[int]]): Those before and those after it.
-    RAISES (WeltError): If they can't be told.
+    RAISES (WeltError): If they can't be determined.
     """
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     for start in range(len(full) - len(plain) + 1):
         if full[start : start + len(plain)] == plain:
             return full[:start], full[start + len(plain) :]
-    raise WeltError("Can't tell the special pieces of this tokenizer")
+    raise WeltError("Can't determine the special pieces of this tokenizer")
 
 
 def layer_of(name: str) -> Optional[int]:

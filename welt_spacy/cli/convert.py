@@ -21,7 +21,7 @@ def convert_cli(
         None,
         "--format",
         "-f",
-        help=f"{', '.join(FORMATS)}; by default told from the name: .pubtator, .xml "
+        help=f"{', '.join(FORMATS)}; by default chosen by the name: .pubtator, .xml "
         "(BioC), a folder (brat), else iob.",
     ),
     label: Optional[str] = typer.Option(

@@ -23,9 +23,9 @@ CACHE = typer.Option(
 MIRROR = typer.Option(
     None, "--mirror", help="Folder or address asked first; default WELT_CORPORA_MIRROR."
 )
-OFFLINE = typer.Option(False, "--offline", help="Never ask the publisher.")
+OFFLINE = typer.Option(False, "--offline", help="Don't download from the publisher.")
 REACHABLE = typer.Option(
-    False, "--reachable", help="Pass over corpora that can't be fetched."
+    False, "--reachable", help="Skip corpora that can't be fetched."
 )
 
 

@@ -156,8 +156,8 @@ def _print_text_scores(found: Dict[str, Any]) -> None:
     )
     if text["joined"]:
         warn(
-            f"{text['joined']} of {found['docs']} docs don't know their spaces: their "
-            "text is their words, joined by single spaces"
+            f"{text['joined']} of {found['docs']} docs have no record of their white "
+            "space: their text is their words, joined by single spaces"
         )
     typer.echo("")
 
@@ -203,7 +203,7 @@ def compare_cli(
     found = compare(*examples)
     low, high = found["interval"]
     typer.echo(
-        f"F1 of {one} less that of {other}: {100 * found['difference']:+.2f}, "
+        f"F1 of {one} minus that of {other}: {100 * found['difference']:+.2f}, "
         f"95 % interval {100 * low:+.2f} to {100 * high:+.2f}\n"
         f"p = {found['p_bootstrap']:.4f} (paired bootstrap), "
         f"{found['p_randomization']:.4f} (approximate randomization)"

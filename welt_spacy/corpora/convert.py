@@ -120,7 +120,7 @@ def convert_corpus(
     RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the
         problems.
     RAISES (WeltError): As `convert_file`, or if the folder has files of these names
-        that are not of a converted corpus. Then nothing is written.
+        that no conversion has written. Then nothing is written.
     """
     report = Report(strict=strict)
     converted = {
@@ -167,7 +167,7 @@ def convert_corpus(
             others = [name for name in outputs if (output / name).exists()]
             if others:
                 raise WeltError(
-                    f"{output / others[0]} is not of a converted corpus, so it is not "
+                    f"{output / others[0]} was not written by a conversion, so it is not "
                     "replaced: move it away, or use another --output"
                 )
         write_atomically(started, "")

@@ -192,7 +192,7 @@ def push(
         except Exception as err:
             # requests', httpx' and the hub's own errors have no common class
             raise WeltError(
-                f"{repo}: the hub at {api.endpoint} did not take it: {first_line(err)}. "
+                f"{repo}: the hub at {api.endpoint} refused: {first_line(err)}. "
                 "Nothing else was changed; try again, or see 'hf auth login'."
             ) from None
     return str(getattr(done, "commit_url", done))

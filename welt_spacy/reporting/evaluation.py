@@ -164,7 +164,7 @@ def compare(
     one, other (Sequence[Example]): The same gold-standard docs with the predictions
         of each; see `predict`.
     seed (int): Of the tests.
-    RETURNS (Dict[str, Any]): The difference of F1 (first less other) with its
+    RETURNS (Dict[str, Any]): The difference of F1 (first minus other) with its
         interval and p-values, and the docs in which an error went or came: what the
         other has right and the first has not is "broken", the reverse "fixed".
     """

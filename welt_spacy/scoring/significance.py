@@ -27,7 +27,7 @@ CHUNK = 2_000
 class Difference(NamedTuple):
     """The F1 of one model over that of another, on the same sentences.
 
-    value (float): F1 of the first less F1 of the second, in [-1, 1].
+    value (float): F1 of the first minus F1 of the second, in [-1, 1].
     p_value (float): How often a difference at least as large comes about by chance,
         two-sided.
     interval (Tuple[float, float]): The confidence interval of the difference.

@@ -50,7 +50,7 @@ def text_eval(references: Sequence[Doc], predictions: Sequence[Doc]) -> TextScor
     for i, (reference, doc) in enumerate(zip(references, predictions)):
         if reference.text != doc.text:
             raise WeltError(
-                f"Doc {i} is not of the text of its gold annotation: {doc.text[:40]!r} "
+                f"The text of doc {i} is not that of its gold annotation: {doc.text[:40]!r} "
                 f"against {reference.text[:40]!r}"
             )
         gold, predicted = _character_spans(reference, doc)
