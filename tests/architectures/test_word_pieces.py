@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import spacy
 from spacy.tokens import Doc
 
-from welt_spacy.architectures.word_pieces import (
-    MAX_WORDS,
-    WordPieces,
-)
+from welt_spacy.architectures.lexeme_table import MAX_WORDS
+from welt_spacy.architectures.word_pieces import WordPieces
 
 VOCAB = spacy.blank("en").vocab
 
@@ -42,20 +40,20 @@ def test_words_are_tokenised_once():
 
 
 def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr("welt_spacy.architectures.word_pieces.MAX_WORDS", 10)
+    monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 10)
     tokenizer = Letters()
     pieces = WordPieces(tokenizer, max_pieces=5)
     for i in range(50):
         words = [f"{i}a", f"{i}b", "same"]
         flat, lengths = pieces([Doc(VOCAB, words=words)])
         assert "".join(map(chr, flat)) == "".join(words)
-        assert len(pieces) <= 10
+        assert len(pieces.table) <= 10
     assert MAX_WORDS > 10_000
 
 
 def test_many_threads_and_a_small_table(monkeypatch):
     """Each call sees the pieces of its own words, while others learn and forget."""
-    monkeypatch.setattr("welt_spacy.architectures.word_pieces.MAX_WORDS", 40)
+    monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 40)
     pieces = WordPieces(Letters(), max_pieces=30)
     words = [[f"{i}a{j}" for j in range(i % 7 + 1)] for i in range(200)]
     docs = [Doc(VOCAB, words=part) for part in words]
@@ -73,7 +71,7 @@ def test_many_threads_and_a_small_table(monkeypatch):
             list(pool.map(call, [i % 200 for i in range(4000)]))
     finally:
         sys.setswitchinterval(interval)
-    assert wrong == [] and len(pieces) <= 40
+    assert wrong == [] and len(pieces.table) <= 40
 
 
 def test_copies_have_a_lock_of_their_own():

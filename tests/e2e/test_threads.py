@@ -54,7 +54,7 @@ def path(request, tmp_path_factory):
 
 def test_threads_give_what_one_gives(path, monkeypatch):
     """To the bit, with a memory of words that is emptied again and again."""
-    monkeypatch.setattr("welt_spacy.architectures.word_pieces.MAX_WORDS", 300)
+    monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 300)
     texts = make_texts(120)
     wanted = [result(doc) for doc in map(spacy.load(path), texts)]
     nlp = spacy.load(path)

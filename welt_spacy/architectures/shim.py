@@ -101,7 +101,7 @@ class TransformerShim(Shim):
             self._pid = os.getpid()
             torch.set_num_threads(1)
             if self.forward is not None:
-                self.forward.pieces.renew_lock()
+                self.forward.pieces.table.renew_lock()
             if self.optimized in ON_RUNTIME:
                 self._model.start(threads=1)
 

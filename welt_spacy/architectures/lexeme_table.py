@@ -1,0 +1,104 @@
+"""What is computed of a word, once, and looked up ever after: safe for threads, bounded."""
+
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import ORTH
+from spacy.tokens import Doc
+
+from ..arrays import Ints
+
+# Words that are remembered; then the memory is emptied, so that it is bounded.
+MAX_WORDS = 200_000
+
+Arrays = Tuple[NDArray[Any], ...]
+
+
+class _Table(NamedTuple):
+    """Words that are known; never changed but for words added to `rows`.
+
+    rows (Dict[int, int]): The row of each word, by its id in the StringStore. A row
+        from `size` on is one of a later table.
+    size (int): The number of words.
+    arrays (Tuple[ndarray, ...]): What was computed of them.
+    """
+
+    rows: Dict[int, int]
+    size: int
+    arrays: Arrays
+
+    def find(self, keys: Sequence[int]) -> Optional[Ints]:
+        """RETURNS (Optional[ndarray]): The rows of words; None if one is missing."""
+        rows = np.array([self.rows.get(key, self.size) for key in keys], dtype="int64")
+        return rows if (rows < self.size).all() else None
+
+
+class LexemeTable:
+    """Looks words up. It can be called from many threads.
+
+    A call reads one table from beginning to end. A call that meets new words makes a
+    larger table under a lock and puts it in the place of the old one, which other
+    threads may go on reading.
+
+    empty (Tuple[ndarray, ...]): The arrays of no word.
+    extend (Callable): Arrays and new words -> arrays that have these words at the end.
+    """
+
+    def __init__(self, empty: Arrays, extend: Callable[[Arrays, List[str]], Arrays]):
+        self._empty = empty
+        self._extend = extend
+        self._table = _Table({}, 0, empty)
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Make a new lock: after a fork, another thread of the parent may hold the
+        old one for ever.
+        """
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"empty": self._empty, "extend": self._extend}
+
+    def __setstate__(self, state: Dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        """RETURNS (int): How many words are remembered, at most `MAX_WORDS`, or as
+        many as one call has.
+        """
+        return self._table.size
+
+    def __call__(self, docs: Sequence[Doc]) -> Tuple[Ints, Arrays]:
+        """Look up all words of docs.
+
+        docs (Sequence[Doc]): The docs, n words together.
+        RETURNS (Tuple[ndarray, Tuple[ndarray, ...]]): The row of each word, shape (n,),
+            int64, and the arrays that the rows belong to.
+        """
+        orths = [doc.to_array(ORTH) for doc in docs]
+        flat = np.concatenate(orths) if orths else np.zeros(0, dtype="uint64")
+        unique, inverse = np.unique(flat, return_inverse=True)
+        keys = unique.tolist()
+        table = self._table
+        found = table.find(keys)
+        if found is None:
+            table = self._learn(keys, docs[0].vocab.strings)
+            found = table.find(keys)
+            assert found is not None
+        return found[inverse], table.arrays
+
+    def _learn(self, keys: List[int], strings: Any) -> _Table:
+        """RETURNS (_Table): A table that has all of these words."""
+        with self._lock:
+            table = self._table  # another thread may have learnt them by now
+            new = [k for k in keys if table.rows.get(k, table.size) >= table.size]
+            if table.size + len(new) > MAX_WORDS:
+                table, new = _Table({}, 0, self._empty), keys
+            if new:
+                arrays = self._extend(table.arrays, [strings[key] for key in new])
+                size = table.size + len(new)
+                table.rows.update(zip(new, range(table.size, size)))
+                table = self._table = _Table(table.rows, size, arrays)
+            return table
