@@ -613,6 +613,10 @@ KILLED = {
         [*("corpora", "convert", "biored_disease", "--offline", "--output", "kill")],
         ["kill/biored_disease"],
     ),
+    "corpora fetch": Killed(
+        ["corpora", "fetch", "biored_disease", "--offline", "--cache", "kill/cache"],
+        ["kill/cache"],
+    ),
     "config": Killed(["config", "kill/x.cfg", "-e", "cpu"], ["kill/x.cfg"]),
     "evaluate": Killed(
         [
@@ -632,6 +636,11 @@ KILLED = {
         ["kill/hub"],
     ),
 }
+
+
+# They write several files, each of them whole; corpus.json, the last one of a corpus, says
+# that all are there
+SEVERAL = ("corpora convert", "corpora fetch")
 
 
 def kill_and_rerun(place: Workplace, seed: int, span: Dict[str, float]) -> Case:
@@ -666,10 +675,9 @@ def kill_and_rerun(place: Workplace, seed: int, span: Dict[str, float]) -> Case:
     after = {out: _tree(place.folder / out) for out in killed.outputs}
     for out in killed.outputs:
         whole = (None, old[out], after[out])
-        # A corpus is several files; corpus.json, which is last, says that it is whole
-        if between[out] not in whole and name != "corpora convert":
+        if between[out] not in whole and name not in SEVERAL:
             return Case(f"kill of {name}", seed, "half-written", out)
-        if had_before and between[out] is None and name != "corpora convert":
+        if had_before and between[out] is None and name not in SEVERAL:
             aside = folder / ".tuned.welt-old"
             if name != "tune --force" or _tree(aside) not in (None, old[out]):
                 return Case(f"kill of {name}", seed, "lost", out)
