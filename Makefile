@@ -54,7 +54,7 @@ $(VENV)/.base: setup.cfg requirements/constraints.txt requirements/constraints-c
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, spacy-transformers and the tools of development"
 	$(PIP) "$(TORCH)"
-	$(PIP) --editable ".[transformers,spacy-transformers,onnx,hub,dev]"
+	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,dev]"
 	@touch $@
 
 # The docstrings of encoders need torch to be read
@@ -66,7 +66,7 @@ $(VENV5)/.full: setup.cfg requirements/constraints-transformers5.txt requirement
 	@echo "Installing transformers 5 into $(VENV5) (two minutes or three)"
 	$(PYTHON) -m venv $(VENV5)
 	$(PIP5) "$(TORCH)"
-	$(PIP5) --editable ".[transformers,onnx,hub,dev]" "transformers>=5"
+	$(PIP5) --editable ".[transformers,onnx,vectors,hub,dev]" "transformers>=5"
 	@touch $@
 
 clean:

@@ -39,7 +39,7 @@ def public(module):
                     yield f"{name}.{method}", function, told
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_public_names_are_documented(name):
     if name.endswith(("forward", "shim", "serialization", "optimized", "pretrained")):
         pytest.importorskip("torch")

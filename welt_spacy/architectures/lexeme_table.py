@@ -1,6 +1,8 @@
 """What is computed of a word, once, and looked up ever after: safe for threads, bounded."""
 
+import os
 import threading
+import weakref
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -35,6 +37,19 @@ class _Table(NamedTuple):
         return rows if (rows < self.size).all() else None
 
 
+# All there are: after a fork, another thread of the parent may hold a lock for ever
+_TABLES: "weakref.WeakSet[LexemeTable]" = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for table in _TABLES:
+        table._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
 class LexemeTable:
     """Looks words up. It can be called from many threads.
 
@@ -50,13 +65,8 @@ class LexemeTable:
         self._empty = empty
         self._extend = extend
         self._table = _Table({}, 0, empty)
-        self.renew_lock()
-
-    def renew_lock(self) -> None:
-        """Make a new lock: after a fork, another thread of the parent may hold the
-        old one for ever.
-        """
         self._lock = threading.Lock()
+        _TABLES.add(self)
 
     def __getstate__(self) -> Dict[str, Any]:
         return {"empty": self._empty, "extend": self._extend}
@@ -80,14 +90,24 @@ class LexemeTable:
         orths = [doc.to_array(ORTH) for doc in docs]
         flat = np.concatenate(orths) if orths else np.zeros(0, dtype="uint64")
         unique, inverse = np.unique(flat, return_inverse=True)
-        keys = unique.tolist()
+        rows, arrays = self.find(unique, docs[0].vocab.strings if docs else None)
+        return rows[inverse], arrays
+
+    def find(self, orths: NDArray[Any], strings: Any) -> Tuple[Ints, Arrays]:
+        """Look up words by their ids.
+
+        orths (ndarray): Shape (n,), uint64: the ids.
+        strings (StringStore): What they are ids of.
+        RETURNS (Tuple[ndarray, Tuple[ndarray, ...]]): As `__call__`.
+        """
+        keys = orths.tolist()
         table = self._table
         found = table.find(keys)
         if found is None:
-            table = self._learn(keys, docs[0].vocab.strings)
+            table = self._learn(list(dict.fromkeys(keys)), strings)
             found = table.find(keys)
             assert found is not None
-        return found[inverse], table.arrays
+        return found, table.arrays
 
     def _learn(self, keys: List[int], strings: Any) -> _Table:
         """RETURNS (_Table): A table that has all of these words."""

@@ -100,8 +100,6 @@ class TransformerShim(Shim):
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             torch.set_num_threads(1)
-            if self.forward is not None:
-                self.forward.pieces.table.renew_lock()
             if self.optimized in ON_RUNTIME:
                 self._model.start(threads=1)
 

@@ -15,11 +15,13 @@ from .experiment import experiment_cli
 from .optimize import optimize_cli
 from .push import push_cli
 from .tune import tune_cli
+from .vectors import vectors_cli
 
 DATA, TRAINING, EVALUATION, DEPLOYMENT = PANELS
 app.add_typer(corpora_app, name="corpora", rich_help_panel=DATA)
 app.command("convert", rich_help_panel=DATA)(convert_cli)
 app.command("config", rich_help_panel=TRAINING)(config_cli)
+app.command("vectors", rich_help_panel=TRAINING)(vectors_cli)
 app.command("experiment", rich_help_panel=TRAINING)(experiment_cli)
 app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
 app.command("compare", rich_help_panel=EVALUATION)(compare_cli)
