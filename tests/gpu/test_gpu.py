@@ -33,10 +33,22 @@ def transformer_settings(folder, **settings):
     return {"model": {"tok2vec": {**tok2vec, **settings}}, "spans_key": "welt_ner"}
 
 
-@pytest.fixture(params=["cnn", "bert", "bert, bfloat16"])
+SUBWORDS = {
+    "@architectures": "spacy.Tok2Vec.v2",
+    "embed": {"@architectures": "welt_spacy.SubwordEmbed.v1", "width": 32},
+    "encode": {
+        "@architectures": "spacy.MaxoutWindowEncoder.v2",
+        **{"width": 32, "depth": 1, "window_size": 1, "maxout_pieces": 2},
+    },
+}
+
+
+@pytest.fixture(params=["cnn", "subwords", "bert", "bert, bfloat16"])
 def settings(request, tmp_path):
     if request.param == "cnn":
         return {"spans_key": "welt_ner"}
+    if request.param == "subwords":
+        return {"spans_key": "welt_ner", "model": {"tok2vec": SUBWORDS}}
     return transformer_settings(tmp_path, mixed_precision="bfloat16" in request.param)
 
 

@@ -154,7 +154,10 @@ class _Bert:
         return x
 
     def _dense(self, x: Floats, name: str) -> Floats:
-        return x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+        # One large product: of three dimensions NumPy makes a small one for each piece
+        flat = x.reshape(-1, x.shape[-1]) @ weight.T + bias
+        return flat.reshape(*x.shape[:-1], -1)
 
     def _norm(self, x: Floats, name: str) -> Floats:
         centred = x - x.mean(axis=-1, keepdims=True)
