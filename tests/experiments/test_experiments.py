@@ -21,6 +21,7 @@ from welt_spacy.experiments.configuration import make_config
 from welt_spacy.experiments.grid import Grid, read_grid
 from welt_spacy.experiments.results import read_results, to_markdown
 from welt_spacy.experiments.runner import is_done, reason_in, run_all, settings_of
+from welt_spacy.files import one_writer
 
 from ..util import make_examples, make_nlp
 
@@ -336,3 +337,20 @@ def test_the_reason_of_a_failure(tmp_path):
         log.write_text(text, encoding="utf8")
         told = reason_in(log)
         assert reason in told and len(told) <= 200
+
+
+def test_a_folder_is_cleared_only_when_nobody_writes_there(tmp_path, corpora):
+    """The training of a killed runner may still be at its end."""
+    grid, output, folder = run_folder(tmp_path, corpora)
+    (run,) = grid.runs()
+    folder.mkdir(parents=True)
+    (folder / "started.json").write_text("{}")
+    (folder / "model-last").mkdir()
+    told = []
+    with ThreadPoolExecutor(1) as pool:
+        with one_writer(folder / "step"):
+            job = pool.submit(run_all, grid, corpora, output, report=told.append)
+            time.sleep(2)
+            assert (folder / "model-last").is_dir() and not job.done()
+        assert job.result() == []
+    assert is_done(grid, run, corpora, output)

@@ -23,6 +23,7 @@ from weasel.util.hashing import get_checksum
 from ..errors import WeltError, first_line
 from ..files import Busy, one_writer, write_atomically
 from .grid import Grid, Run
+from .step import STEP, WAIT
 
 RECORD = "run.json"
 # Made first, so that a folder is known as that of a run before it is finished
@@ -144,7 +145,9 @@ class _Runner:
         """
         folder = self.output / run.name
         settings = settings_of(self.grid, run, self.corpora)
-        _prepare(folder)
+        # The training of a runner that was killed may take a moment to end
+        with one_writer(folder / STEP, wait=WAIT):
+            _prepare(folder)
         record: Dict[str, Any] = {"settings": settings}
         write_atomically(folder / STARTED, _json(record))
         started = time.perf_counter()
@@ -290,6 +293,7 @@ def _prepare(folder: Path) -> None:
     """Make the folder of a run, and take away what an earlier run left in it."""
     try:
         names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        names.discard(f".{STEP}.lock")
         if names and not names & {RECORD, STARTED}:
             raise WeltError(
                 f"{folder} has files that are not those of a run: use another --output"

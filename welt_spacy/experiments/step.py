@@ -19,6 +19,8 @@ from ..files import one_writer
 # Seconds between two looks at the parent, and for the process of a killed runner to end
 INTERVAL = 0.5
 WAIT = 20.0
+# What is locked in the folder of a run while a command writes there
+STEP = "step"
 
 
 def end_with_parent(parent: int) -> None:
@@ -43,7 +45,7 @@ def main() -> None:
 
     sys.argv = ["spacy", *command]
     try:
-        with one_writer(Path(folder) / "step", wait=WAIT):
+        with one_writer(Path(folder) / STEP, wait=WAIT):
             setup_cli()
     except WeltError as err:
         sys.exit(f"✘ {err}")
