@@ -1,7 +1,8 @@
 """What a user can get wrong, in one line."""
 
+import contextlib
 import math
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 
 class WeltError(ValueError):
@@ -63,6 +64,23 @@ def shorten(text: str, length: int) -> str:
         return text
     end = length // 3
     return f"{text[: length - end - 5]} ... {text[-end:]}"
+
+
+@contextlib.contextmanager
+def extra_needed(what: str, extra: str) -> Iterator[None]:
+    """Tell in one line that a package of an extra is missing.
+
+    what (str): What needs it.
+    extra (str): The extra of welt-spacy that has it.
+    YIELDS (None): While the imports run.
+    RAISES (WeltError): If an import in the `with` block fails.
+    """
+    try:
+        yield
+    except ImportError as err:
+        raise WeltError(
+            f'{what} needs {err.name}: pip install "welt-spacy[{extra}]"'
+        ) from None
 
 
 def first_line(err: BaseException, length: int = 200) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 
-from ..arrays import Ints, ranges
+from ..arrays import Ints, ranges, starts_of
 from ..errors import WeltError
 from .pretrained import special_pieces, window_of
 from .windows import Windows, bucket, cut_windows
@@ -63,7 +63,7 @@ class Forward:
         windows = cut_windows(
             n_pieces, [len(doc) for doc in docs], self.capacity, self.overlap
         )
-        piece_at = np.concatenate(([0], np.cumsum(n_pieces)))
+        piece_at = starts_of(n_pieces)
         sizes = piece_at[windows.end] - piece_at[windows.start]
         extra = len(self.prefix) + len(self.suffix)
         parts: List[_Part] = []

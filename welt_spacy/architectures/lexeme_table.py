@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spacy.attrs import ORTH
 from spacy.tokens import Doc
 
-from ..arrays import Ints
+from ..arrays import Ints, ranges
 
 # Words that are remembered; then the memory is emptied, so that it is bounded.
 MAX_WORDS = 200_000
@@ -122,3 +122,37 @@ class LexemeTable:
                 table.rows.update(zip(new, range(table.size, size)))
                 table = self._table = _Table(table.rows, size, arrays)
             return table
+
+
+class PieceTable(LexemeTable):
+    """A table of the pieces of words: their ids end to end, and where each word begins.
+
+    tokenize (Callable[[List[str]], Sequence[Sequence[int]]]): Words -> the ids of the
+        pieces of each.
+    """
+
+    def __init__(self, tokenize: Callable[[List[str]], Sequence[Sequence[int]]]):
+        self._tokenize = tokenize
+        empty = (np.zeros(0, dtype="int64"), np.zeros(1, dtype="int64"))
+        super().__init__(empty, self._append)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {"tokenize": self._tokenize}
+
+    def gather(self, rows: Ints, arrays: Arrays) -> Tuple[Ints, Ints]:
+        """Get the pieces of words that were looked up.
+
+        rows (ndarray): Shape (n,): what `__call__` or `find` returned.
+        arrays (Tuple[ndarray, ...]): Likewise.
+        RETURNS (Tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and the
+            number of pieces of each word, shape (n,), int64.
+        """
+        flat, offsets = arrays
+        starts, ends = offsets[rows], offsets[rows + 1]
+        return flat[ranges(starts, ends)], ends - starts
+
+    def _append(self, arrays: Arrays, words: List[str]) -> Arrays:
+        flat, offsets = arrays
+        pieces = [np.array(ids, dtype="int64") for ids in self._tokenize(words)]
+        ends = len(flat) + np.cumsum([len(ids) for ids in pieces])
+        return np.concatenate([flat, *pieces]), np.concatenate([offsets, ends])

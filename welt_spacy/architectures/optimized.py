@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ..errors import WeltError
+from ..errors import WeltError, extra_needed
 
 OPTIMIZED = ("onnx", "int8", "bf16")
 # Those that ONNX Runtime runs
@@ -37,10 +37,6 @@ def import_onnx() -> Any:
     """RETURNS (Any): The module `onnx_encoder`.
     RAISES (WeltError): If what it needs is not installed.
     """
-    try:
+    with extra_needed("This", "onnx"):
         from . import onnx_encoder
-    except ImportError as err:
-        raise WeltError(
-            f'This needs {err.name}: pip install "welt-spacy[onnx]"'
-        ) from None
     return onnx_encoder

@@ -12,9 +12,9 @@ from thinc.api import Linear, Model, chain
 from thinc.model import deserialize_attr, serialize_attr
 from thinc.types import Floats2d
 
-from ..arrays import ranges
-from ..errors import WeltError, check_number, first_line
-from .lexeme_table import Arrays, LexemeTable
+from ..arrays import starts_of
+from ..errors import WeltError, check_number, extra_needed, first_line
+from .lexeme_table import PieceTable
 from .subword_embed import Words
 
 
@@ -68,8 +68,7 @@ class PieceVectors:
             self._tokenizer = _import_tokenizers().Tokenizer.from_str(tokenizer)
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
-        empty = (np.zeros(0, dtype="int64"), np.zeros(1, dtype="int64"))
-        self.table = LexemeTable(empty, self._extend)
+        self.table = PieceTable(self._tokenize)
 
     def __getstate__(self) -> Dict[str, Any]:
         return {"table": self.array, "tokenizer": self.tokenizer}
@@ -85,26 +84,21 @@ class PieceVectors:
         RETURNS (ndarray): Shape (n, width), float32: the mean over the pieces of each
             word; 0 for white space, which has none.
         """
-        rows, (flat, offsets) = self.table.find(orths, strings)
-        starts, ends = offsets[rows], offsets[rows + 1]
-        lengths = ends - starts
-        pieces = self.array[flat[ranges(starts, ends)]].astype("float32")
-        sums = np.zeros((len(rows), self.array.shape[1]), dtype="float32")
+        flat, lengths = self.table.gather(*self.table.find(orths, strings))
+        pieces = self.array[flat].astype("float32")
+        sums = np.zeros((len(orths), self.array.shape[1]), dtype="float32")
         known = np.flatnonzero(lengths)
         if len(known):
-            firsts = np.concatenate(([0], np.cumsum(lengths[known])[:-1]))
+            firsts = starts_of(lengths[known])[:-1]
             sums[known] = np.add.reduceat(pieces, firsts, axis=0)
             sums[known] /= lengths[known, None]
         return sums
 
-    def _extend(self, arrays: Arrays, words: List[str]) -> Arrays:
-        flat, offsets = arrays
+    def _tokenize(self, words: List[str]) -> List[List[int]]:
         encoded = self._tokenizer.encode_batch(
             [[word] for word in words], is_pretokenized=True, add_special_tokens=False
         )
-        pieces = [np.array(one.ids, dtype="int64") for one in encoded]
-        ends = offsets[-1] + np.cumsum([len(ids) for ids in pieces])
-        return np.concatenate([flat, *pieces]), np.concatenate([offsets, ends])
+        return [one.ids for one in encoded]
 
 
 def write_vectors(vectors: PieceVectors, about: Dict[str, Any]) -> bytes:
@@ -147,12 +141,8 @@ def read_vectors(path: Path) -> PieceVectors:
 
 
 def _import_tokenizers() -> Any:
-    try:
+    with extra_needed("welt_spacy.PieceVectors.v1", "vectors"):
         import tokenizers
-    except ImportError:
-        raise WeltError(
-            'Vectors of word pieces need tokenizers: pip install "welt-spacy[vectors]"'
-        ) from None
     return tokenizers
 
 

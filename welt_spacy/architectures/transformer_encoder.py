@@ -4,14 +4,13 @@ Importing this module does not import torch: it is an extra, and needed when an 
 is made.
 """
 
-import contextlib
-from typing import Any, Dict, Iterator, List, Literal, Optional, Sequence
+from typing import Any, Dict, List, Literal, Optional, Sequence
 
 from spacy.tokens import Doc
 from thinc.api import CupyOps, Model, get_current_ops
 from thinc.types import Floats2d
 
-from ..errors import WeltError, check_number
+from ..errors import WeltError, check_number, extra_needed
 
 POOLINGS = ("first", "mean")
 
@@ -72,7 +71,7 @@ def build_transformer_encoder(
     check_number("layer_decay", layer_decay, above=0)
     if pooling not in POOLINGS:
         raise WeltError(f"pooling is {pooling!r}: use one of {', '.join(POOLINGS)}")
-    with extra_needed("welt_spacy.TransformerEncoder.v1"):
+    with extra_needed("welt_spacy.TransformerEncoder.v1", "transformers"):
         from .shim import TransformerShim
     settings = {
         "name": name,
@@ -95,22 +94,6 @@ def build_transformer_encoder(
         attrs={"requires_extras": ["transformers"]},
         shims=[TransformerShim(settings)],
     )
-
-
-@contextlib.contextmanager
-def extra_needed(name: str) -> Iterator[None]:
-    """Tell in one line that a package of an extra is missing.
-
-    name (str): What needs it.
-    YIELDS (None): While the imports run.
-    RAISES (WeltError): If an import in the `with` block fails.
-    """
-    try:
-        yield
-    except ImportError as err:
-        raise WeltError(
-            f'{name} needs {err.name}: pip install "welt-spacy[transformers]"'
-        ) from None
 
 
 def _encode(model: Model, docs: Sequence[Doc], is_train: bool):

@@ -2,11 +2,10 @@
 
 from typing import Any, Dict, List, Sequence, Tuple
 
-import numpy as np
 from spacy.tokens import Doc
 
-from ..arrays import Ints, ranges
-from .lexeme_table import Arrays, LexemeTable
+from ..arrays import Ints
+from .lexeme_table import PieceTable
 
 
 class WordPieces:
@@ -23,9 +22,7 @@ class WordPieces:
     def __init__(self, tokenizer: Any, max_pieces: int):
         self.tokenizer = tokenizer
         self.max_pieces = max_pieces
-        # The pieces of all words end to end, and where each word begins
-        empty = (np.zeros(0, dtype="int64"), np.zeros(1, dtype="int64"))
-        self.table = LexemeTable(empty, self._extend)
+        self.table = PieceTable(self._tokenize)
 
     def __getstate__(self) -> Dict[str, Any]:
         return {"tokenizer": self.tokenizer, "max_pieces": self.max_pieces}
@@ -40,12 +37,9 @@ class WordPieces:
         RETURNS (Tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and
             the number of pieces of each word, shape (n,), int64, at least 1.
         """
-        rows, (flat, offsets) = self.table(docs)
-        starts, ends = offsets[rows], offsets[rows + 1]
-        return flat[ranges(starts, ends)], ends - starts
+        return self.table.gather(*self.table(docs))
 
-    def _extend(self, arrays: Arrays, words: List[str]) -> Arrays:
-        flat, offsets = arrays
+    def _tokenize(self, words: List[str]) -> List[List[int]]:
         encoded = self.tokenizer(
             [[word] for word in words],
             is_split_into_words=True,
@@ -56,6 +50,4 @@ class WordPieces:
         )["input_ids"]
         # White space and control characters have no piece of their own.
         unknown = [self.tokenizer.unk_token_id or 0]
-        pieces = [ids[: self.max_pieces] or unknown for ids in encoded]
-        ends = len(flat) + np.cumsum([len(ids) for ids in pieces])
-        return np.concatenate([flat, *pieces]), np.concatenate([offsets, ends])
+        return [ids[: self.max_pieces] or unknown for ids in encoded]

@@ -1,9 +1,10 @@
 """Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
 
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from spacy.language import Language
+from spacy.training import Example
 from thinc.api import Model
 
 from ..errors import WeltError, check_number
@@ -94,11 +95,12 @@ def optimize(
             if not told:
                 raise WeltError("There is no data to compare on: give it with --dev")
             dev = Path(told)
-        require_known_labels(nlp, read_examples(nlp, dev), str(dev))
-        before = _evaluate(nlp, dev)
+        examples = read_examples(nlp, dev)
+        require_known_labels(nlp, examples, str(dev))
+        before = _evaluate(nlp, examples)
         optimize_pipeline(nlp, to)
         loaded = load_pipeline(write(nlp))
-        found = Comparison(dev, before, _evaluate(loaded, dev))
+        found = Comparison(dev, before, _evaluate(loaded, read_examples(loaded, dev)))
         if found.loss > max_loss:
             raise WeltError(
                 f"Refused: {to} loses {found.loss:.2f} points of F1 on {dev} "
@@ -117,8 +119,7 @@ def optimize(
     return found
 
 
-def _evaluate(nlp: Language, dev: Path) -> Dict[str, Any]:
-    examples = read_examples(nlp, dev)
+def _evaluate(nlp: Language, examples: List[Example]) -> Dict[str, Any]:
     for _ in nlp.pipe(eg.predicted.copy() for eg in examples[:WARM_UP]):
         pass
     return nlp.evaluate(examples)

@@ -14,7 +14,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 import srsly
 
-from ..errors import WeltError, first_line
+from ..errors import WeltError, extra_needed, first_line
 from .model_card import hub_metadata
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -170,7 +170,8 @@ def push(
     """
     check_repo(repo)
     package = read_package(path)
-    hub = _import_hub()
+    with extra_needed("spacy welt push", "hub"):
+        import huggingface_hub as hub
     api = hub.HfApi(token=token)
     told = f"Update to {package.name} {package.meta['version']}"
     with tempfile.TemporaryDirectory() as folder:
@@ -206,13 +207,3 @@ def check_repo(repo: str) -> None:
     """
     if not _REPO.fullmatch(repo):
         raise WeltError(f"{repo!r} is not the name of a repository: use ORG/NAME")
-
-
-def _import_hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise WeltError(
-            'spacy welt push needs huggingface_hub: pip install "welt-spacy[hub]"'
-        ) from None
-    return huggingface_hub

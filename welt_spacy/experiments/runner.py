@@ -18,7 +18,6 @@ from typing import Any, Callable, Deque, Dict, Iterator, List, Sequence, Set, Tu
 import pooch
 import srsly
 from thinc.api import Config
-from weasel.util.hashing import get_checksum
 
 from ..errors import WeltError, first_line
 from ..files import Busy, one_writer, write_atomically
@@ -246,16 +245,21 @@ def settings_of(grid: Grid, run: Run, corpora: Path) -> Dict[str, Any]:
         data = {
             split: _sha256(corpora / run.corpus / f"{split}.spacy") for split in SPLITS
         }
+        folder = _encoder(config, grid.overrides)
+        encoder = {
+            path.relative_to(folder).as_posix(): _sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
     except (OSError, UnicodeDecodeError) as err:
-        raise WeltError(f"can't read the config or the corpus: {err}") from None
-    encoder = _encoder(config, grid.overrides)
+        raise WeltError(f"can't read the config, corpus or encoder: {err}") from None
     return {
         "corpus": run.corpus,
         "overrides": _overrides(grid, run),
         "tuned": list(run.tuned),
         "config": config,
         "data": data,
-        "encoder": get_checksum(encoder) if encoder.is_dir() else None,
+        "encoder": encoder,
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

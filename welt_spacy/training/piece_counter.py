@@ -5,7 +5,7 @@ from typing import Callable, Union
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..architectures.transformer_encoder import extra_needed
+from ..errors import extra_needed
 
 
 def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
@@ -20,7 +20,7 @@ def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
     RETURNS (Callable[[Union[Doc, Example]], int]): The counter.
     RAISES (WeltError): If torch or transformers are missing, or the encoder.
     """
-    with extra_needed("welt_spacy.piece_counter.v1"):
+    with extra_needed("welt_spacy.piece_counter.v1", "transformers"):
         from ..architectures.pretrained import load_tokenizer, special_pieces
         from ..architectures.word_pieces import WordPieces
     tokenizer = load_tokenizer(name)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..architectures.piece_vectors import PieceVectors
-from ..errors import WeltError, check_number, first_line
+from ..errors import WeltError, check_number, extra_needed, first_line
 
 Floats = NDArray[np.float32]
 # Pieces that go through the encoder at once
@@ -90,13 +90,9 @@ def _is_plain_bert(folder: Path) -> bool:
 
 
 def _load_numpy(folder: Path) -> _Loaded:
-    try:
+    with extra_needed("spacy welt vectors", "vectors"):
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
-    except ImportError as err:
-        raise WeltError(
-            f'Vectors need {err.name}: pip install "welt-spacy[vectors]"'
-        ) from None
     config = json.loads((folder / "config.json").read_text(encoding="utf8"))
     try:
         weights = {
@@ -173,7 +169,7 @@ def _gelu(x: Floats) -> Floats:
 
 
 def _load_torch(encoder: str) -> _Loaded:
-    try:
+    with extra_needed("spacy welt vectors, for this encoder,", "transformers"):
         import torch
 
         from ..architectures.pretrained import (
@@ -181,10 +177,6 @@ def _load_torch(encoder: str) -> _Loaded:
             load_tokenizer,
             special_pieces,
         )
-    except ImportError as err:
-        raise WeltError(
-            f'Vectors of this encoder need {err.name}: pip install "welt-spacy[transformers]"'
-        ) from None
     tokenizer = load_tokenizer(encoder)
     model = load_encoder(encoder, {}).eval()
     embeddings = model.get_input_embeddings().weight.detach().numpy()
