@@ -48,7 +48,7 @@ docs-site: $(VENV)/.docs
 $(VENV)/.base: setup.cfg requirements/constraints.txt requirements/constraints-common.txt
 	@echo "Installing into $(VENV) (a minute or two)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable ".[vectors]"
 	@touch $@
 
 $(VENV)/.full: $(VENV)/.base

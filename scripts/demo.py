@@ -10,7 +10,7 @@ from pathlib import Path
 
 import srsly
 import typer
-from models import run_steps
+from models import find_vectors, run_steps
 from wasabi import msg
 
 from welt_spacy.corpora.catalog import get_corpus
@@ -29,7 +29,10 @@ SAMPLE = Path("assets/sample")
 def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
     started = time.perf_counter()
     corpus = prepare_sample() if sample else prepare()
-    run_steps(corpus, {"config": "welt_cpu", "seed": seed, "version": version})
+    variables = {"config": "welt_cpu", "seed": seed, "version": version}
+    # The sample is for trying without a network
+    none = {"piece_vectors": "null"} if corpus == "sample" else {}
+    run_steps(corpus, find_vectors({**variables, **none}))
     print_scores(Path("training/welt_cpu") / corpus / "metrics.json")
     wheel = Path("packages") / f"en_welt_{corpus}-{version}-py3-none-any.whl"
     msg.divider("install and use")

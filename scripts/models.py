@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import piece_vectors
 import srsly
 import typer
+from wasabi import msg
 from weasel.cli.run import get_lock_entry, run_commands
 from weasel.util.config import load_project_config
 from weasel.util.hashing import get_checksum
@@ -28,9 +30,14 @@ def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
     variables (Dict[str, Any]): Values for `vars` of project.yml.
     """
     root = Path.cwd()
-    overrides = {f"vars.{name}": value for name, value in variables.items()}
-    project = load_project_config(root, overrides={**overrides, "vars.corpus": corpus})
+    project = _load(root, {**variables, "corpus": corpus})
     commands = {command["name"]: command for command in project["commands"]}
+    vectors = project["vars"]["piece_vectors"]
+    if (
+        project["vars"]["config"] == piece_vectors.CPU_CONFIG
+        and vectors != piece_vectors.NONE
+    ):
+        commands["train"]["deps"].append(vectors)
     lock_path = root / "training" / project["vars"]["config"] / f"{corpus}.lock"
     lock = srsly.read_yaml(lock_path) if lock_path.exists() else {}
     for step in STEPS:
@@ -50,6 +57,34 @@ def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
         lock[step] = _entry(root, command)
         lock_path.parent.mkdir(parents=True, exist_ok=True)
         srsly.write_yaml(lock_path, lock)
+
+
+def find_vectors(variables: Dict[str, Any]) -> Dict[str, Any]:
+    """Make the static vectors that the small CPU model has beside its own, or say that
+    it is trained without them.
+
+    variables (Dict[str, Any]): Values for `vars` of project.yml.
+    RETURNS (Dict[str, Any]): The same, and "piece_vectors" as it is to be.
+    """
+    found = _load(Path.cwd(), variables)["vars"]
+    path = found["piece_vectors"]
+    if found["config"] != piece_vectors.CPU_CONFIG or path == piece_vectors.NONE:
+        return {**variables, "piece_vectors": piece_vectors.NONE}
+    if not piece_vectors.make(Path(path)):
+        msg.warn(
+            "No vectors of word pieces: their encoder can't be fetched. The model is "
+            "trained without them, and finds fewer of the names that are not in its "
+            "training data (test F1 on BC5CDR: 1.3 lower)."
+        )
+        path = piece_vectors.NONE
+    return {**variables, "piece_vectors": path}
+
+
+def _load(root: Path, variables: Dict[str, Any]) -> Dict[str, Any]:
+    overrides = {f"vars.{name}": value for name, value in variables.items()}
+    project = load_project_config(root, overrides=overrides)
+    # Overrides are put into the commands; "vars" are as they are in the file.
+    return {**project, "vars": {**project["vars"], **variables}}
 
 
 def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
@@ -73,6 +108,7 @@ def main(corpora: str, set: List[str] = typer.Option([])) -> None:
             f"✘ vars.scheme: no weighting scheme is called {scheme!r}: use one of "
             f"{', '.join(SCHEMES)}"
         )
+    variables = find_vectors(variables)
     for corpus in names:
         run_steps(corpus, variables)
     print(f"\n✔ Packages of {', '.join(names)} are in packages/")

@@ -40,6 +40,12 @@ def config_cli(
         help="Train on train and dev, as the paper did. Scores on dev mean nothing then.",
     ),
     data: str = typer.Option("corpus", "--data", help="Folder of converted corpora."),
+    vectors: Optional[Path] = typer.Option(
+        None,
+        "--vectors",
+        help="For encoder cpu: static vectors of word pieces, made by 'spacy welt "
+        "vectors'.",
+    ),
     spacy_transformers: bool = typer.Option(
         False,
         "--spacy-transformers",
@@ -58,6 +64,7 @@ def config_cli(
         seed=seed,
         train_on_dev=train_on_dev,
         data=data,
+        piece_vectors=None if vectors is None else str(vectors),
         spacy_transformers=spacy_transformers,
     )
     if str(output) == "-":

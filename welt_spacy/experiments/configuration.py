@@ -28,6 +28,7 @@ def make_config(
     paper: bool = True,
     train_on_dev: bool = False,
     data: str = "corpus",
+    piece_vectors: Optional[str] = None,
     spacy_transformers: bool = False,
 ) -> str:
     """Write a config that `spacy train` takes as it is.
@@ -44,11 +45,19 @@ def make_config(
     train_on_dev (bool): Whether to train on train and dev, as the paper did;
         then the scores on dev mean nothing.
     data (str): The folder of the converted corpora.
+    piece_vectors (Optional[str]): For encoder "cpu": the file that `spacy welt vectors`
+        made.
     spacy_transformers (bool): Whether a component of spacy-transformers runs the
         encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
     RETURNS (str): The config.
-    RAISES (WeltError): If a name is unknown, or the scheme does not have a setting.
+    RAISES (WeltError): If a name is unknown, the scheme does not have a setting, or
+        piece vectors are given to a transformer.
     """
+    if piece_vectors is not None and encoder != CPU_ENCODER:
+        raise WeltError(
+            f"Vectors of word pieces are for the encoder {CPU_ENCODER!r}: a transformer "
+            "has its own"
+        )
     if scheme not in SCHEMES:
         raise WeltError(
             f"No weighting scheme is called {scheme!r}: use one of {', '.join(SCHEMES)}"
@@ -67,6 +76,7 @@ def make_config(
         "encoder": encoder,
         "transformer": encoder != CPU_ENCODER,
         "shared": encoder != CPU_ENCODER and spacy_transformers,
+        "piece_vectors": piece_vectors,
         "head_rate": 1.0,
         "seed": seed,
         "scheme": scheme,
