@@ -83,7 +83,7 @@ def read_examples(nlp: Language, path: Path) -> List[Example]:
     RETURNS (List[Example]): The examples, at least one.
     RAISES (WeltError): As `read_docs`.
     """
-    return [Example(_bare(doc), doc) for doc in read_docs(path, nlp.vocab)]
+    return [Example(bare_doc(doc), doc) for doc in read_docs(path, nlp.vocab)]
 
 
 def pair_docs(
@@ -117,12 +117,18 @@ def _letters(doc: Doc) -> str:
     return "".join(doc.text.split())
 
 
-def _bare(doc: Doc) -> Doc:
-    return Doc(
-        doc.vocab,
-        words=[token.text for token in doc],
-        spaces=[bool(token.whitespace_) for token in doc],
-    )
+def bare_doc(doc: Doc, vocab: Optional[Vocab] = None) -> Doc:
+    """Copy the tokens of a doc, without any annotation.
+
+    doc (Doc): The doc.
+    vocab (Optional[Vocab]): The vocabulary of the copy; that of the doc if not set.
+    RETURNS (Doc): The copy.
+    """
+    spaces = None
+    if not doc.has_unknown_spaces:
+        spaces = [bool(token.whitespace_) for token in doc]
+    words = [token.text for token in doc]
+    return Doc(doc.vocab if vocab is None else vocab, words=words, spaces=spaces)
 
 
 @contextlib.contextmanager

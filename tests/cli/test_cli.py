@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from welt_spacy.cli import app
 
 from ..util import TRAIN_DATA, make_examples, make_nlp
+from ..util import train as train_nlp
 
 IOB = "Aspirin\tB-Chemical\nhelps\tO\n"
 
@@ -325,3 +326,54 @@ def test_format_is_told_from_the_name(root, tmp_path):
     (brat / "a.txt").write_text("Aspirin helps.")
     (brat / "a.ann").write_text("T1\tChemical 0 7\tAspirin\n")
     assert "1 mentions" in run("convert", brat, tmp_path / "y.spacy").stdout
+
+
+def test_distill(tmp_path, monkeypatch):
+    """A teacher, gold data and texts; what is done is not done again."""
+    monkeypatch.chdir(tmp_path)
+    teacher = make_nlp()
+    train_nlp(teacher, make_examples(teacher))
+    teacher.to_disk("teacher")
+    gold = [eg.reference for eg in make_examples(teacher)]
+    for split in ("train", "dev"):
+        DocBin(docs=gold[:2]).to_disk(tmp_path / f"{split}.spacy")
+    lines = [f"{text} {i}" for i, (text, _) in enumerate(TRAIN_DATA)]
+    Path("texts.txt").write_text("\n".join(lines), "utf8")
+    DocBin(docs=gold[3:]).to_disk(tmp_path / "test.spacy")
+    assert run("config", "my.cfg", "--encoder", "cpu").exit_code == 0
+    command = ["distill", "teacher", "my.cfg", "texts.txt", "--output", "out"]
+    command += ["--exclude", "test.spacy", "--teacher", "teacher"]
+    overrides = ["--paths.train", "train.spacy", "--paths.dev", "dev.spacy"]
+    overrides += ["--training.max_steps", 4, "--training.eval_frequency", 2]
+    first = run(*command, *overrides)
+    assert first.exit_code == 0, first.output
+    told = "5 docs with soft tags; left out: 3 that stand in test.spacy, dev.spacy"
+    assert told in first.output
+    nlp = spacy.load("out/model-best")
+    assert nlp.get_pipe("welt_ner").distillation.alpha == 0.5
+    assert nlp("Aspirin helps.") is not None
+    again = run(*command, *overrides)
+    assert again.exit_code == 0 and "is up to date" in again.output
+    # other settings of the student: the texts are not annotated again
+    before = Path("out/taught/000000.spacy").stat().st_mtime_ns
+    other = run(*command, "--alpha", "0.9", *overrides)
+    assert other.exit_code == 0 and "up to date" not in other.output
+    assert Path("out/taught/000000.spacy").stat().st_mtime_ns == before
+    assert "alpha = 0.9" in Path("out/config.cfg").read_text()
+
+
+def test_distill_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("config", "my.cfg", "--encoder", "cpu")
+    Path("texts.txt").write_text("A text.\n")
+    command = ["distill", "nowhere", "my.cfg", "texts.txt", "--output", "out"]
+    fails_with_one_line(run(*command), "nowhere")
+    fails_with_one_line(
+        run(*command[:3], "no.txt", *command[4:]), "no.txt", "not a file"
+    )
+    fails_with_one_line(run(*command, "--alpha", "2"), "alpha is 2")
+    fails_with_one_line(
+        run("distill", "x", "no.cfg", "texts.txt", "-o", "out"), "no.cfg"
+    )
+    Path("out/model-best").mkdir(parents=True)
+    fails_with_one_line(run(*command), "model-best was not made by", "--output")

@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from thinc.api import registry
 
-from welt_spacy.training.losses import WeightedCrossEntropy, WeightedFocalLoss
+from welt_spacy.errors import WeltError
+from welt_spacy.training.losses import (
+    DistillationLoss,
+    WeightedCrossEntropy,
+    WeightedFocalLoss,
+)
 
 cases = st.tuples(
     st.integers(0, 2**32 - 1),
@@ -165,3 +170,37 @@ def test_settings_are_finite(value):
         WeightedFocalLoss(gamma=value)
     with pytest.raises(ValueError, match="label_smoothing"):
         WeightedCrossEntropy(label_smoothing=value)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from([0.5, 1.0, 4.0]))
+def test_distillation_is_that_of_torch(seed, n_tokens, temperature):
+    rng = np.random.default_rng(seed)
+    logits, taught = rng.normal(scale=3.0, size=(2, n_tokens, 5))
+    loss = DistillationLoss(temperature=temperature)
+    d, value = loss(softmax(logits), softmax(taught))
+    torch = pytest.importorskip("torch")
+    x = torch.tensor(logits, requires_grad=True)
+    expected = temperature**2 * torch.nn.KLDivLoss(reduction="batchmean")(
+        torch.log_softmax(x / temperature, dim=1),
+        torch.softmax(torch.tensor(taught) / temperature, dim=1),
+    )
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(d, x.grad.numpy(), atol=1e-8)
+    assert loss.get_loss(softmax(logits), softmax(taught)) == value
+
+
+def test_distillation_of_sure_teachers_and_nothing():
+    loss = DistillationLoss(temperature=3.0)
+    sure = np.array([[1, 0, 0]], dtype="float32")
+    d, value = loss(sure[:, ::-1].copy(), sure)
+    assert np.isfinite(value) and np.isfinite(d).all() and value > 1
+    d, value = loss(np.zeros((0, 3), "float32"), np.zeros((0, 3), "float32"))
+    assert value == 0 and d.shape == (0, 3)
+    assert DistillationLoss(alpha=0.25).shares(3, 1) == (0.5, 0.5)
+    assert DistillationLoss(alpha=1.0).shares(0, 5) == (0.0, 0.0)
+    for settings_ in ({"alpha": 1.5}, {"temperature": 0}, {"temperature": np.nan}):
+        with pytest.raises(WeltError):
+            DistillationLoss(**settings_)
+    with pytest.raises(ValueError, match="as many truths"):
+        loss(sure, sure[:, :2])

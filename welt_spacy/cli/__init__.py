@@ -10,6 +10,7 @@ from ._util import PANELS, app
 from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
+from .distill import distill_cli
 from .evaluate import compare_cli, evaluate_cli
 from .experiment import experiment_cli
 from .optimize import optimize_cli
@@ -22,6 +23,11 @@ app.add_typer(corpora_app, name="corpora", rich_help_panel=DATA)
 app.command("convert", rich_help_panel=DATA)(convert_cli)
 app.command("config", rich_help_panel=TRAINING)(config_cli)
 app.command("vectors", rich_help_panel=TRAINING)(vectors_cli)
+app.command(
+    "distill",
+    rich_help_panel=TRAINING,
+    context_settings={"ignore_unknown_options": True},
+)(distill_cli)
 app.command("experiment", rich_help_panel=TRAINING)(experiment_cli)
 app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
 app.command("compare", rich_help_panel=EVALUATION)(compare_cli)

@@ -321,16 +321,29 @@ def _from_documents(
             if span is not None and not (spans and spans[-1].end > span.start):
                 spans.append(span)
         doc.set_ents(spans, default="outside")
-        _set_sentences(doc, document.parts)
-        sentences = _sentence_docs(doc)
-        result.n_sentences += len(sentences)
-        size = n_sents or len(sentences)
-        todo = iter(sentences)
-        while group := list(islice(todo, size)):
-            result.docs.append(
-                group[0] if len(group) == 1 else Doc.from_docs(group, False)
-            )
+        n, docs = cut_into_sentences(doc, document.parts, n_sents)
+        result.n_sentences += n
+        result.docs.extend(docs)
     return result
+
+
+def cut_into_sentences(
+    doc: Doc, parts: List[int], n_sents: int
+) -> Tuple[int, List[Doc]]:
+    """Cut a document into docs of so many sentences. None ends inside an entity.
+
+    doc (Doc): The document; it gets sentence boundaries.
+    parts (List[int]): Offsets where a sentence begins in any case.
+    n_sents (int): Sentences in a doc; 0: as many as the document has.
+    RETURNS (Tuple[int, List[Doc]]): How many sentences there are, and the docs.
+    """
+    _set_sentences(doc, parts)
+    sentences = _sentence_docs(doc)
+    todo = iter(sentences)
+    docs = []
+    while group := list(islice(todo, n_sents or len(sentences))):
+        docs.append(group[0] if len(group) == 1 else Doc.from_docs(group, False))
+    return len(sentences), docs
 
 
 def _sentence_docs(doc: Doc) -> List[Doc]:

@@ -212,6 +212,31 @@ def find_component(nlp: Language) -> WeltNER:
     return found[0]
 
 
+def predict_docs(
+    nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
+) -> Tuple[List[Doc], NDArray[np.float32]]:
+    """Run a pipeline up to its `welt_ner`, whose tag probabilities are returned.
+
+    nlp (Language): The pipeline.
+    pipe (WeltNER): The component, in it.
+    docs (Sequence[Doc]): The docs, N tokens together.
+    RETURNS (Tuple[List[Doc], ndarray]): The docs as the components before it left them,
+        and the probabilities, shape (N, 2K + 1).
+    """
+    done = list(docs)
+    for _, other in nlp.pipeline:
+        if other is pipe:
+            break
+        done = (
+            list(other.pipe(done)) if hasattr(other, "pipe") else list(map(other, done))
+        )
+    parts = []
+    for start in range(0, len(done), nlp.batch_size):
+        scores = pipe.predict(done[start : start + nlp.batch_size])
+        parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    return done, np.concatenate(parts)
+
+
 class _Data(NamedTuple):
     docs: List[Doc]
     probs: NDArray  # (n_tokens, n_tags)
@@ -224,17 +249,7 @@ class _Data(NamedTuple):
 
 def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
     require_known_labels(nlp, examples)
-    docs = [eg.predicted for eg in examples]
-    for _, other in nlp.pipeline:
-        if other is pipe:
-            break
-        docs = (
-            list(other.pipe(docs)) if hasattr(other, "pipe") else list(map(other, docs))
-        )
-    parts = []
-    for start in range(0, len(docs), nlp.batch_size):
-        scores = pipe.predict(docs[start : start + nlp.batch_size])
-        parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    docs, probs = predict_docs(nlp, pipe, [eg.predicted for eg in examples])
     earlier = [pipe.earlier_ents(doc) for doc in docs]
     # Labels of other components come behind those of this one
     labels = [*pipe.labels, *(n for n in known_labels(nlp) if n not in pipe.labels)]
@@ -244,7 +259,7 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     offsets = starts_of(lengths).tolist()
     return _Data(
         docs,
-        np.concatenate(parts),
+        probs,
         earlier,
         {
             (offset + ent.start, offset + ent.end, labels.index(ent.label_))

@@ -29,15 +29,16 @@ from thinc.types import Floats2d
 from ..confidence import install_extensions
 from ..errors import WeltError
 from ..scoring.strict import ner_score
-from ..training.losses import WeightedCrossEntropy
+from ..training.losses import DistillationLoss, WeightedCrossEntropy
 from ..training.weighting import scale_weights, welt
 from .decoding import DECODERS, Entities, decode
 from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
-from .gold import gold_tags
+from .gold import gold_tags, same_tokens
 from .labels import LabelData, labels_and_counts
 from .requirements import note_requirements
 from .settings import Owner, Setting, configured, flag, number, one_of, optional_string
-from .tags import tag_names
+from .soft_tags import has_soft_tags, soft_targets, to_student
+from .tags import MISSING, tag_names
 
 ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 
@@ -86,6 +87,7 @@ subword_features = true
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
+        "distillation": None,
     },
     default_score_weights={
         "ents_f": 1.0,
@@ -106,6 +108,7 @@ def make_welt_ner(
     threshold: float,
     spans_key: Optional[str],
     overwrite: bool,
+    distillation: Optional[Any],
     scorer: Optional[Callable],
 ) -> "WeltNER":
     """Construct a WeltNER component.
@@ -129,6 +132,9 @@ def make_welt_ner(
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
+    distillation (Optional[DistillationLoss]): The loss on soft tags, which `spacy welt distill`
+        puts into the training data, e.g. `welt_spacy.DistillationLoss.v1`. If not set,
+        the entities of those docs are learned as if they were gold.
     scorer (Optional[Callable]): The scoring method.
     RETURNS (WeltNER): The component.
     RAISES (WeltError): If a setting is out of its range.
@@ -145,6 +151,7 @@ def make_welt_ner(
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
+        distillation=distillation,
         scorer=scorer,
     )
     pipe.owner = Owner(nlp)
@@ -186,6 +193,7 @@ class WeltNER(TrainablePipe):
         threshold: float = 0.0,
         spans_key: Optional[str] = None,
         overwrite: bool = False,
+        distillation: Optional[DistillationLoss] = None,
         scorer: Optional[Callable] = ner_score,
     ) -> None:
         """Initialize the component.
@@ -195,8 +203,8 @@ class WeltNER(TrainablePipe):
         name (str): The name of the component in its pipeline.
         weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
         loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, scorer: see
-            `make_welt_ner`.
+        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, distillation,
+            scorer: see `make_welt_ner`.
         RAISES (WeltError): If a setting is out of its range.
         """
         self.vocab = vocab
@@ -205,6 +213,7 @@ class WeltNER(TrainablePipe):
         self.scorer = scorer
         self.weighting = weighting if weighting is not None else welt()
         self.loss = loss if loss is not None else WeightedCrossEntropy()
+        self.distillation = distillation
         self._rehearsal_model: Optional[Model] = None
         self.owner = Owner()
         self.cfg: Dict[str, Any] = {
@@ -311,7 +320,7 @@ class WeltNER(TrainablePipe):
         """
         validate_get_examples(get_examples, "WeltNER.initialize")
         known, counts = labels_and_counts(
-            self.name, self.weighting, get_examples, nlp, labels
+            self.name, self.weighting, self._gold(get_examples), nlp, labels
         )
         for label in known:
             self.add_label(label)
@@ -347,6 +356,15 @@ class WeltNER(TrainablePipe):
             self.model.ops.alloc2f(len(eg.predicted), len(self.tags)) for eg in sample
         ]
         self.model.initialize(X=[eg.predicted for eg in sample], Y=truths)
+
+    def _gold(
+        self, get_examples: Callable[[], Iterable[Example]]
+    ) -> Callable[[], Iterable[Example]]:
+        # Class weights are of the gold annotation, if there is any, not of what a teacher
+        # found
+        if self.distillation is None or all(map(has_soft_tags, get_examples())):
+            return get_examples
+        return lambda: (eg for eg in get_examples() if not has_soft_tags(eg))
 
     def _weigh(self) -> None:
         self.cfg["weighting"] = str(self.weighting)
@@ -449,6 +467,9 @@ class WeltNER(TrainablePipe):
         validate_examples(examples, "WeltNER.get_loss")
         ops = self.model.ops
         truths = gold_tags(examples, self.labels, self.vocab)
+        soft = soft_targets(examples, self.labels) if self.distillation else None
+        if soft is not None:
+            truths[soft.taught] = MISSING
         weights = scale_weights(
             np.array([self.cfg["weights"].get(tag, 1.0) for tag in self.tags]),
             np.array([self.cfg["counts"].get(tag, 0) for tag in self.tags]),
@@ -458,9 +479,94 @@ class WeltNER(TrainablePipe):
             ops.asarray1i(truths),  # type: ignore[arg-type]
             ops.asarray1f(weights.astype("float32")),  # type: ignore[arg-type]
         )
+        if self.distillation is not None and soft is not None:
+            n_gold, n_taught = int((truths != MISSING).sum()), int(soft.known.sum())
+            of_gold, of_taught = self.distillation.shares(n_gold, n_taught)
+            places: Any = np.flatnonzero(soft.known)
+            rows: Any = ops.asarray(places)
+            d_soft, soft_loss = self.distillation(
+                ops.flatten(scores)[rows],
+                ops.asarray2f(soft.probs[soft.known]),  # type: ignore[arg-type]
+            )
+            d_flat *= of_gold
+            d_flat[rows] += of_taught * d_soft
+            loss = of_gold * loss + of_taught * soft_loss
         if np.isnan(loss):
             raise ValueError(Errors.E910.format(name=self.name))
         return loss, _unflatten(ops, d_flat, scores)
+
+    def distill(
+        self,
+        teacher_pipe: Optional["WeltNER"],
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optional[Optimizer] = None,
+        losses: Optional[Dict[str, float]] = None,
+    ) -> Dict[str, float]:
+        """Update the model towards what another component predicts for a batch. Named
+        and shaped as in spaCy's next major version.
+
+        teacher_pipe (Optional[WeltNER]): The teacher. Labels that only one of both has
+            are outside for the other.
+        examples (Iterable[Example]): The batch: the teacher reads the references, the
+            student the predicted docs. Both have the same tokens.
+        drop (float): The dropout rate.
+        sgd (Optional[Optimizer]): The optimizer.
+        losses (Optional[Dict[str, float]]): The record of losses.
+        RETURNS (Dict[str, float]): The updated record.
+        RAISES (WeltError): If there is no teacher, or the tokens differ.
+        """
+        if teacher_pipe is None:
+            raise WeltError(f"[{self.name}] A teacher is needed to learn from")
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "WeltNER.distill")
+        for eg in examples:
+            if not same_tokens(eg.predicted, eg.reference):
+                raise WeltError(
+                    f"[{self.name}] Teacher and student read other tokens in "
+                    f"{eg.predicted.text[:40]!r}"
+                )
+        docs = [eg.predicted for eg in examples]
+        if not any(map(len, docs)):
+            return losses
+        taught = teacher_pipe.predict([eg.reference for eg in examples])
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(docs)
+        mapped: List[Any] = [
+            to_student(
+                teacher_pipe.model.ops.to_numpy(one), teacher_pipe.labels, self.labels
+            )
+            for one in taught
+        ]
+        loss, d_scores = self.get_teacher_student_loss(mapped, scores)
+        backprop(d_scores)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_teacher_student_loss(
+        self, teacher_scores: List[Floats2d], student_scores: List[Floats2d]
+    ) -> Tuple[float, List[Floats2d]]:
+        """Find the loss and its gradient for a batch of the student's probabilities,
+        relative to the teacher's.
+
+        teacher_scores (List[Floats2d]): The teacher's probabilities, (n_tokens, 2K + 1) a
+            doc, for the tags of this component.
+        student_scores (List[Floats2d]): Those of this component.
+        RETURNS (Tuple[float, List[Floats2d]]): The loss, and the gradient with respect
+            to the logits.
+        """
+        ops = self.model.ops
+        loss = self.distillation or DistillationLoss()
+        target = ops.asarray2f(
+            ops.xp.concatenate(list(map(ops.asarray, teacher_scores)))
+        )
+        d_flat, value = loss(ops.flatten(student_scores), target)
+        return value, _unflatten(ops, d_flat, student_scores)
 
     def rehearse(
         self,

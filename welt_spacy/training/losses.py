@@ -151,6 +151,69 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
     get_loss = WeightedCrossEntropy.get_loss
 
 
+class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
+    """What a student is to learn from a teacher's probabilities (Hinton et al. 2015).
+
+        T^2 * KL(teacher^(1/T) || student^(1/T)), mean over the tokens
+
+    and how it is mixed with the loss on gold annotation. The exponents stand for
+    softmax(logits / T). It equals T^2 times `torch.nn.KLDivLoss(reduction="batchmean")`
+    of both at the temperature T, in value and gradient.
+
+    alpha (float): The weight of a token with gold annotation, in [0, 1]; one that the
+        teacher annotated weighs 1 - alpha.
+    temperature (float): T; above 0.
+    RAISES (WeltError): If a setting is out of its range.
+    """
+
+    def __init__(self, *, alpha: float = 0.5, temperature: float = 1.0):
+        check_number("alpha", alpha, low=0, high=1)
+        check_number("temperature", temperature, above=0)
+        self.alpha = alpha
+        self.temperature = temperature
+
+    def __call__(self, guesses: Floats2d, truths: Floats2d) -> Tuple[Floats2d, float]:
+        """Compute the gradient and the loss together.
+
+        guesses (Floats2d): Shape (N, K): the student's probabilities.
+        truths (Floats2d): Shape (N, K): the teacher's, on the same device.
+        RETURNS (Tuple[Floats2d, float]): The gradient with respect to the student's
+            logits, shape (N, K), and the loss; 0 if there are no tokens.
+        RAISES (ValueError): If the shapes differ.
+        """
+        xp = get_array_module(guesses)
+        if guesses.shape != truths.shape:
+            raise ValueError(
+                f"Guesses of shape {guesses.shape} need as many truths, but got "
+                f"{truths.shape}"
+            )
+        T = self.temperature
+        q, p = _soften(truths, T), _soften(guesses, T)
+        n = max(len(guesses), 1)
+        value = (q * (xp.log(_floored(q)) - xp.log(_floored(p)))).sum()
+        return (T / n) * (p - q), float(T * T * value / n)
+
+    def get_grad(self, guesses: Floats2d, truths: Floats2d) -> Floats2d:
+        """Compute the gradient with respect to the logits. See `__call__`."""
+        return self(guesses, truths)[0]
+
+    def get_loss(self, guesses: Floats2d, truths: Floats2d) -> float:
+        """Compute the loss. See `__call__`."""
+        return self(guesses, truths)[1]
+
+    def shares(self, n_gold: int, n_taught: int) -> Tuple[float, float]:
+        """Find what the two losses of a batch, each a mean over its tokens, count.
+
+        n_gold (int): Tokens with gold annotation.
+        n_taught (int): Tokens that a teacher annotated.
+        RETURNS (Tuple[float, float]): Of both losses, the factor: they sum to 1, or are 0
+            if there are no tokens that weigh anything.
+        """
+        gold, taught = self.alpha * n_gold, (1 - self.alpha) * n_taught
+        total = gold + taught
+        return (gold / total, taught / total) if total > 0 else (0.0, 0.0)
+
+
 def configure_WeightedCrossEntropy(
     *,
     reduction: Reduction = "mean",
@@ -178,6 +241,16 @@ def configure_WeightedFocalLoss(
     return WeightedFocalLoss(
         gamma=gamma, reduction=reduction, missing_value=missing_value
     )
+
+
+def configure_DistillationLoss(
+    *, alpha: float = 0.5, temperature: float = 1.0
+) -> DistillationLoss:
+    """Create a `DistillationLoss`; see there for the arguments.
+
+    Registered as `welt_spacy.DistillationLoss.v1` in `@losses`.
+    """
+    return DistillationLoss(alpha=alpha, temperature=temperature)
 
 
 def _validate_reduction(reduction: str) -> None:
@@ -208,6 +281,15 @@ def _prepare(
         )
     known = truths != missing_value
     return weights, known, xp.where(known, truths, 0)
+
+
+def _soften(probs: Any, temperature: float) -> Any:
+    if temperature == 1.0:
+        return probs
+    # Relative to the largest, so that powers do not underflow together
+    largest = probs.max(axis=1, keepdims=True) if len(probs) else 1.0
+    powers = (_floored(probs) / largest) ** (1.0 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _floored(probs: Any) -> Any:

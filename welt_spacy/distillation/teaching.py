@@ -1,0 +1,294 @@
+"""What teachers say of unannotated texts, written once as .spacy files with soft tags."""
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from itertools import islice
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import numpy as np
+import srsly
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
+from weasel.util.hashing import get_checksum
+
+from .. import __version__
+from ..arrays import starts_of
+from ..corpora.overlap import TextIndex
+from ..corpora.unannotated import Text, read_texts
+from ..deployment.tuning import find_component, predict_docs
+from ..errors import WeltError
+from ..files import one_writer, write_atomically
+from ..io import bare_doc
+from ..pipeline.decoding import decode
+from ..pipeline.entities import find_earlier, fit_entities
+from ..pipeline.soft_tags import MOST, map_tags, set_soft_tags, to_student
+from ..pipeline.welt_ner import WeltNER
+
+# Docs of a file: what is lost when the command is killed
+SHARD = 2000
+MANIFEST = "manifest.json"
+
+
+class Taught:
+    """What `teach` has written.
+
+    folder (Path): The folder with .spacy files.
+    counts (Dict[str, int]): "docs" written, and texts left out: "excluded" because they
+        stand in the data to be scored on, "repeated" because they were there before.
+    """
+
+    def __init__(self, folder: Path, counts: Dict[str, int]):
+        self.folder = folder
+        self.counts = counts
+
+
+def teach(
+    teachers: Sequence[Language],
+    texts: Sequence[Path],
+    folder: Path,
+    *,
+    told: Optional[Dict[str, Any]] = None,
+    exclude: Optional[TextIndex] = None,
+    n_sents: int = 1,
+    most: int = MOST,
+    shard: int = SHARD,
+    report: Callable[[int], None] = lambda done: None,
+) -> Taught:
+    """Let teachers annotate texts, and write what they say as soft tags. What an
+    interrupted call has written is not done again.
+
+    teachers (Sequence[Language]): Pipelines with a `welt_ner` each. The probabilities of
+        those that know a label are averaged.
+    texts (Sequence[Path]): Files as `read_texts` takes them.
+    folder (Path): Where the .spacy files go, `SHARD` docs each, and `manifest.json`, which
+        says what they were made of and what is done.
+    told (Optional[Dict[str, Any]]): What else decides the result, such as the teachers'
+        checksums.
+    exclude (Optional[TextIndex]): Texts to leave out.
+    n_sents (int): Sentences in a doc; 0: whole texts.
+    most (int): How many tags of a token are kept.
+    shard (int): Docs of a file.
+    report (Callable[[int], None]): Gets the number of docs done so far.
+    RETURNS (Taught): What was written.
+    RAISES (WeltError): If a file can't be read, a pipeline has no `welt_ner`, there is
+        no text, the folder has files of something else, or another process writes there.
+    """
+    pipes = [find_component(nlp) for nlp in teachers]
+    asked = {
+        **(told or {}),
+        "texts": {str(path): checksum(path) for path in texts},
+        "labels": [list(pipe.labels) for pipe in pipes],
+        "n_sents": n_sents,
+        "most": most,
+        "shard": shard,
+        "made_by": f"welt-spacy {__version__}",
+    }
+    with one_writer(folder):
+        manifest = _Manifest(folder, asked)
+        counts = {"docs": 0, "excluded": 0, "repeated": 0}
+        chosen = _choose(texts, teachers[0], n_sents, exclude, counts)
+        for number in range(2**31):
+            group = list(islice(chosen, shard))
+            if not group:
+                break
+            name = f"{number:06d}.spacy"
+            if not manifest.has(name, len(group)):
+                docs = [text.doc for text in group]
+                _annotate(teachers, pipes, docs, most)
+                content = DocBin(
+                    attrs=["ENT_IOB", "ENT_TYPE"], store_user_data=True, docs=docs
+                ).to_bytes()
+                write_atomically(folder / name, content)
+                manifest.add(name, content, len(group))
+            counts["docs"] += len(group)
+            report(counts["docs"])
+        if not counts["docs"]:
+            raise WeltError(
+                f"No text is left to learn from: {counts['excluded']} of "
+                f"{', '.join(map(str, texts))} stand in the data to be scored on"
+            )
+        manifest.finish(counts)
+    return Taught(folder, counts)
+
+
+def _choose(
+    paths: Iterable[Path],
+    nlp: Language,
+    n_sents: int,
+    exclude: Optional[TextIndex],
+    counts: Dict[str, int],
+) -> Iterator[Text]:
+    seen = set()
+    for path in paths:
+        for text in read_texts(path, nlp, n_sents=n_sents):
+            key = hashlib.blake2b(
+                "".join(text.doc.text.split()).encode("utf8"), digest_size=12
+            ).digest()
+            if not len(text.doc):
+                continue
+            if exclude is not None and exclude.has(text.doc.text, text.id):
+                counts["excluded"] += 1
+            elif key in seen:
+                counts["repeated"] += 1
+            else:
+                seen.add(key)
+                yield text
+
+
+def _annotate(
+    teachers: Sequence[Language],
+    pipes: Sequence[WeltNER],
+    docs: Sequence[Doc],
+    most: int,
+) -> None:
+    labels = union(pipe.labels for pipe in pipes)
+    said = [
+        (pipe.labels, _probabilities(nlp, pipe, docs))
+        for nlp, pipe in zip(teachers, pipes)
+    ]
+    lengths = np.array(list(map(len, docs)), dtype="int64")
+    probs = combine(said, labels)
+    offsets = starts_of(lengths).tolist()
+    for doc, start, end in zip(docs, offsets, offsets[1:]):
+        set_soft_tags(doc, probs[start:end], labels, most=most)
+    # What a component can learn from that knows nothing of soft tags
+    nothing = [find_earlier(doc, "", spans_key=None, overwrite=True) for doc in docs]
+    found = fit_entities(docs, decode(probs, lengths), nothing)
+    bounds = np.searchsorted(found.starts, offsets).tolist()
+    for i, doc in enumerate(docs):
+        rows = zip(*(a[bounds[i] : bounds[i + 1]].tolist() for a in found[:3]))
+        doc.set_ents(
+            [
+                Span(doc, start - offsets[i], end - offsets[i], label=labels[label])
+                for start, end, label in rows
+            ],
+            default="outside",
+        )
+
+
+def _probabilities(
+    nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
+) -> NDArray[np.float32]:
+    """Tag probabilities of the docs, end to end. Each teacher reads copies: components
+    before its `welt_ner` may set what the next one must not see.
+    """
+    copies = [bare_doc(doc, nlp.vocab) for doc in docs]
+    return predict_docs(nlp, pipe, copies)[1]
+
+
+def union(labels: Iterable[Sequence[str]]) -> List[str]:
+    """RETURNS (List[str]): All labels, in the order in which they come first."""
+    return list(dict.fromkeys(label for one in labels for label in one))
+
+
+def combine(
+    said: Sequence[Tuple[Sequence[str], NDArray[Any]]], labels: Sequence[str]
+) -> NDArray[np.float32]:
+    """Combine what several teachers say of the same tokens.
+
+    Those that know the same labels are averaged. Between those that know different ones,
+    a tag has the product of what each says of it, where a label that one does not know
+    is O to it; then the tags of a token are made to sum to 1.
+
+    said (Sequence[Tuple[Sequence[str], ndarray]]): Of each teacher its K labels and its
+        probabilities, shape (N, 2K + 1).
+    labels (Sequence[str]): All labels, L of them.
+    RETURNS (ndarray): Shape (N, 2L + 1), float32.
+    """
+    groups: Dict[FrozenSet[str], List[NDArray[Any]]] = {}
+    for known, probs in said:
+        own = [label for label in labels if label in known]
+        groups.setdefault(frozenset(own), []).append(to_student(probs, known, own))
+    product = np.ones((len(said[0][1]), 2 * len(labels) + 1), dtype="float64")
+    for names, members in groups.items():
+        own = [label for label in labels if label in names]
+        # What this group says of each tag of all labels
+        product *= np.mean(members, axis=0)[:, map_tags(labels, own)]
+    totals = product.sum(axis=1, keepdims=True)
+    return (product / np.maximum(totals, 1e-300)).astype("float32")
+
+
+class _Manifest:
+    """What is done, with checksums: what a killed call left half-done is not believed."""
+
+    def __init__(self, folder: Path, asked: Dict[str, Any]):
+        self.path = folder / MANIFEST
+        self.asked = asked
+        self.files: Dict[str, Any] = {}
+        if self.path.is_file():
+            try:
+                found = srsly.read_json(self.path)
+                before, files = found["asked"], found["files"]
+            except (ValueError, KeyError, TypeError):
+                raise WeltError(
+                    f"{self.path} is not what 'spacy welt distill' writes: use another "
+                    "--output"
+                ) from None
+            if before != asked:
+                changed = sorted(
+                    k for k in {*before, *asked} if before.get(k) != asked.get(k)
+                )
+                raise WeltError(
+                    f"{folder} was made of something else ({', '.join(changed)} differ): "
+                    "use another --output, or delete it"
+                )
+            self.files = files
+        elif folder.is_dir() and any(folder.glob("*.spacy")):
+            raise WeltError(
+                f"{folder} has .spacy files that 'spacy welt distill' has not written: "
+                "use another --output"
+            )
+
+    def has(self, name: str, n_docs: int) -> bool:
+        known = self.files.get(name)
+        path = self.path.parent / name
+        return (
+            known is not None
+            and known["docs"] == n_docs
+            and path.is_file()
+            and hashlib.sha256(path.read_bytes()).hexdigest() == known["sha256"]
+        )
+
+    def add(self, name: str, content: bytes, n_docs: int) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        self.files[name] = {"docs": n_docs, "sha256": digest}
+        self._write(None)
+
+    def finish(self, counts: Dict[str, int]) -> None:
+        self._write(counts)
+
+    def _write(self, counts: Optional[Dict[str, int]]) -> None:
+        told = {"asked": self.asked, "files": self.files, "counts": counts}
+        write_atomically(self.path, json.dumps(told, indent=2) + "\n")
+
+
+def checksum(path: Path) -> str:
+    """Get a checksum of a file, or of all files of a folder.
+
+    path (Path): The file or the folder; or the name of an installed pipeline.
+    RETURNS (str): The checksum; that of an installed pipeline is its name and version.
+    RAISES (WeltError): If the file can't be read.
+    """
+    try:
+        if path.exists():
+            return str(get_checksum(path))
+        return f"{path} {package_version(str(path))}"
+    except PackageNotFoundError:
+        raise WeltError(f"{path}: no such file or installed pipeline") from None
+    except OSError as err:
+        raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
