@@ -20,7 +20,7 @@ from weasel.util.hashing import get_checksum
 from welt_spacy import __version__
 from welt_spacy.training.weighting import SCHEMES
 
-STEPS = ("train", "evaluate", "package")
+STEPS = ("train", "calibrate", "evaluate", "package")
 
 
 def run_steps(corpus: str, variables: Dict[str, Any]) -> None:

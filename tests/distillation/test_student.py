@@ -60,7 +60,7 @@ def test_the_config_reads_gold_and_taught(teacher, tmp_path):
 
 def test_hard_labels_and_no_gold(tmp_path):
     hard = make_config_for(tmp_path, hard=True)
-    assert "distillation" not in hard["components"]["welt_ner"]
+    assert hard["components"]["welt_ner"]["distillation"] is None
     alone = make_config_for(tmp_path, gold_repeats=0)
     assert list(alone["corpora"]["train"]["*"]) == ["taught"]
 

@@ -88,7 +88,7 @@ def test_demo_on_the_sample_corpus(project, tmp_path):
     assert "True" in run(tmp_path, "-c", code, **settings)
     # a second run re-does nothing
     again = run(project, "scripts/demo.py", "--sample", **settings)
-    for step in ("train", "evaluate", "package"):
+    for step in ("train", "calibrate", "evaluate", "package"):
         assert f"sample: {step} is up to date" in again
 
 
@@ -113,7 +113,7 @@ def test_all_for_several_corpora(project, tmp_path, mirror):
         assert (project / f"packages/en_welt_{corpus}-0.1.0-py3-none-any.whl").is_file()
         assert (project / f"training/welt_cpu/{corpus}/metrics.json").is_file()
     again = run(project, *command, **settings)
-    assert again.count("is up to date") == 3 + 2 * 3  # BioRED is two corpora
+    assert again.count("is up to date") == 3 + 2 * 4  # BioRED is two corpora
     # another scheme is another training, of this corpus alone
     changed = run(
         *(project, "-m", "spacy", "project", "run", "models", "."),
@@ -148,7 +148,7 @@ def test_steps_of_one_corpus(project):
     run(project, "-c", "import sys; sys.path.insert(0, 'scripts');"
         "from demo import prepare_sample; prepare_sample()")  # fmt: skip
     arguments = ("--vars.corpus", "sample", "--vars.scheme", "isns")
-    for step in ("train", "evaluate", "package"):
+    for step in ("train", "calibrate", "evaluate", "package"):
         printed = run(
             *(project, "-m", "spacy", "project", "run", step, ".", *arguments),
             SPACY_CONFIG_OVERRIDES=short(10),

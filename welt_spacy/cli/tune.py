@@ -5,9 +5,21 @@ from typing import Optional
 
 import typer
 
-from ..deployment.tuning import KNOBS, Point, later_setters, parse_objective, tune
+from ..deployment.calibration import Fit, TooFew, fit_calibration
+from ..deployment.tuning import (
+    KNOBS,
+    Objective,
+    Point,
+    Tuning,
+    later_setters,
+    parse_objective,
+    tune,
+)
+from ..errors import WeltError
 from ..io import load_pipeline, read_examples, replace_pipeline
 from ._util import GPU_ID, one_line_errors, print_table, warn
+
+NONE = "none"
 
 
 @one_line_errors
@@ -22,20 +34,29 @@ def tune_cli(
         "--objective",
         "-o",
         help="f1, f2, f0.5 and so on; precision>=0.9: the best recall with that "
-        "precision; recall>=0.9: the best precision with that recall.",
+        "precision; recall>=0.9: the best precision with that recall; none: leave what "
+        "is found as it is.",
     ),
     knob: str = typer.Option("o_bias", "--knob", "-k", help=" or ".join(KNOBS) + "."),
     keep_threshold: bool = typer.Option(
         False, "--keep-threshold", help="Leave the threshold as it is."
+    ),
+    calibration: bool = typer.Option(
+        False,
+        "--calibrate",
+        help="Make confidences frequencies: fit them to DEV. It does not change what is "
+        "found.",
     ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
     gpu_id: int = GPU_ID,
 ) -> None:
     """Trade precision against recall, without retraining.
 
-    Chooses the shift of O and the threshold on dev.
+    Chooses the shift of O and the threshold on dev, and calibrates confidences.
     """
-    sought = parse_objective(objective)
+    sought = None if objective == NONE else parse_objective(objective)
+    if sought is None and not calibration:
+        raise WeltError("--objective none changes nothing: add --calibrate")
     if output is None:
         output = model.parent / f"{model.name}-tuned"
     with replace_pipeline(output, force=force, source=model) as write:
@@ -43,8 +64,26 @@ def tune_cli(
         if later := later_setters(nlp):
             warn(f"The scores leave out what {', '.join(later)} does after welt_ner")
         examples = read_examples(nlp, dev)
-        found = tune(nlp, examples, sought, knob=knob, thresholds=not keep_threshold)
+        found = fitted = None
+        if sought is not None:
+            keep = keep_threshold
+            found = tune(nlp, examples, sought, knob=knob, thresholds=not keep)
+        if calibration:
+            try:
+                fitted = fit_calibration(nlp, examples)
+            except TooFew as err:
+                warn(f"Confidences are left as they are: {err}")
         write(nlp)
+    if found is not None and sought is not None:
+        _print_tuning(found, sought, objective, knob, dev)
+    if fitted is not None:
+        _print_fit(fitted, dev)
+    typer.echo(f"✔ {output}")
+
+
+def _print_tuning(
+    found: Tuning, sought: Objective, objective: str, knob: str, dev: Path
+) -> None:
     header = [knob, "threshold", "P", "R", "F1", ""]
     rows = [_row(point, knob, point == found.best) for point in found.curve]
     print_table(f"On {dev}, for {objective}", header, rows)
@@ -55,7 +94,14 @@ def tune_cli(
         name, limit = sought.at_least
         if getattr(found.best, name) < limit:
             warn(f"{objective} is out of reach")
-    typer.echo(f"✔ {output}")
+
+
+def _print_fit(fitted: Fit, dev: Path) -> None:
+    told = ", ".join(f"{name} {value:.3f}" for name, value in fitted.settings.items())
+    typer.echo(
+        f"Confidences on {dev}: expected calibration error "
+        f"{100 * fitted.before.error:.2f} -> {100 * fitted.after.error:.2f} ({told})"
+    )
 
 
 def _row(point: Point, knob: str, best: bool = False) -> list:

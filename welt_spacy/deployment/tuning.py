@@ -4,7 +4,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from spacy.training import Example
 
 from ..arrays import starts_of
 from ..errors import WeltError
-from ..pipeline.decoding import tags_to_spans
+from ..pipeline.decoding import Entities, tags_to_spans
 from ..pipeline.entities import EarlierEnts
 from ..pipeline.gold import gold_tags
 from ..pipeline.tags import MISSING, OUTSIDE
@@ -179,6 +179,26 @@ def sweep(
     return points
 
 
+def score_entities(
+    nlp: Language, examples: Sequence[Example]
+) -> Tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Get the confidence of every entity that `welt_ner` finds, those under the threshold
+    included, and whether it is right. Entities in text without annotation are left out.
+
+    nlp (Language): A pipeline with `welt_ner`.
+    examples (Sequence[Example]): Gold-standard docs.
+    RETURNS (Tuple[ndarray, ndarray, ndarray]): Arrays of shape (E,): confidences,
+        float64; bools; indices of labels, int64.
+    RAISES (WeltError): As `tune`.
+    """
+    pipe = find_component(nlp)
+    data = _predict(nlp, pipe, examples)
+    found = pipe.find_entities(data.docs, data.probs, data.earlier)
+    spans, annotated = _spans(found, data)
+    right = np.array([span in data.gold for span in spans], dtype=bool)
+    return found.confidences[annotated], right[annotated], found.labels[annotated]
+
+
 def later_setters(nlp: Language) -> List[str]:
     """List the components that set entities after `welt_ner`: scores of settings leave
     out what they do.
@@ -273,16 +293,26 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     )
 
 
+def _spans(found: Entities, data: _Data) -> Tuple[List[_Span], List[bool]]:
+    """Entities as tuples, and whether all of their tokens have gold annotation."""
+    spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
+    return spans, _annotated(spans, data)
+
+
+def _annotated(spans: Iterable[_Span], data: _Data) -> List[bool]:
+    return [bool(data.missing[end] == data.missing[start]) for start, end, _ in spans]
+
+
 def _measure(
     pipe: WeltNER, data: _Data, objective: Objective, limits: Optional[List[float]]
 ) -> Point:
     """Score the settings of the component at the best of all thresholds, or of some."""
     found = pipe.find_entities(data.docs, data.probs, data.earlier)
-    spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
+    spans, annotated = _spans(found, data)
     # What earlier components found is there at every threshold
     sureness = np.append(found.confidences, [np.inf] * len(data.fixed))
     spans += data.fixed
-    annotated = [data.missing[end] == data.missing[start] for start, end, _ in spans]
+    annotated += _annotated(data.fixed, data)
     right = np.array([span in data.gold for span in spans], dtype=bool)[annotated]
     order = np.argsort(-sureness[annotated], kind="stable")
     sure = sureness[annotated][order]

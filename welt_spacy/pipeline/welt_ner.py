@@ -31,6 +31,7 @@ from ..errors import WeltError
 from ..scoring.strict import ner_score
 from ..training.losses import DistillationLoss, WeightedCrossEntropy
 from ..training.weighting import scale_weights, welt
+from .calibration import calibrated, check_calibration, uncalibrated
 from .decoding import DECODERS, Entities, decode
 from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
 from .gold import gold_tags, same_tokens
@@ -44,7 +45,7 @@ ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 
 SETTINGS = (
     *("decoder", "o_bias", "logit_adjustment", "threshold"),
-    *("spans_key", "overwrite"),
+    *("spans_key", "overwrite", "calibration"),
 )
 
 DEFAULT_WELT_NER_CONFIG = """
@@ -87,6 +88,7 @@ subword_features = true
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
+        "calibration": None,
         "distillation": None,
     },
     default_score_weights={
@@ -108,6 +110,7 @@ def make_welt_ner(
     threshold: float,
     spans_key: Optional[str],
     overwrite: bool,
+    calibration: Optional[Dict[str, float]],
     distillation: Optional[Any],
     scorer: Optional[Callable],
 ) -> "WeltNER":
@@ -132,6 +135,9 @@ def make_welt_ner(
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
+    calibration (Optional[Dict[str, float]]): "temperature" and "shift" of the log-odds of
+        a confidence, which `spacy welt tune --calibrate` finds. The threshold is one of
+        calibrated confidences.
     distillation (Optional[DistillationLoss]): The loss on soft tags, which `spacy welt distill`
         puts into the training data, e.g. `welt_spacy.DistillationLoss.v1`. If not set,
         the entities of those docs are learned as if they were gold.
@@ -151,6 +157,7 @@ def make_welt_ner(
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
+        calibration=calibration,
         distillation=distillation,
         scorer=scorer,
     )
@@ -178,6 +185,9 @@ class WeltNER(TrainablePipe):
         optional_string, "The key in `doc.spans` for predictions and their confidences."
     )
     overwrite = Setting(flag, "Whether entities of earlier components are replaced.")
+    calibration = Setting(
+        check_calibration, "How confidences become frequencies; None: as they are."
+    )
 
     def __init__(
         self,
@@ -193,6 +203,7 @@ class WeltNER(TrainablePipe):
         threshold: float = 0.0,
         spans_key: Optional[str] = None,
         overwrite: bool = False,
+        calibration: Optional[Dict[str, float]] = None,
         distillation: Optional[DistillationLoss] = None,
         scorer: Optional[Callable] = ner_score,
     ) -> None:
@@ -203,8 +214,8 @@ class WeltNER(TrainablePipe):
         name (str): The name of the component in its pipeline.
         weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
         loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, distillation,
-            scorer: see `make_welt_ner`.
+        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, calibration,
+            distillation, scorer: see `make_welt_ner`.
         RAISES (WeltError): If a setting is out of its range.
         """
         self.vocab = vocab
@@ -228,6 +239,7 @@ class WeltNER(TrainablePipe):
         self.threshold = threshold
         self.spans_key = spans_key
         self.overwrite = overwrite
+        self.calibration = calibration
         # What the config says, so that after loading a setting from the config can be
         # told from one that was changed on the object.
         self.cfg["configured"] = {name: self.cfg[name] for name in SETTINGS}
@@ -249,6 +261,13 @@ class WeltNER(TrainablePipe):
         model's columns.
         """
         return tuple(tag_names(self.labels))
+
+    @property
+    def raw_threshold(self) -> float:
+        """RETURNS (float): The threshold as one of confidences without calibration."""
+        if self.threshold in (0.0, 1.0):
+            return self.threshold
+        return float(uncalibrated(np.array([self.threshold]), self.calibration)[0])
 
     @property
     def label_data(self) -> Dict[str, Any]:
@@ -446,8 +465,11 @@ class WeltNER(TrainablePipe):
             # A tag that was never seen counts as seen once.
             shares = np.maximum(counts, 1) / max(sum(counts), 1)
             bias = -self.logit_adjustment * np.log(shares)
-        return decode(
+        found = decode(
             probs, lengths, decoder=self.decoder, o_bias=self.o_bias, bias=bias
+        )
+        return found._replace(
+            confidences=calibrated(found.confidences, self.calibration)
         )
 
     def get_loss(

@@ -4,9 +4,11 @@ import time
 from collections import Counter
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+import numpy as np
 from spacy.language import Language
 from spacy.training import Example
 
+from ..pipeline.calibration import uncalibrated
 from ..pipeline.welt_ner import WeltNER
 from ..scoring.calibration import calibrate, outcomes
 from ..scoring.errors import ERROR_TYPES, error_type
@@ -74,7 +76,8 @@ def report(
     types: Counter = Counter()
     for kind in TYPES[1:]:
         types[error_type(kind)] += found.count(kind)
-    calibration = calibrate(*outcomes(paired))
+    confidences, right = outcomes(paired)
+    decoding = _decoding(nlp)
     per_type = {label: _all_scores(found, label) for label in found.labels}
     return {
         "pipeline": f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
@@ -107,11 +110,11 @@ def report(
             for way, slicer in slicers(mentions).items()
         },
         "calibration": {
-            "error": calibration.error,
-            "bins": [b._asdict() for b in calibration.bins],
+            **_calibration(confidences, right),
+            "before": _before(confidences, right, decoding.get("calibration")),
         },
         "class_weights": nlp.meta.get("class_weights", {}),
-        "decoding": _decoding(nlp),
+        "decoding": decoding,
         "unknown_labels": unknown_labels(nlp, examples),
         "text": _text_scores(nlp, examples) if gold_text else None,
         "by_doc": counts.tolist(),
@@ -132,12 +135,31 @@ def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:
     }
 
 
+def _calibration(confidences: Sequence[float], right: Sequence[bool]) -> Dict[str, Any]:
+    found = calibrate(confidences, right)
+    return {"error": found.error, "bins": [b._asdict() for b in found.bins]}
+
+
+def _before(
+    confidences: Sequence[float],
+    right: Sequence[bool],
+    calibration: Optional[Mapping[str, float]],
+) -> Optional[Dict[str, Any]]:
+    """How the same predictions would stand without the calibration; None if there is
+    none.
+    """
+    if calibration is None:
+        return None
+    raw = uncalibrated(np.array(confidences), calibration)
+    return _calibration(raw.tolist(), right)
+
+
 def _decoding(nlp: Language) -> Dict[str, Any]:
     """The settings of decoding, where there is one `welt_ner`."""
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
     if len(pipes) != 1:
         return {}
-    names = ("decoder", "o_bias", "logit_adjustment", "threshold")
+    names = ("decoder", "o_bias", "logit_adjustment", "threshold", "calibration")
     return {name: getattr(pipes[0], name) for name in names}
 
 

@@ -1,0 +1,75 @@
+"""Confidences fitted to dev data by likelihood."""
+
+from typing import Dict, NamedTuple, Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from spacy.language import Language
+from spacy.training import Example
+
+from ..errors import WeltError
+from ..pipeline.calibration import calibrated, log_odds
+from ..scoring.calibration import Calibration, calibrate
+from .tuning import find_component, score_entities
+
+# Fewer say nothing of frequencies
+FEWEST = 20
+
+
+class TooFew(WeltError):
+    """There are too few entities, or all are right or all wrong."""
+
+
+class Fit(NamedTuple):
+    """What was found.
+
+    before, after (Calibration): Of the entities above the threshold, which are the same
+        in both.
+    settings (Dict[str, float]): "temperature" and "shift".
+    """
+
+    before: Calibration
+    after: Calibration
+    settings: Dict[str, float]
+
+
+def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
+    """Fit `calibration` of a `welt_ner`, and set it. The threshold goes along, so that
+    the pipeline finds the same entities as before.
+
+    nlp (Language): A pipeline with `welt_ner`, which is changed. What earlier components
+        find plays no part in it.
+    examples (Sequence[Example]): Dev data, not the data to be reported on.
+    RETURNS (Fit): The settings, and the calibration before and after.
+    RAISES (WeltError): As `tune`; `TooFew` if there are too few entities, or all are
+        right or all wrong. Then nothing is changed.
+    """
+    pipe = find_component(nlp)
+    before = pipe.calibration
+    pipe.calibration = None
+    try:
+        confidences, right, _ = score_entities(nlp, examples)
+    finally:
+        pipe.calibration = before
+    raw_threshold = pipe.raw_threshold
+    kept = confidences >= raw_threshold
+    confidences, right = confidences[kept], right[kept]
+    if len(right) < FEWEST or right.all() or not right.any():
+        raise TooFew(
+            f"{len(right)} entities are found, {int(right.sum())} of them right: too few "
+            "to calibrate confidences on. Give more dev data."
+        )
+    odds = log_odds(confidences)
+
+    def loss(w: np.ndarray) -> float:
+        z = w[0] * odds + w[1]
+        return float(np.mean(np.logaddexp(0.0, z) - right * z))
+
+    # The slope keeps the order of confidences
+    found = minimize(loss, [1.0, 0.0], bounds=[(1e-2, 1e2), (-50, 50)]).x
+    settings = {"temperature": float(1.0 / found[0]), "shift": float(found[1])}
+    was = calibrate(calibrated(confidences, before).tolist(), right.tolist())
+    pipe.calibration = settings
+    pipe.threshold = float(calibrated(np.array([raw_threshold]), settings)[0])
+    now = calibrate(calibrated(confidences, settings).tolist(), right.tolist())
+    return Fit(was, now, settings)

@@ -1,0 +1,84 @@
+"""Confidences that are frequencies: Platt scaling of the probability of an entity."""
+
+from typing import Any, Dict, Mapping, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WeltError, check_number
+
+# Confidences are kept off 0 and 1, whose log-odds are not finite
+EDGE = 1e-9
+
+
+def calibrated(
+    confidences: NDArray[Any], calibration: Optional[Mapping[str, float]]
+) -> NDArray[np.float64]:
+    """Calibrate confidences (Platt 1999; the temperature is that of Guo et al. 2017).
+
+        sigmoid(log-odds(confidence) / temperature + shift)
+
+    The order of confidences stays, so which entities are above a threshold does too, if
+    the threshold is calibrated with them.
+
+    confidences (ndarray): Shape (E,), in [0, 1].
+    calibration (Optional[Mapping[str, float]]): "temperature" and "shift"; None leaves
+        the confidences as they are.
+    RETURNS (ndarray): Shape (E,), float64, in [0, 1].
+    """
+    values = np.asarray(confidences, dtype="float64")
+    if calibration is None:
+        return values
+    return _sigmoid(
+        log_odds(values) / calibration["temperature"] + calibration["shift"]
+    )
+
+
+def uncalibrated(
+    confidences: NDArray[Any], calibration: Optional[Mapping[str, float]]
+) -> NDArray[np.float64]:
+    """Get the confidences before `calibrated`.
+
+    confidences (ndarray): Shape (E,), in [0, 1].
+    calibration (Optional[Mapping[str, float]]): What they were calibrated with.
+    RETURNS (ndarray): Shape (E,), float64.
+    """
+    values = np.asarray(confidences, dtype="float64")
+    if calibration is None:
+        return values
+    return _sigmoid(
+        (log_odds(values) - calibration["shift"]) * calibration["temperature"]
+    )
+
+
+def log_odds(confidences: NDArray[Any]) -> NDArray[np.float64]:
+    """Get the log-odds of probabilities.
+
+    confidences (ndarray): Shape (E,), in [0, 1].
+    RETURNS (ndarray): Shape (E,), float64, finite.
+    """
+    values = np.clip(np.asarray(confidences, dtype="float64"), EDGE, 1 - EDGE)
+    return np.log(values) - np.log1p(-values)
+
+
+def check_calibration(name: str, value: Any) -> Optional[Dict[str, float]]:
+    """Check the setting of a component.
+
+    name (str): Its name.
+    value (Any): Its value.
+    RETURNS (Optional[Dict[str, float]]): The value.
+    RAISES (WeltError): If it is neither None nor has a temperature above 0 and a shift.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != {"temperature", "shift"}:
+        raise WeltError(
+            f'{name} is {value!r}: it must be None, or have "temperature" and "shift"'
+        )
+    temperature = check_number(f"{name}.temperature", value["temperature"], above=0)
+    shift = check_number(f"{name}.shift", value["shift"])
+    return {"temperature": temperature, "shift": shift}
+
+
+def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))
