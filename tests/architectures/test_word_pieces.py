@@ -2,6 +2,7 @@ import copy
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import spacy
 from spacy.tokens import Doc
@@ -15,18 +16,20 @@ VOCAB = spacy.blank("en").vocab
 class Letters:
     """A tokenizer whose pieces are letters."""
 
-    unk_token_id = 1
     asked = 0
 
-    def __call__(self, words, **settings):
-        assert settings["is_split_into_words"] and not settings["add_special_tokens"]
+    def encode_batch(self, words, **settings):
+        assert settings == {"is_pretokenized": True, "add_special_tokens": False}
         self.asked += len(words)
-        return {"input_ids": [[ord(c) for c in w if not c.isspace()] for (w,) in words]}
+        return [
+            SimpleNamespace(ids=[ord(c) for c in w if not c.isspace()])
+            for (w,) in words
+        ]
 
 
 def test_words_are_tokenised_once():
     tokenizer = Letters()
-    pieces = WordPieces(tokenizer, max_pieces=3)
+    pieces = WordPieces(tokenizer, 1, max_pieces=3)
     docs = [Doc(VOCAB, words=["ab", "c", "ab"]), Doc(VOCAB), Doc(VOCAB, words=["c"])]
     for _ in range(2):
         flat, lengths = pieces(docs)
@@ -42,7 +45,7 @@ def test_words_are_tokenised_once():
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 10)
     tokenizer = Letters()
-    pieces = WordPieces(tokenizer, max_pieces=5)
+    pieces = WordPieces(tokenizer, 1, max_pieces=5)
     for i in range(50):
         words = [f"{i}a", f"{i}b", "same"]
         flat, lengths = pieces([Doc(VOCAB, words=words)])
@@ -54,7 +57,7 @@ def test_memory_is_bounded(monkeypatch):
 def test_many_threads_and_a_small_table(monkeypatch):
     """Each call sees the pieces of its own words, while others learn and forget."""
     monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 40)
-    pieces = WordPieces(Letters(), max_pieces=30)
+    pieces = WordPieces(Letters(), 1, max_pieces=30)
     words = [[f"{i}a{j}" for j in range(i % 7 + 1)] for i in range(200)]
     docs = [Doc(VOCAB, words=part) for part in words]
     wrong = []
@@ -75,6 +78,6 @@ def test_many_threads_and_a_small_table(monkeypatch):
 
 
 def test_copies_have_a_lock_of_their_own():
-    pieces = WordPieces(Letters(), max_pieces=3)
+    pieces = WordPieces(Letters(), 1, max_pieces=3)
     for copied in (copy.deepcopy(pieces), pickle.loads(pickle.dumps(pieces))):
         assert copied([Doc(VOCAB, words=["ab"])])[1].tolist() == [2]

@@ -1,4 +1,4 @@
-"""Docs through an encoder: windows, batches, and what backpropagation keeps of them."""
+"""Docs through an encoder, and what backpropagation keeps of them."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from spacy.tokens import Doc
 
-from ..arrays import Ints, ranges, starts_of
-from ..errors import WeltError
-from .pretrained import special_pieces, window_of
-from .windows import Windows, bucket, cut_windows
-from .word_pieces import WordPieces
+from ..arrays import ranges
+from .batches import Batch, Batcher
+from .pretrained import special_of
+from .word_pieces import read_tokenizer
 
 # Small groups keep to the caches of a CPU and pad little; a GPU wants to be filled.
 BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
@@ -22,7 +21,7 @@ Backprop = Callable[[torch.Tensor], None]
 class Forward:
     """Runs an encoder on docs. Prediction can be called from many threads.
 
-    model (Any): The encoder: a PreTrainedModel, or an `OnnxEncoder`.
+    model (PreTrainedModel): The encoder.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     settings (Dict[str, Any]): The arguments of `build_transformer_encoder`.
     RAISES (WeltError): If no word fits into a window.
@@ -31,22 +30,17 @@ class Forward:
     def __init__(self, model: Any, tokenizer: Any, settings: Dict[str, Any]):
         self.model = model
         self.settings = settings
-        limit = window_of(model.config, tokenizer)
-        limit = min(limit, settings["max_pieces"] or limit)
-        self.prefix, self.suffix = special_pieces(tokenizer)
-        self.padding = tokenizer.pad_token_id or 0
-        self.capacity = limit - len(self.prefix) - len(self.suffix)
-        if self.capacity < 1:
-            raise WeltError(f"max_pieces = {limit} leaves no room for words")
-        # Windows that share more than a third cost far more than they give.
-        self.overlap = min(settings["overlap"], self.capacity // 3)
-        self.pieces = WordPieces(tokenizer, self.capacity)
+        self.batcher = Batcher(
+            read_tokenizer(tokenizer.backend_tokenizer.to_str()),
+            special_of(model.config, tokenizer),
+            settings["max_pieces"],
+            settings["overlap"],
+        )
 
     @property
     def device(self) -> torch.device:
         """RETURNS (torch.device): Where the encoder is."""
-        parameter = next(self.model.parameters(), None)
-        return torch.device("cpu") if parameter is None else parameter.device
+        return next(self.model.parameters()).device
 
     def __call__(
         self, docs: Sequence[Doc], trains: bool
@@ -59,48 +53,35 @@ class Forward:
             (n, width), float32, and a function from their gradient to nothing, which
             leaves gradients in the parameters.
         """
-        flat, n_pieces = self.pieces(docs)
-        windows = cut_windows(
-            n_pieces, [len(doc) for doc in docs], self.capacity, self.overlap
-        )
-        piece_at = starts_of(n_pieces)
-        sizes = piece_at[windows.end] - piece_at[windows.start]
-        extra = len(self.prefix) + len(self.suffix)
-        parts: List[_Part] = []
-        order = []
         kind = self.device.type
         budget = self.settings["batch_pieces"] or BATCH_PIECES.get(kind, 4096)
         room = self.settings["train_pieces"] or TRAIN_PIECES.get(kind, 4096)
-        for group in bucket(sizes + extra, budget):
-            batch = Windows(*(column[group] for column in windows))
-            inputs = (flat, piece_at, sizes[group], batch)
-            room -= len(group) * int(sizes[group].max() + extra)
+        plan = self.batcher(docs, budget)
+        parts: List[_Part] = []
+        for batch in plan.batches:
+            room -= batch.ids.size
             # Without room to keep what backpropagation needs, it is computed again there
-            parts.append(self._run_part(inputs, keep=trains and room >= 0))
-            order.append(ranges(batch.keep_start, batch.keep_end))
+            parts.append(self._run_part(batch, keep=trains and room >= 0))
         # Back from the order of sizes to that of the docs.
-        words = np.concatenate(order)
-        back = np.empty(len(words), dtype="int64")
-        back[words] = np.arange(len(words))
         vectors = torch.cat([part.vectors.detach() for part in parts])
-        vectors = vectors.index_select(0, self._send(back))
+        vectors = vectors.index_select(0, self._send(plan.back))
         if not trains:
             return vectors, no_backprop
 
         def backprop_vectors(d_vectors: torch.Tensor) -> None:
-            d_words = d_vectors.index_select(0, self._send(words))
+            d_words = d_vectors.index_select(0, self._send(plan.words))
             d_parts = d_words.split([len(part.vectors) for part in parts])
             for part, d_part in zip(parts, d_parts):
                 self._backprop_part(part, d_part)
 
         return vectors, backprop_vectors
 
-    def _run_part(self, inputs: Tuple, keep: bool) -> "_Part":
+    def _run_part(self, batch: Batch, keep: bool) -> "_Part":
         if keep:
-            return _Part(inputs, self._run(*inputs), None)
+            return _Part(batch, self._run(batch), None)
         state = _random_state(self.device)
         with torch.no_grad():
-            return _Part(inputs, self._run(*inputs), state)
+            return _Part(batch, self._run(batch), state)
 
     def _backprop_part(self, part: "_Part", d_vectors: torch.Tensor) -> None:
         if part.random_state is None:
@@ -109,48 +90,25 @@ class Forward:
         devices = [] if self.device.type == "cpu" else [self.device]
         with torch.random.fork_rng(devices, device_type=self.device.type):
             _set_random_state(self.device, part.random_state)  # the same dropout
-            vectors = self._run(*part.inputs)
+            vectors = self._run(part.batch)
         vectors.backward(d_vectors)
 
-    def _run(
-        self, flat: Ints, piece_at: Ints, sizes: Ints, batch: Windows
-    ) -> torch.Tensor:
-        """Run the encoder on a group of windows.
-
-        RETURNS (torch.Tensor): The vectors of the words that are kept, window by
-            window, float32.
-        """
-        n, n_prefix = len(sizes), len(self.prefix)
-        width = int(sizes.max()) + n_prefix + len(self.suffix)
-        ids = np.full((n, width), self.padding, dtype="int64")
-        ids[:, :n_prefix] = self.prefix
-        rows = np.repeat(np.arange(n), sizes)
-        columns = ranges(np.full(n, n_prefix), n_prefix + sizes)
-        starts = piece_at[batch.start]
-        ids[rows, columns] = flat[ranges(starts, starts + sizes)]
-        for i, piece in enumerate(self.suffix):
-            ids[np.arange(n), n_prefix + sizes + i] = piece
-        inputs = {"input_ids": self._send(ids)}
-        full = sizes + n_prefix + len(self.suffix)
-        if (full < width).any():
-            inputs["attention_mask"] = self._send(
-                (np.arange(width) < full[:, None]).astype("int64")
-            )
+    def _run(self, batch: Batch) -> torch.Tensor:
+        """RETURNS (torch.Tensor): The vectors of the words of a batch, float32."""
+        inputs = {"input_ids": self._send(batch.ids)}
+        if batch.mask is not None:
+            inputs["attention_mask"] = self._send(batch.mask)
         with self._autocast():
             hidden = self.model(**inputs).last_hidden_state
-        hidden = hidden.float().reshape(n * width, -1)
-        # Where the pieces of the kept words lie in `hidden`
-        words = ranges(batch.keep_start, batch.keep_end)
-        window = np.repeat(np.arange(n), batch.keep_end - batch.keep_start)
-        first = window * width + n_prefix + piece_at[words] - starts[window]
+        hidden = hidden.float().reshape(batch.ids.size, -1)
         if self.settings["pooling"] == "first":
-            return hidden.index_select(0, self._send(first))
-        lengths = piece_at[words + 1] - piece_at[words]
-        places = ranges(first, first + lengths)
-        owner = self._send(np.repeat(np.arange(len(words)), lengths))
-        sums = hidden.new_zeros(len(words), hidden.shape[1])
+            return hidden.index_select(0, self._send(batch.first))
+        n = len(batch.lengths)
+        places = ranges(batch.first, batch.first + batch.lengths)
+        owner = self._send(np.repeat(np.arange(n), batch.lengths))
+        sums = hidden.new_zeros(n, hidden.shape[1])
         sums = sums.index_add(0, owner, hidden.index_select(0, self._send(places)))
-        return sums / self._send(lengths)[:, None]
+        return sums / self._send(batch.lengths)[:, None]
 
     def _autocast(self):
         on = (
@@ -175,15 +133,15 @@ def no_backprop(d_vectors: Any) -> None:
 
 
 class _Part(NamedTuple):
-    """A group of windows that went through the encoder.
+    """A batch that went through the encoder.
 
-    inputs (Tuple): The arguments of `_run`.
+    batch (Batch): What went in.
     vectors (torch.Tensor): What came out.
     random_state (Optional[Tuple]): If nothing was kept for backpropagation: the
         state of the random numbers before.
     """
 
-    inputs: Tuple
+    batch: Batch
     vectors: torch.Tensor
     random_state: Optional[Tuple]
 

@@ -1,213 +1,231 @@
-"""An encoder of the transformers library in ONNX Runtime, full precision or int8.
-
-Imported when such an encoder is made or loaded: onnx and onnxruntime are an extra.
+"""An encoder in ONNX Runtime, in the form of a tok2vec. It only predicts, and needs
+neither torch nor transformers.
 """
 
-import contextlib
-import logging
-import tempfile
-import warnings
-from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+import os
+from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
-import onnxruntime
-import torch
+import numpy as np
+import srsly
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.model import deserialize_attr, serialize_attr
+from thinc.types import Floats2d
 
-from ..errors import WeltError
+from ..arrays import ranges, starts_of
+from ..errors import WeltError, check_number, extra_needed, first_line
+from .batches import Batch, Batcher, Special
+from .word_pieces import read_tokenizer
 
-OPSET = 17
+# Small groups keep to the caches of a CPU and pad little
+BATCH_PIECES = 1024
 
 
-class Output(NamedTuple):
-    """What the models of transformers return, as far as it is used here.
+def build_onnx_encoder(
+    *,
+    pooling: Literal["first", "mean"] = "first",
+    max_pieces: Optional[int] = None,
+    overlap: int = 128,
+    batch_pieces: Optional[int] = None,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Build an encoder in ONNX Runtime, in the form of a tok2vec.
 
-    last_hidden_state (torch.Tensor): Shape (n, width, hidden size), float32.
+    Registered as `welt_spacy.OnnxEncoder.v1`. `spacy welt optimize` puts it in the place
+    of a `welt_spacy.TransformerEncoder.v1`, with its settings; see there. The encoder is
+    loaded with the pipeline and can't be made from a config alone.
+
+    pooling (str): The vector of a word is that of its first piece, or the mean.
+    max_pieces (Optional[int]): Word pieces in a window.
+    overlap (int): Pieces that neighbouring windows share.
+    batch_pieces (Optional[int]): Pieces that go through the encoder at once.
+    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
+        its range.
     """
+    for setting, value, low in (
+        ("max_pieces", max_pieces, 1),
+        ("overlap", overlap, 0),
+        ("batch_pieces", batch_pieces, 1),
+    ):
+        if value is not None:
+            check_number(setting, value, low=low)
+    with extra_needed("welt_spacy.OnnxEncoder.v1", "onnxruntime"):
+        import onnxruntime  # noqa: F401
+        import tokenizers  # noqa: F401
+    settings = {
+        "pooling": pooling,
+        "max_pieces": max_pieces,
+        "overlap": overlap,
+        "batch_pieces": batch_pieces,
+    }
+    return Model(
+        "onnx_encoder",
+        _forward,
+        init=_init,
+        dims={"nO": None},
+        attrs={
+            "encoder": OnnxEncoder(settings),
+            "requires_extras": ["onnxruntime"],
+        },
+    )
 
-    last_hidden_state: torch.Tensor
+
+def start_session(data: bytes, threads: int) -> Any:
+    """Start the runtime.
+
+    data (bytes): The model, in ONNX.
+    threads (int): How many it may use.
+    RETURNS (onnxruntime.InferenceSession): The session.
+    RAISES (WeltError): If the runtime can't read the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    try:
+        return onnxruntime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as err:
+        # The runtime raises exceptions of its own, with no common class.
+        reason = first_line(err)
+        raise WeltError(f"ONNX Runtime can't load the encoder: {reason}") from None
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, or as there are cores for this process."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class OnnxEncoder:
-    """Runs an encoder in ONNX Runtime on the CPU. Has the methods of a torch
-    module that `TransformerShim` calls; there is nothing in it to train.
+    """An encoder, its tokenizer and what it wants around the pieces of words. It can be
+    called from many threads.
 
-    data (bytes): The model, as `export` and `quantize` give it.
-    config (PretrainedConfig): The settings of the encoder.
+    settings (Dict[str, Any]): The arguments of `build_onnx_encoder`.
+    data (bytes): The model, in ONNX; empty if there is none yet.
+    tokenizer (str): The tokenizer, as JSON of the tokenizers library.
+    special (Optional[Special]): What the encoder wants besides the pieces of words.
+    form (str): How it was made: "onnx" or "int8".
+    RAISES (WeltError): If the runtime can't read the model, or no word fits into a
+        window.
     """
 
-    def __init__(self, data: bytes, config: Any):
+    def __init__(
+        self,
+        settings: Dict[str, Any],
+        data: bytes = b"",
+        tokenizer: str = "",
+        special: Optional[Special] = None,
+        form: str = "onnx",
+    ):
+        self.settings = settings
         self.data = data
-        self.config = config
+        self.tokenizer = tokenizer
+        self.special = special
+        self.form = form
         self._sessions: List[Any] = []
-        self.start()
-
-    def start(self, threads: Optional[int] = None) -> None:
-        """Start the runtime; again after a fork, which its threads do not survive.
-
-        threads (Optional[int]): How many it may use; as many as torch if not set.
-        RAISES (WeltError): If the runtime can't read the model.
-        """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or torch.get_num_threads()
-        options.log_severity_level = 3  # errors
-        try:
-            # Earlier sessions are kept: to end one is to wait for its threads,
-            # which for ever sleep in the parent process.
-            self._sessions.append(
-                onnxruntime.InferenceSession(
-                    self.data, options, providers=["CPUExecutionProvider"]
-                )
+        self._pid = os.getpid()
+        if special is not None:
+            self._batcher = Batcher(
+                read_tokenizer(tokenizer),
+                special,
+                settings["max_pieces"],
+                settings["overlap"],
             )
-        except Exception as err:
-            # The runtime raises exceptions of its own, with no common class.
-            reason = str(err).strip().splitlines()[0]
-            raise WeltError(f"ONNX Runtime can't load the encoder: {reason}") from None
+            self._sessions.append(start_session(data, _threads()))
 
-    def __call__(
-        self, input_ids: torch.Tensor, attention_mask: Optional[torch.Tensor] = None
-    ) -> Output:
-        """Run the encoder.
+    @property
+    def is_there(self) -> bool:
+        """RETURNS (bool): Whether there is an encoder."""
+        return self.special is not None
 
-        input_ids (torch.Tensor): Shape (n, width), int64.
-        attention_mask (Optional[torch.Tensor]): Shape (n, width), int64; 0 where
-            there is padding.
-        RETURNS (Output): The vectors, shape (n, width, hidden size), float32.
-        """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        inputs = {
-            "input_ids": input_ids.numpy(),
-            "attention_mask": attention_mask.numpy(),
-        }
-        (hidden,) = self._sessions[-1].run(["last_hidden_state"], inputs)
-        return Output(torch.from_numpy(hidden))
+    @property
+    def width(self) -> int:
+        """RETURNS (int): The width of its output."""
+        return int(self._sessions[-1].get_outputs()[0].shape[-1])
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {"data": self.data, "config": self.config}
+        names = ("settings", "data", "tokenizer", "special", "form")
+        return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def named_parameters(self) -> Iterator[Tuple[str, Any]]:
-        """There are no parameters: nothing can be trained."""
-        return iter(())
+    def __call__(self, docs: Sequence[Doc]) -> NDArray[np.float32]:
+        """Run the encoder.
 
-    def parameters(self) -> Iterator[Any]:
-        """There are no parameters: nothing can be trained."""
-        return iter(())
+        docs (Sequence[Doc]): The docs, n tokens together, at least one.
+        RETURNS (ndarray): Shape (n, width), float32: the vectors of the tokens.
+        """
+        session = self._session()
+        plan = self._batcher(docs, self.settings["batch_pieces"] or BATCH_PIECES)
+        parts = [self._run(session, batch) for batch in plan.batches]
+        return np.concatenate(parts)[plan.back]
 
-    def train(self, mode: bool = True) -> "OnnxEncoder":
-        """Change nothing: there is one mode."""
-        return self
+    def _session(self) -> Any:
+        if os.getpid() != self._pid:
+            # Threads do not survive a fork. Earlier sessions are kept: to end one is to
+            # wait for its threads, which for ever sleep in the parent process.
+            self._pid = os.getpid()
+            self._sessions.append(start_session(self.data, threads=1))
+        return self._sessions[-1]
 
-    def eval(self) -> "OnnxEncoder":
-        """Change nothing: there is one mode."""
-        return self
-
-    def to(self, device: Any) -> "OnnxEncoder":
-        """Change nothing, whatever the device: it runs on the CPU."""
-        return self
-
-
-class _LastHiddenState(torch.nn.Module):
-    def __init__(self, encoder: Any):
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, input_ids, attention_mask):
-        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        return found.last_hidden_state
-
-
-def export(encoder: Any) -> bytes:
-    """Write an encoder in ONNX.
-
-    encoder (PreTrainedModel): The encoder, on the CPU.
-    RETURNS (bytes): The model: input_ids and attention_mask of any shape to
-        last_hidden_state.
-    RAISES (WeltError): If it can't be written, or does not compute the same.
-    """
-    module = _LastHiddenState(encoder).eval()
-    ids = torch.arange(2 * 7).reshape(2, 7) % int(encoder.config.vocab_size)
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
-    axes = {0: "batch", 1: "width"}
-    names = ["input_ids", "attention_mask", "last_hidden_state"]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "model.onnx"
-        try:
-            torch.onnx.export(
-                module,
-                (ids, mask),
-                str(path),
-                input_names=names[:2],
-                output_names=names[2:],
-                dynamic_axes=dict.fromkeys(names, axes),
-                opset_version=OPSET,
-                # The newer exporter made int8 models that are a fifth slower.
-                dynamo=False,
-            )
-            data = path.read_bytes()
-        except Exception as err:
-            reason = str(err).strip().splitlines()[0]
-            raise WeltError(
-                f"Encoders of type {encoder.config.model_type!r} can't be written in "
-                f"ONNX: {reason}"
-            ) from None
-    _check(module, OnnxEncoder(data, encoder.config))
-    return data
+    def _run(self, session: Any, batch: Batch) -> NDArray[np.float32]:
+        mask = np.ones_like(batch.ids) if batch.mask is None else batch.mask
+        inputs = {"input_ids": batch.ids, "attention_mask": mask}
+        (hidden,) = session.run(["last_hidden_state"], inputs)
+        hidden = hidden.reshape(batch.ids.size, -1)
+        if self.settings["pooling"] == "first":
+            return hidden[batch.first]
+        pieces = hidden[ranges(batch.first, batch.first + batch.lengths)]
+        sums = np.add.reduceat(pieces, starts_of(batch.lengths)[:-1], axis=0)
+        return sums / batch.lengths[:, None].astype("float32")
 
 
-def _check(module: torch.nn.Module, onnx: OnnxEncoder) -> None:
-    """Compare them on a shape that the export has not seen."""
-    ids = torch.arange(3 * 11).reshape(3, 11) % int(onnx.config.vocab_size)
-    mask = torch.ones_like(ids)
-    mask[2, 4:] = 0
-    with torch.inference_mode():
-        wanted = module(ids, mask)
-    found = onnx(ids, mask).last_hidden_state
-    gap = float((wanted - found)[mask == 1].abs().max())
-    if not gap < 1e-3 * max(1.0, float(wanted.abs().max())):
+def _init(model: Model, X: Any = None, Y: Any = None) -> None:
+    if not model.attrs["encoder"].is_there:
         raise WeltError(
-            f"Encoders of type {onnx.config.model_type!r} give other results in "
-            f"ONNX: vectors differ by up to {gap:.2g}"
+            "welt_spacy.OnnxEncoder.v1 is made by 'spacy welt optimize' from a trained "
+            "pipeline: train with welt_spacy.TransformerEncoder.v1"
         )
 
 
-def quantize(data: bytes) -> bytes:
-    """Round the weights to int8, by output channel; activations are rounded as they
-    come (dynamic quantisation).
-
-    data (bytes): What `export` returned.
-    RETURNS (bytes): The model, about a quarter of the size.
-    """
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path, rounded = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
-        path.write_bytes(data)
-        quantize_dynamic(
-            path,
-            rounded,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+def _forward(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[Any], Any]]:
+    encoder = model.attrs["encoder"]
+    if is_train:
+        raise WeltError(
+            f"This encoder was optimized for prediction ({encoder.form}) and can't be "
+            "trained: train the pipeline it was made from"
         )
-        return rounded.read_bytes()
+    lengths = np.array([len(doc) for doc in docs], dtype="int64")
+    if not lengths.sum():
+        width = encoder.width if encoder.is_there else 0
+        return [model.ops.alloc2f(0, width) for _ in docs], lambda d: []
+    flat = model.ops.asarray2f(encoder(docs))
+    bounds = starts_of(lengths).tolist()
+    return [flat[a:b] for a, b in zip(bounds, bounds[1:])], lambda d: []
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Without the advice of exporters to their own developers."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
+@serialize_attr.register(OnnxEncoder)
+def _serialize(_: Any, value: OnnxEncoder, name: str, model: Model) -> bytes:
+    state = value.__getstate__()
+    state["special"] = None if value.special is None else value.special._asdict()
+    return srsly.msgpack_dumps(state)
 
 
-__all__ = ["OnnxEncoder", "export", "quantize"]
+@deserialize_attr.register(OnnxEncoder)
+def _deserialize(_: Any, value: bytes, name: str, model: Model) -> OnnxEncoder:
+    state = srsly.msgpack_loads(value)
+    if state["special"] is not None:
+        state["special"] = Special(**state["special"])
+    # What the config says now, such as another batch_pieces, holds
+    return OnnxEncoder(**{**state, "settings": model.attrs["encoder"].settings})

@@ -16,6 +16,7 @@ from ..arrays import starts_of
 from ..errors import WeltError, check_number, extra_needed, first_line
 from .lexeme_table import PieceTable
 from .subword_embed import Words
+from .word_pieces import read_tokenizer, tokenize_words
 
 
 def build_piece_vectors(
@@ -37,7 +38,8 @@ def build_piece_vectors(
     check_number("width", width, low=1)
     if path is None:
         return None
-    _import_tokenizers()
+    with extra_needed("welt_spacy.PieceVectors.v1", "vectors"):
+        import tokenizers  # noqa: F401  # now rather than in the middle of a training
     static: Model[Words, Floats2d] = Model(
         "piece_vectors",
         _forward,
@@ -65,9 +67,8 @@ class PieceVectors:
         self.array = np.zeros((0, 0), dtype="float16") if table is None else table
         self.tokenizer = tokenizer
         if tokenizer:
-            self._tokenizer = _import_tokenizers().Tokenizer.from_str(tokenizer)
-            self._tokenizer.no_padding()
-            self._tokenizer.no_truncation()
+            with extra_needed("welt_spacy.PieceVectors.v1", "vectors"):
+                self._tokenizer = read_tokenizer(tokenizer)
         self.table = PieceTable(self._tokenize)
 
     def __getstate__(self) -> Dict[str, Any]:
@@ -95,10 +96,7 @@ class PieceVectors:
         return sums
 
     def _tokenize(self, words: List[str]) -> List[List[int]]:
-        encoded = self._tokenizer.encode_batch(
-            [[word] for word in words], is_pretokenized=True, add_special_tokens=False
-        )
-        return [one.ids for one in encoded]
+        return tokenize_words(self._tokenizer, words)
 
 
 def write_vectors(vectors: PieceVectors, about: Dict[str, Any]) -> bytes:
@@ -138,12 +136,6 @@ def read_vectors(path: Path) -> PieceVectors:
             f"{path} is not a file of vectors ({first_line(err)}): make one with 'spacy "
             "welt vectors'"
         ) from None
-
-
-def _import_tokenizers() -> Any:
-    with extra_needed("welt_spacy.PieceVectors.v1", "vectors"):
-        import tokenizers
-    return tokenizers
 
 
 def _init(model: Model, X: Any = None, Y: Any = None) -> None:

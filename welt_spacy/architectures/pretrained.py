@@ -4,6 +4,7 @@ import contextlib
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from ..errors import WeltError, first_line
+from .batches import Special
 
 
 def load_encoder(name: str, settings: Dict[str, Any]) -> Any:
@@ -86,6 +87,24 @@ def special_pieces(tokenizer: Any) -> Tuple[List[int], List[int]]:
         if full[start : start + len(plain)] == plain:
             return full[:start], full[start + len(plain) :]
     raise WeltError("Can't determine the special pieces of this tokenizer")
+
+
+def special_of(config: Any, tokenizer: Any) -> Special:
+    """Find out what an encoder wants besides the pieces of words.
+
+    config (PretrainedConfig): The config of the encoder.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+    RETURNS (Special): That.
+    RAISES (WeltError): As `special_pieces`.
+    """
+    prefix, suffix = special_pieces(tokenizer)
+    return Special(
+        prefix,
+        suffix,
+        int(tokenizer.pad_token_id or 0),
+        int(tokenizer.unk_token_id or 0),
+        window_of(config, tokenizer),
+    )
 
 
 def layer_of(name: str) -> Optional[int]:

@@ -8,7 +8,7 @@ from typing import Any, Iterator, NamedTuple, Optional
 import srsly
 import torch
 
-from .optimized import ON_RUNTIME, import_onnx
+from ..errors import WeltError
 
 OPTIMIZED_FILE = "welt_optimized.json"
 
@@ -16,7 +16,7 @@ OPTIMIZED_FILE = "welt_optimized.json"
 class Encoder(NamedTuple):
     """What is saved.
 
-    model (Any): A PreTrainedModel or an `OnnxEncoder`; None before there is an encoder.
+    model (Any): A PreTrainedModel; None before there is an encoder.
     tokenizer (Any): Its tokenizer.
     optimized (Optional[str]): How it was made faster, if it was.
     """
@@ -38,12 +38,8 @@ def encode_encoder(encoder: Encoder) -> bytes:
         if encoder.optimized:
             told = {"optimized": encoder.optimized}
             srsly.write_json(Path(folder) / OPTIMIZED_FILE, told)
-        if encoder.optimized in ON_RUNTIME:
-            (Path(folder) / "model.onnx").write_bytes(encoder.model.data)
-            encoder.model.config.save_pretrained(folder)
-        else:
-            # One file, whatever its size
-            encoder.model.save_pretrained(folder, max_shard_size="1000GB")
+        # One file, whatever its size
+        encoder.model.save_pretrained(folder, max_shard_size="1000GB")
         encoder.tokenizer.save_pretrained(folder)
         files = {
             path.name: path.read_bytes()
@@ -58,12 +54,18 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
 
     bytes_data (bytes): The message.
     RETURNS (Optional[Encoder]): The encoder, on the CPU; None if there was none.
+    RAISES (WeltError): If it is in a form that is not read any more.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoTokenizer
 
     files = srsly.msgpack_loads(bytes_data)
     if not files:
         return None
+    if "model.onnx" in files:
+        raise WeltError(
+            "This pipeline was optimized by an earlier version of welt-spacy: optimize "
+            "the pipeline it was made from again"
+        )
     told = srsly.json_loads(files.pop(OPTIMIZED_FILE, b"{}"))
     optimized = told.get("optimized")
     with tempfile.TemporaryDirectory() as folder, _no_progress():
@@ -72,13 +74,9 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
             (Path(folder) / Path(name).name).write_bytes(content)
         local = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
-        if "model.onnx" in files:
-            config = AutoConfig.from_pretrained(folder, **local)
-            model = import_onnx().OnnxEncoder(files["model.onnx"], config)
-        else:
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
-            # Which precision it loads in depends on the version of transformers.
-            model.to(torch.bfloat16 if optimized == "bf16" else torch.float32)
+        model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+        # Which precision it loads in depends on the version of transformers.
+        model.to(torch.bfloat16 if optimized == "bf16" else torch.float32)
     return Encoder(model, tokenizer, optimized)
 
 

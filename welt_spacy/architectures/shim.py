@@ -26,7 +26,6 @@ from thinc.types import Floats2d, FloatsXd
 
 from ..errors import WeltError
 from .forward import Backprop, Forward, no_backprop
-from .optimized import ON_RUNTIME, convert
 from .pretrained import freeze_layers, group_parameters, load_encoder, load_tokenizer
 from .serialization import Encoder, decode_encoder, encode_encoder
 
@@ -100,8 +99,6 @@ class TransformerShim(Shim):
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             torch.set_num_threads(1)
-            if self.optimized in ON_RUNTIME:
-                self._model.start(threads=1)
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Update the weights with the gradients that have been collected.
@@ -145,19 +142,10 @@ class TransformerShim(Shim):
             for name, values in backup.items():
                 state[name].data = values
 
-    def optimize(self, to: str) -> None:
-        """Convert the encoder to a form that is faster, and only predicts.
-
-        to (str): "onnx", "int8" or "bf16"; see `convert`.
-        RAISES (WeltError): As `convert`, or if it is optimized already.
-        """
-        if self.optimized:
-            raise WeltError(
-                f"The encoder is optimized already ({self.optimized}): start from the "
-                "pipeline that was trained"
-            )
-        self._set(convert(self._model, to), self.tokenizer)
-        self.optimized = to
+    def to_bf16(self) -> None:
+        """Convert the encoder to bfloat16. It only predicts from then on."""
+        self._set(self._model.to(torch.bfloat16), self.tokenizer)
+        self.optimized = "bf16"
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Move the encoder to a device.

@@ -22,10 +22,11 @@ def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
     """
     with extra_needed("welt_spacy.piece_counter.v1", "transformers"):
         from ..architectures.pretrained import load_tokenizer, special_pieces
-        from ..architectures.word_pieces import WordPieces
+        from ..architectures.word_pieces import WordPieces, read_tokenizer
     tokenizer = load_tokenizer(name)
     n_special = sum(map(len, special_pieces(tokenizer)))
-    pieces = WordPieces(tokenizer, max_pieces=10**6)
+    backend = read_tokenizer(tokenizer.backend_tokenizer.to_str())
+    pieces = WordPieces(backend, int(tokenizer.unk_token_id or 0), max_pieces=10**6)
 
     def count(item: Union[Doc, Example]) -> int:
         doc = item if isinstance(item, Doc) else item.predicted
