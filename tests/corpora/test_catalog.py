@@ -9,10 +9,11 @@ from welt_spacy.corpora.catalog import (
     get_corpus,
     hyperparameters,
 )
+from welt_spacy.corpora.pubtator import read_pubtator
 from welt_spacy.errors import WeltError
 
 
-def test_the_nine_corpora():
+def test_the_corpora():
     assert set(CATALOG) == {
         "bc5cdr",
         "bc5cdr_chemical",
@@ -23,6 +24,10 @@ def test_the_nine_corpora():
         "bc4chemd",
         "biored_chemical",
         "biored_disease",
+        "bc5cdr_docs",
+        "ncbi_disease_docs",
+        "nlm_gene",
+        "gnormplus",
     }
 
 
@@ -35,7 +40,7 @@ def test_each_tells_all_about_itself(corpus):
         assert (file.sha256 is None) == (corpus.id == "bc4chemd")
     assert corpus.title and corpus.licence and corpus.homepage
     assert "et al. (20" in corpus.citation
-    in_paper = corpus.id != "bc5cdr"
+    in_paper = corpus.id != "bc5cdr" and corpus.n_sents == 1
     assert (corpus.paper_sizes is not None) == in_paper
     assert (corpus.paper_shares is not None) == in_paper
     if corpus.paper_shares:
@@ -43,11 +48,16 @@ def test_each_tells_all_about_itself(corpus):
 
 
 def test_files_and_checksums_are_those_of_the_mirror(mirror):
-    with (mirror / "MANIFEST.csv").open(encoding="utf8") as file:
-        rows = {(row["corpus"], row["split"]): row for row in csv.DictReader(file)}
+    rows = {}
+    for folder in (mirror, mirror / "aioner"):
+        with (folder / "MANIFEST.csv").open(encoding="utf8") as file:
+            for row in csv.DictReader(file):
+                key = (row["corpus"], row["split"]) if "corpus" in row else None
+                rows[key or row["mirror_path"]] = row
     for corpus in CATALOG.values():
         for split, found in corpus.files.items():
-            row = rows[corpus.source, split]
+            whole = corpus.n_sents == 0
+            row = rows[found.mirror_path if whole else (corpus.source, split)]
             assert found.sha256 == (row["sha256"] or None)
             assert row["upstream"].startswith(found.url)
             if row["mirror_path"]:
@@ -64,8 +74,28 @@ def test_names_that_are_none():
 
 def test_every_corpus_has_settings_for_every_encoder():
     assert len(encoder_names()) == 5
-    for corpus in CATALOG:
-        for encoder in encoder_names():
-            row = hyperparameters(corpus, encoder)
+    for corpus in CATALOG.values():
+        for encoder in encoder_names() if corpus.n_sents else ():
+            row = hyperparameters(corpus.id, encoder)
             assert int(row["batch_size"]) * int(row["epochs"]) > 0
             assert "/" in row["hub_name"]
+
+
+def test_splits_of_documents(mirror):
+    """Each document of a file is in one split, those of the mirror's own table."""
+    for name, file in (("bc5cdr_docs", "BC5CDR"), ("ncbi_disease_docs", "NCBIdisease")):
+        corpus = CATALOG[name]
+        train, dev, test = (corpus.documents(split) for split in SPLITS)
+        assert not (train & dev or train & test or dev & test)
+        with (mirror / "aioner/splits.csv").open(encoding="utf8") as table:
+            rows = [r for r in csv.DictReader(table) if f"{r['corpus']}_docs" == name]
+        assert {(r["split"], r["pmid"]) for r in rows} == {
+            (split, pmid)
+            for split, ids in zip(SPLITS, (train, dev, test))
+            for pmid in ids
+        }
+        path = mirror / f"aioner/data/pubtator/{file}_TrainDev.PubTator"
+        assert {document.id for document in read_pubtator(path)} == train | dev
+    gene = CATALOG["nlm_gene"]
+    assert (len(gene.documents("train")), len(gene.documents("dev"))) == (400, 50)
+    assert gene.documents("test") is None and CATALOG["bc5cdr"].documents("dev") is None

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 import spacy
@@ -22,6 +23,7 @@ from welt_spacy.corpora.convert import (
     write_docs,
 )
 from welt_spacy.corpora.fetch import fetch
+from welt_spacy.corpora.records import DOCUMENT
 from welt_spacy.corpora.report import Report
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.configuration import make_config
@@ -364,3 +366,33 @@ def test_files_of_others_are_not_replaced(files, tmp_path):
     assert is_converted(corpus, files, output) and ".converting" not in os.listdir(
         output
     )
+
+
+@pytest.mark.parametrize("name", ["bc5cdr", "ncbi_disease"])
+def test_documents_have_the_text_of_their_sentences(name, mirror, tmp_path):
+    """The same letters in the same split, and the same mentions but for a few."""
+    letters, mentions = {}, {}
+    for corpus_id in (name, f"{name}_docs"):
+        corpus = get_corpus(corpus_id)
+        files = fetch(corpus, cache=tmp_path, mirror=str(mirror), offline=True)
+        for split in ("dev", "test"):
+            docs = convert_file(
+                files[split],
+                corpus.format,
+                types=corpus.types,
+                n_sents=corpus.n_sents,
+                documents=corpus.documents(split),
+            ).docs
+            if corpus.n_sents == 0:
+                assert len(docs) == len(corpus.documents(split))
+                assert all(
+                    doc.user_data[DOCUMENT] in corpus.documents(split) for doc in docs
+                )
+            text = "".join(doc.text for doc in docs)
+            letters[corpus_id, split] = Counter(filter(str.isalnum, text.lower()))
+            mentions[corpus_id, split] = sum(len(doc.ents) for doc in docs)
+    for split in ("dev", "test"):
+        one, other = letters[name, split], letters[f"{name}_docs", split]
+        assert sum(((one - other) + (other - one)).values()) < 0.01 * sum(one.values())
+        n, m = mentions[name, split], mentions[f"{name}_docs", split]
+        assert abs(n - m) < 0.02 * n

@@ -1,9 +1,14 @@
 """Documents in several corpora."""
 
+import spacy
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
 
+from welt_spacy.cli import app
 from welt_spacy.corpora.overlap import TextIndex
+from welt_spacy.corpora.records import DOCUMENT
 
 ABSTRACT = (
     "Selegiline-induced postural hypotension in Parkinson's disease: a longitudinal "
@@ -48,13 +53,33 @@ def test_what_was_added_is_there(text):
     assert index.share(text) in (0.0, 1.0)
 
 
-def test_real_corpora(mirror):
-    """69 of BC5CDR's test abstracts are in BioRED's training data."""
-    from welt_spacy.corpora.pubtator import read_pubtator
+def test_real_corpora(mirror, tmp_path, monkeypatch):
+    """69 of BC5CDR's test abstracts are in BioRED's training and dev data."""
+    monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path))
+    command = ["corpora", "overlap", "bc5cdr_docs", "biored_disease", "--offline"]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    rows = [line.split("│") for line in shown.stdout.splitlines() if "│" in line]
+    found = {
+        (one.strip(), other.strip()): (int(by_id), int(by_text), int(either))
+        for _, one, other, _, by_id, by_text, either, _, _ in rows
+    }
+    test = {
+        split: found["bc5cdr_docs test", f"biored_disease {split}"]
+        for split in ("train", "dev", "test")
+    }
+    assert test["train"][2] + test["dev"][2] == 69 and test["test"][2] == 13
+    # ids and texts tell the same
+    assert all(len(set(counts)) == 1 for counts in test.values())
 
-    index = TextIndex()
-    for split in ("Train", "Dev"):
-        for document in read_pubtator(mirror / f"biored/{split}.PubTator"):
-            index.add(document.text)
-    path = mirror / "aioner/data/pubtator/BC5CDR_Test.PubTator"
-    assert sum(index.has(document.text) for document in read_pubtator(path)) == 69
+
+def test_files_and_names(tmp_path):
+    doc = spacy.blank("en")(ABSTRACT)
+    doc.user_data[DOCUMENT] = "1"
+    for name in ("one", "other"):
+        DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / f"{name}.spacy")
+    paths = [str(tmp_path / f"{name}.spacy") for name in ("one", "other")]
+    shown = CliRunner().invoke(app, ["corpora", "overlap", *paths])
+    assert shown.exit_code == 0 and "100.0" in shown.stdout
+    wrong = CliRunner().invoke(app, ["corpora", "overlap", paths[0], "bc5"])
+    assert wrong.exit_code == 1 and "bc5cdr" in wrong.stderr

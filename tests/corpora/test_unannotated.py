@@ -4,6 +4,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
+from welt_spacy.corpora.records import DOCUMENT
 from welt_spacy.corpora.unannotated import read_texts
 from welt_spacy.errors import WeltError
 
@@ -46,6 +47,20 @@ def test_docs_keep_their_tokens(nlp, tmp_path):
     # spaCy trains on the words of docs whose spaces are unknown, else on the text
     assert one.has_unknown_spaces and not other.has_unknown_spaces
     assert other.text == TEXT
+
+
+def test_docs_are_cut_where_they_have_boundaries(nlp, tmp_path):
+    doc = nlp.make_doc(TEXT)
+    for token in doc:
+        token.is_sent_start = token.text in ("Aspirin", "It")
+    doc.user_data[DOCUMENT] = "7"
+    DocBin(docs=[doc], attrs=["SENT_START"], store_user_data=True).to_disk(
+        tmp_path / "a.spacy"
+    )
+    cut = [("7", "Aspirin helps."), ("7", "It was given.")]
+    assert found(tmp_path / "a.spacy", nlp) == cut
+    for n_sents in (0, 2, 3):
+        assert found(tmp_path / "a.spacy", nlp, n_sents=n_sents) == [("7", TEXT)]
 
 
 def test_bad_files(nlp, tmp_path):

@@ -107,7 +107,7 @@ def test_all_for_several_corpora(project, tmp_path, mirror):
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     first = run(project, *command, **settings)
-    assert first.count("⚠ Can't get") == 6  # the corpora that the mirror does not have
+    assert first.count("⚠ Can't get") == 10  # the corpora that the mirror does not have
     assert first.count("⚠ No vectors of word pieces") == 1
     for corpus in corpora.split():
         assert (project / f"packages/en_welt_{corpus}-0.1.0-py3-none-any.whl").is_file()

@@ -26,8 +26,14 @@ def test_configs_of_the_project_are_what_the_template_gives(root, name, settings
     )
 
 
+def test_whole_abstracts_have_the_settings_of_the_project():
+    one = parse(make_config(corpus="bc5cdr_docs", encoder="scibert"))
+    other = parse(make_config(corpus="bc5cdr_docs", encoder="scibert", paper=False))
+    assert one == other
+
+
 @pytest.mark.parametrize("encoder", encoder_names())
-@pytest.mark.parametrize("corpus", [*CATALOG])
+@pytest.mark.parametrize("corpus", [c.id for c in CATALOG.values() if c.n_sents])
 def test_paper_settings(corpus, encoder):
     config = parse(make_config(corpus=corpus, encoder=encoder))
     assert config["paths"]["train"] == f"corpus/{corpus}/train.spacy"

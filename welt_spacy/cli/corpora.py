@@ -1,15 +1,19 @@
-"""`spacy welt corpora list|fetch|convert|stats`: the corpora of the paper."""
+"""`spacy welt corpora list|fetch|convert|stats|overlap`: the corpora of the paper."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
 import typer
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
 
 from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
-from ..corpora.convert import convert_corpus, is_converted
+from ..corpora.convert import convert_corpus, convert_file, is_converted
 from ..corpora.fetch import fetch
+from ..corpora.overlap import find_overlap, index_docs
 from ..corpora.stats import CorpusStats, corpus_stats
 from ..errors import WeltError
+from ..io import read_docs
 from ._util import one_line_errors, print_report, print_table, warn
 
 corpora_app = typer.Typer(
@@ -39,7 +43,7 @@ def list_cli() -> None:
         [
             [
                 corpus.id,
-                ", ".join(corpus.types.values()),
+                ", ".join(dict.fromkeys(corpus.types.values())),
                 corpus.format,
                 corpus.licence,
                 " / ".join(str(n) for n in (corpus.paper_sizes or {}).values()) or "-",
@@ -72,8 +76,12 @@ def convert_cli(
     output: Path = typer.Option(
         Path("corpus"), "--output", "-o", help="Each corpus gets a folder in here."
     ),
-    n_sents: int = typer.Option(
-        1, "--n-sents", "-n", help="Sentences in a doc; 0 for whole documents."
+    n_sents: Optional[int] = typer.Option(
+        None,
+        "--n-sents",
+        "-n",
+        help="Sentences in a doc; 0 for whole documents. By default 1, and 0 for corpora "
+        "of whole abstracts.",
     ),
     strict: bool = typer.Option(
         False, "--strict", help="Fail at the first problem instead of repairing it."
@@ -115,6 +123,56 @@ def stats_cli(
     """Count corpora beside the paper's tables 1 and 11, and weigh their classes."""
     for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
         _print_stats(corpus, corpus_stats(corpus, files))
+
+
+@corpora_app.command("overlap")
+@one_line_errors
+def overlap_cli(
+    one: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
+    other: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
+    cache: Optional[Path] = CACHE,
+    mirror: Optional[str] = MIRROR,
+    offline: bool = OFFLINE,
+) -> None:
+    """Find documents that stand in two corpora, by id and by text.
+
+    Of a format with documents these are compared, else sentences. What is in both must
+    not be trained on for one and reported on for the other.
+    """
+    parts = _splits(one, cache, mirror, offline)
+    indices = {
+        name: index_docs(docs)
+        for name, docs in _splits(other, cache, mirror, offline).items()
+    }
+    rows = []
+    for name, docs in parts.items():
+        for other_name, index in indices.items():
+            found = find_overlap(docs, index)
+            told = f"{100 * found.either / max(found.n, 1):.1f}"
+            rows.append([name, other_name, *found, told])
+    header = ["docs of", "in", "docs", "by id", "by text", "either", "%"]
+    print_table(f"{one} in {other}", header, rows)
+
+
+def _splits(
+    name: str, cache: Optional[Path], mirror: Optional[str], offline: bool
+) -> Dict[str, List[Doc]]:
+    """The docs of each split of a corpus, or of a file."""
+    if name.endswith(".spacy"):
+        return {name: read_docs(Path(name), Vocab())}
+    corpus = get_corpus(name)
+    files = fetch(corpus, cache=cache, mirror=mirror, progress=True, offline=offline)
+    whole = corpus.format != "iob"
+    return {
+        f"{name} {split}": convert_file(
+            files[split],
+            corpus.format,
+            types=corpus.types,
+            n_sents=0 if whole else 1,
+            documents=corpus.documents(split),
+        ).docs
+        for split in SPLITS
+    }
 
 
 def _fetched(

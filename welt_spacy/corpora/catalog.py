@@ -9,7 +9,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Dict, List, Literal, Optional
+from typing import Dict, FrozenSet, List, Literal, Optional
 
 from ..errors import WeltError
 
@@ -51,6 +51,7 @@ class Corpus:
     licence (str): Under which terms it is published.
     citation (str): What to cite.
     homepage (str): Where it comes from.
+    n_sents (int): Sentences in a doc, if nothing else is asked for; 0: whole documents.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Corpus:
     source: str
     citation: str
     homepage: str
+    n_sents: int = 1
 
     @property
     def files(self) -> Dict[str, CorpusFile]:
@@ -69,6 +71,17 @@ class Corpus:
             for row in _table("manifest.csv")
             if row["corpus"] == self.source
         }
+
+    def documents(self, split: str) -> Optional[FrozenSet[str]]:
+        """Find which documents of its file belong to a split.
+
+        split (str): The split.
+        RETURNS (Optional[FrozenSet[str]]): Their ids; None: all of them.
+        """
+        for row in _table("document_splits.csv"):
+            if (row["corpus"], row["split"]) == (self.id, split):
+                return frozenset(row["documents"].split())
+        return None
 
     @property
     def licence(self) -> str:
@@ -95,6 +108,11 @@ class Corpus:
 
 _IOB_HOME = "https://github.com/cambridgeltl/MTL-Bioinformatics-2016"
 _BIORED_HOME = "https://ftp.ncbi.nlm.nih.gov/pub/lu/BioRED/"
+_AIONER_HOME = "https://github.com/ncbi/AIONER"
+_AIONER = (
+    " Documents: Luo et al. (2023). AIONER: all-in-one scheme-based biomedical named "
+    "entity recognition using deep learning. Bioinformatics 39(5)."
+)
 _BC5CDR_CITATION = (
     "Li et al. (2016). BioCreative V CDR task corpus: a resource for chemical "
     "disease relation extraction. Database 2016:baw068. IOB files: " + CRICHTON
@@ -194,6 +212,54 @@ CATALOG: Dict[str, Corpus] = {
             "biored",
             _BIORED_CITATION,
             _BIORED_HOME,
+        ),
+        Corpus(
+            "bc5cdr_docs",
+            "BC5CDR (chemicals and diseases), whole abstracts",
+            "pubtator",
+            {"Chemical": "Chemical", "Disease": "Disease"},
+            "bc5cdr_docs",
+            "Li et al. (2016). BioCreative V CDR task corpus: a resource for chemical "
+            "disease relation extraction. Database 2016:baw068." + _AIONER,
+            _AIONER_HOME,
+            n_sents=0,
+        ),
+        Corpus(
+            "ncbi_disease_docs",
+            "NCBI-disease, whole abstracts",
+            "pubtator",
+            dict.fromkeys(
+                ("SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"),
+                "Disease",
+            ),
+            "ncbi_disease_docs",
+            "Dogan et al. (2014). NCBI disease corpus: a resource for disease name "
+            "recognition and concept normalization. J Biomed Inform 47:1-10." + _AIONER,
+            _AIONER_HOME,
+            n_sents=0,
+        ),
+        Corpus(
+            "gnormplus",
+            "GNormPlus (BC2GM's abstracts annotated anew), whole abstracts",
+            "pubtator",
+            {"Gene": "Gene"},
+            "gnormplus",
+            "Wei et al. (2015). GNormPlus: an integrative approach for tagging genes, "
+            "gene families, and protein domains. BioMed Research International."
+            + _AIONER,
+            _AIONER_HOME,
+            n_sents=0,
+        ),
+        Corpus(
+            "nlm_gene",
+            "NLM-Gene, whole abstracts",
+            "pubtator",
+            {"Gene": "Gene"},
+            "nlm_gene",
+            "Islamaj et al. (2021). NLM-Gene, a richly annotated gold standard dataset "
+            "for gene entities. J Biomed Inform 118:103779." + _AIONER,
+            _AIONER_HOME,
+            n_sents=0,
         ),
     )
 }

@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Optional,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import spacy
@@ -26,7 +37,7 @@ from .brat import read_brat
 from .catalog import SPLITS, Corpus, Format
 from .iob import read_iob
 from .pubtator import read_pubtator
-from .records import Document, Mention, Sentence, choose_mentions
+from .records import DOCUMENT, Document, Mention, Sentence, choose_mentions
 from .report import Report
 
 OFFSET_READERS: Dict[str, Callable[..., Iterator[Document]]] = {
@@ -66,6 +77,7 @@ def convert_file(
     types: Optional[Dict[str, str]] = None,
     label: Optional[str] = None,
     n_sents: int = 1,
+    documents: Optional[Collection[str]] = None,
     report: Optional[Report] = None,
     vocab: Optional[Vocab] = None,
 ) -> Converted:
@@ -77,6 +89,8 @@ def convert_file(
         as they are if not set.
     label (Optional[str]): The label of bare IOB tags.
     n_sents (int): Sentences in a doc; 0: as many as the document has.
+    documents (Optional[Collection[str]]): The ids of the documents to read, of a format
+        that has ids; all if not set.
     report (Optional[Report]): Where problems go. A mention whose boundaries are not
         token boundaries is widened to whole tokens.
     vocab (Optional[Vocab]): The vocabulary of the docs.
@@ -95,9 +109,10 @@ def convert_file(
         )
     if format not in OFFSET_READERS:
         raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
-    return _from_documents(
-        OFFSET_READERS[format](path, report=report), types, n_sents, report, vocab
-    )
+    found = OFFSET_READERS[format](path, report=report)
+    if documents is not None:
+        found = (document for document in found if document.id in documents)
+    return _from_documents(found, types, n_sents, report, vocab)
 
 
 def convert_corpus(
@@ -105,7 +120,7 @@ def convert_corpus(
     files: Dict[str, Path],
     output: Path,
     *,
-    n_sents: int = 1,
+    n_sents: Optional[int] = None,
     strict: bool = False,
 ) -> Tuple[Dict[str, Any], Report]:
     """Convert a corpus of the catalogue: `train.spacy`, `dev.spacy`,
@@ -115,7 +130,8 @@ def convert_corpus(
     corpus (Corpus): The corpus.
     files (Dict[str, Path]): The file of each split.
     output (Path): The folder.
-    n_sents (int): Sentences in a doc; 0: as many as the document has.
+    n_sents (Optional[int]): Sentences in a doc; 0: as many as the document has; that
+        of the corpus if not set.
     strict (bool): Whether the first problem is an error.
     RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the
         problems.
@@ -123,6 +139,7 @@ def convert_corpus(
         that no conversion has written. Then nothing is written.
     """
     report = Report(strict=strict)
+    n_sents = corpus.n_sents if n_sents is None else n_sents
     converted = {
         split: convert_file(
             files[split],
@@ -131,6 +148,7 @@ def convert_corpus(
             # The only label, should another edition of the file have bare tags.
             label=next(iter(corpus.types.values())) if len(corpus.types) == 1 else None,
             n_sents=n_sents,
+            documents=corpus.documents(split),
             report=report,
         )
         for split in SPLITS
@@ -183,7 +201,11 @@ def convert_corpus(
 
 
 def is_converted(
-    corpus: Corpus, files: Dict[str, Path], output: Path, *, n_sents: int = 1
+    corpus: Corpus,
+    files: Dict[str, Path],
+    output: Path,
+    *,
+    n_sents: Optional[int] = None,
 ) -> bool:
     """Tell whether a folder holds a corpus converted from just these files in just
     this way, undamaged.
@@ -191,7 +213,7 @@ def is_converted(
     corpus (Corpus): The corpus.
     files (Dict[str, Path]): The file of each split.
     output (Path): The folder.
-    n_sents (int): Sentences in a doc.
+    n_sents (Optional[int]): Sentences in a doc; that of the corpus if not set.
     RETURNS (bool): Whether a conversion would do nothing new.
     """
     try:
@@ -200,6 +222,7 @@ def is_converted(
         return False
     if not isinstance(about, dict) or not isinstance(about.get("outputs"), dict):
         return False
+    n_sents = corpus.n_sents if n_sents is None else n_sents
     inputs = _inputs(files, n_sents).items()
     try:
         return all(about.get(key) == value for key, value in inputs) and all(
@@ -232,7 +255,9 @@ def write_docs(path: Path, docs: Iterable[Doc]) -> None:
 
 
 def _to_bytes(docs: Iterable[Doc]) -> bytes:
-    return DocBin(attrs=ATTRS, docs=docs).to_bytes()
+    docs = list(docs)
+    known = any(doc.user_data for doc in docs)
+    return DocBin(attrs=ATTRS, docs=docs, store_user_data=known).to_bytes()
 
 
 def count_docs(docs: Iterable[Doc]) -> Counter:
@@ -322,6 +347,8 @@ def _from_documents(
                 spans.append(span)
         doc.set_ents(spans, default="outside")
         n, docs = cut_into_sentences(doc, document.parts, n_sents)
+        for part in docs:
+            part.user_data[DOCUMENT] = document.id
         result.n_sentences += n
         result.docs.extend(docs)
     return result
@@ -339,11 +366,30 @@ def cut_into_sentences(
     """
     _set_sentences(doc, parts)
     sentences = _sentence_docs(doc)
+    return len(sentences), _join(sentences, n_sents)
+
+
+def cut_at_boundaries(doc: Doc, n_sents: int) -> List[Doc]:
+    """Cut a doc at the sentence boundaries that it has.
+
+    doc (Doc): The doc.
+    n_sents (int): Sentences in a doc; 0: all.
+    RETURNS (List[Doc]): The docs; the doc itself if there is nothing to cut.
+    """
+    if not n_sents or not doc.has_annotation("SENT_START"):
+        return [doc]
+    sentences = _sentence_docs(doc)
+    if len(sentences) <= n_sents:
+        return [doc]
+    return _join(sentences, n_sents)
+
+
+def _join(sentences: List[Doc], n_sents: int) -> List[Doc]:
     todo = iter(sentences)
     docs = []
     while group := list(islice(todo, n_sents or len(sentences))):
         docs.append(group[0] if len(group) == 1 else Doc.from_docs(group, False))
-    return len(sentences), docs
+    return docs
 
 
 def _sentence_docs(doc: Doc) -> List[Doc]:

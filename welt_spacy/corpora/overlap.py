@@ -1,11 +1,13 @@
 """Documents that stand in several corpora, found by id and by text."""
 
 import re
-from typing import List, Set
+from typing import Iterable, List, NamedTuple, Set
 
 from spacy.strings import get_string_id
+from spacy.tokens import Doc
 
 from ..errors import check_number
+from .records import DOCUMENT
 
 # Words that follow one another: two texts that share so many by chance are rare
 SHINGLE = 8
@@ -68,3 +70,48 @@ class TextIndex:
             get_string_id(" ".join(words[i : i + self.shingle]))
             for i in range(len(words) - self.shingle + 1)
         ]
+
+
+class Overlap(NamedTuple):
+    """Docs of one file that another one has, too.
+
+    n (int): Docs of the first file.
+    by_id (int): Those whose document's id is in the other.
+    by_text (int): Those of whose text at least half is in the other.
+    either (int): Those of which one or the other is true.
+    """
+
+    n: int
+    by_id: int
+    by_text: int
+    either: int
+
+
+def index_docs(docs: Iterable[Doc]) -> TextIndex:
+    """Index docs.
+
+    docs (Iterable[Doc]): The docs; those of a format with ids have theirs.
+    RETURNS (TextIndex): The index.
+    """
+    index = TextIndex()
+    for doc in docs:
+        index.add(doc.text, doc.user_data.get(DOCUMENT, ""))
+    return index
+
+
+def find_overlap(docs: Iterable[Doc], others: TextIndex) -> Overlap:
+    """Find the docs that stand in other data.
+
+    docs (Iterable[Doc]): The docs.
+    others (TextIndex): The other data.
+    RETURNS (Overlap): How many they are.
+    """
+    n = by_id = by_text = either = 0
+    for doc in docs:
+        same_id = doc.user_data.get(DOCUMENT, "") in others.ids
+        same_text = others.share(doc.text) >= SHARE
+        n += 1
+        by_id += same_id
+        by_text += same_text
+        either += same_id or same_text
+    return Overlap(n, by_id, by_text, either)

@@ -6,6 +6,9 @@ from typing import Dict, List, NamedTuple, Optional
 
 from .report import Report
 
+# In `doc.user_data`: the id of the document that a doc is of, such as its PubMed id
+DOCUMENT = "welt_spacy.document"
+
 
 class Mention(NamedTuple):
     """A mention of an entity in raw text.

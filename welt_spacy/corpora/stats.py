@@ -47,7 +47,12 @@ def corpus_stats(corpus: Corpus, files: Dict[str, Path]) -> CorpusStats:
     RETURNS (CorpusStats): The figures.
     """
     parts = {
-        split: convert_file(files[split], corpus.format, types=corpus.types)
+        split: convert_file(
+            files[split],
+            corpus.format,
+            types=corpus.types,
+            documents=corpus.documents(split),
+        )
         for split in SPLITS
     }
     counts = count_docs(parts["train"].docs)

@@ -9,7 +9,8 @@ from spacy.tokens import Doc
 
 from ..errors import WeltError
 from ..io import bare_doc, read_docs
-from .convert import OFFSET_READERS, cut_into_sentences
+from .convert import OFFSET_READERS, cut_at_boundaries, cut_into_sentences
+from .records import DOCUMENT
 from .report import Report
 from .text import read_lines
 
@@ -34,15 +35,18 @@ def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Text]
     path (Path): By its ending: `.txt`, a text a line; `.jsonl`, an object a line with
         "text" and maybe "id"; `.pubtator`; `.xml`, BioC; `.spacy`.
     nlp (Language): The pipeline whose tokenizer takes them. Docs of a `.spacy` file keep
-        their own tokens, and are not cut.
-    n_sents (int): Sentences in a doc; 0: whole texts.
+        their own tokens.
+    n_sents (int): Sentences in a doc; 0: whole texts. Docs of a `.spacy` file are cut where
+        they have sentence boundaries.
     YIELDS (Text): The texts.
     RAISES (WeltError): If the file can't be read, or a line is not as it should be.
     """
     suffix = path.suffix.lower()
     if suffix == ".spacy":
         for doc in read_docs(path, nlp.vocab):
-            yield Text("", bare_doc(doc))
+            doc_id = doc.user_data.get(DOCUMENT, "")
+            for part in cut_at_boundaries(doc, n_sents):
+                yield Text(doc_id, bare_doc(part))
     elif suffix in SUFFIXES:
         reader = OFFSET_READERS[SUFFIXES[suffix]]
         # A lenient report: what is wrong with the annotation does not matter here

@@ -40,8 +40,9 @@ def make_config(
     settings (Optional[Dict[str, float]]): Its settings, e.g. {"beta": 0.9999}.
     seed (int): The random seed.
     paper (bool): Whether to take the paper's window, batch size and epochs
-        (table 12), or the settings of this project's `configs/welt.cfg`. An
-        encoder that is not in the paper has the latter in any case.
+        (table 12), or the settings of this project's `configs/welt.cfg`. An encoder
+        that is not in the paper, or a corpus of whole abstracts, has the latter in any
+        case.
     train_on_dev (bool): Whether to train on train and dev, as the paper did;
         then the scores on dev mean nothing.
     data (str): The folder of the converted corpora.
@@ -97,7 +98,8 @@ def make_config(
             total_steps=3000,
             learn_rate=PAPER_LEARN_RATE,
         )
-        if in_paper and paper:
+        # Batches of the paper are of sentences
+        if in_paper and paper and get_corpus(corpus).n_sents:
             values.update(_paper_values(corpus, encoder, train_on_dev))
     template = files("welt_spacy").joinpath("assets").joinpath("config.cfg.jinja")
     environment = Environment(undefined=StrictUndefined)
