@@ -7,7 +7,7 @@ is up to date is skipped.
 
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import piece_vectors
 import srsly
@@ -23,11 +23,14 @@ from welt_spacy.training.weighting import SCHEMES
 STEPS = ("train", "calibrate", "evaluate", "package")
 
 
-def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
-    """Train, evaluate and package one corpus, as project.yml says.
+def run_steps(
+    corpus: str, variables: Dict[str, Any], steps: Sequence[str] = STEPS
+) -> None:
+    """Run commands of project.yml for one corpus, unless they are up to date.
 
     corpus (str): A converted corpus.
     variables (Dict[str, Any]): Values for `vars` of project.yml.
+    steps (Sequence[str]): The names of the commands.
     """
     root = Path.cwd()
     project = _load(root, {**variables, "corpus": corpus})
@@ -40,7 +43,7 @@ def run_steps(corpus: str, variables: Dict[str, Any]) -> None:
         commands["train"]["deps"].append(vectors)
     lock_path = root / "training" / project["vars"]["config"] / f"{corpus}.lock"
     lock = srsly.read_yaml(lock_path) if lock_path.exists() else {}
-    for step in STEPS:
+    for step in steps:
         command = commands[step]
         missing = [dep for dep in command["deps"] if not (root / dep).exists()]
         if missing:

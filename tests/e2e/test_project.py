@@ -11,6 +11,8 @@ import pytest
 import srsly
 import yaml
 
+from ..util import make_tiny_bert
+
 PARTS = ("assets/sample", "configs", "scripts", "project.yml")
 
 
@@ -128,6 +130,33 @@ def test_all_for_several_corpora(project, tmp_path, mirror):
         **settings,
     )
     assert "✘ linnaeus: corpus/linnaeus/train.spacy is missing" in missing
+
+
+def test_distilled(project, tmp_path):
+    """Teachers, taught texts, a student, a package; taken up where it was."""
+    pytest.importorskip("transformers")
+    make_tiny_bert(tmp_path / "bert", max_position=512)
+    code = (
+        "import sys; sys.path.insert(0, 'scripts'); import demo; demo.prepare_sample()"
+    )
+    run(project, "-c", code)
+    other = project / "corpus/ncbi_disease"
+    other.mkdir()
+    for split in ("train", "test"):
+        shutil.copy(project / "corpus/sample/train.spacy", other / f"{split}.spacy")
+    command = (
+        *("scripts/distilled.py", "sample", "--encoder", str(tmp_path / "bert")),
+        *("--seeds", "0,1", "--steps", "20", "--piece-vectors-path", "null"),
+    )
+    settings = {"SPACY_CONFIG_OVERRIDES": short(10)}
+    first = run(project, *command, **settings)
+    for part in ("teacher 0", "teacher 1", "docs with soft tags", "en_welt_sample"):
+        assert part in first
+    assert (project / "training/distilled/sample/model-calibrated").is_dir()
+    assert (project / "packages/en_welt_sample-0.1.0-py3-none-any.whl").is_file()
+    again = run(project, *command, **settings)
+    assert again.count("is up to date") == 2 + 1 + 3
+    assert not (project / "assets/encoders").exists()
 
 
 def test_document(root, project):

@@ -381,7 +381,10 @@ def cut_at_boundaries(doc: Doc, n_sents: int) -> List[Doc]:
     sentences = _sentence_docs(doc)
     if len(sentences) <= n_sents:
         return [doc]
-    return _join(sentences, n_sents)
+    parts = _join(sentences, n_sents)
+    for part in parts:
+        part.has_unknown_spaces = doc.has_unknown_spaces
+    return parts
 
 
 def _join(sentences: List[Doc], n_sents: int) -> List[Doc]:

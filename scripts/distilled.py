@@ -1,0 +1,125 @@
+"""A small CPU model taught by MiniLM: train teachers, let them annotate the other corpora,
+train the student, then calibrate, evaluate and package it. What is done is not done again.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+import piece_vectors
+import typer
+from models import run_steps
+from wasabi import msg
+from weasel.util.hashing import get_checksum
+
+from welt_spacy import __version__
+from welt_spacy.corpora.catalog import CATALOG, get_corpus
+from welt_spacy.files import write_atomically
+
+CONFIG = "distilled"  # the folder in training/
+EPOCHS, TEACHER_STEPS = 6, 1800
+
+
+def main(
+    corpus: str,
+    encoder: str = str(piece_vectors.ENCODER),
+    seeds: str = "0,1,2",
+    steps: int = 6000,
+    piece_vectors_path: str = "training/minilm.vectors",
+    scheme: str = "vanilla",
+    gpu_id: int = -1,
+    version: str = "0.1.0",
+) -> None:
+    data = Path("corpus") / corpus
+    if not (data / "train.spacy").is_file():
+        sys.exit(f"✘ {data} is missing: can the corpus be reached?")
+    if encoder == str(piece_vectors.ENCODER):
+        run("scripts/fetch_encoder.py")
+    asked = piece_vectors_path != piece_vectors.NONE
+    if asked and not piece_vectors.make(Path(piece_vectors_path)):
+        piece_vectors_path = piece_vectors.NONE
+    weighting = f"--components.welt_ner.weighting.@misc=welt_spacy.{scheme}_weights.v1"
+    teachers = []
+    for seed in seeds.split(","):
+        teachers.append(train_teacher(data, encoder, seed, weighting, gpu_id))
+    texts, excluded = other_corpora(corpus)
+    if not texts:
+        sys.exit("✘ No other corpus is there: 'python -m spacy project run corpora'")
+    msg.divider(f"{corpus}: distill")
+    run(
+        *("-m", "spacy", "welt", "distill", str(teachers[0]), "configs/welt_cpu.cfg"),
+        *map(str, texts),
+        *("--output", str(Path("training") / CONFIG / corpus)),
+        *(part for path in teachers[1:] for part in ("--teacher", str(path))),
+        *(part for path in excluded for part in ("--exclude", str(path))),
+        *("--gpu-id", str(gpu_id)),
+        f"--paths.train={data}/train.spacy",
+        f"--paths.dev={data}/dev.spacy",
+        f"--paths.piece_vectors={piece_vectors_path}",
+        f"--training.max_steps={steps}",
+        weighting,
+    )
+    variables = {"config": CONFIG, "gpu_id": gpu_id, "version": version}
+    run_steps(corpus, variables, steps=("calibrate", "evaluate", "package"))
+
+
+def train_teacher(
+    data: Path, encoder: str, seed: str, weighting: str, gpu_id: int
+) -> Path:
+    """Train a teacher, unless it is there, trained on just these data in this way."""
+    folder = Path("training/teachers") / data.name / seed
+    settings = [
+        f"--paths.train={data}/train.spacy",
+        f"--paths.dev={data}/dev.spacy",
+        f"--paths.encoder={encoder}",
+        f"--system.seed={seed}",
+        f"--training.max_epochs={EPOCHS}",
+        "--training.eval_frequency=300",
+        "--training.optimizer.learn_rate.initial_rate=1e-4",
+        "--training.optimizer.learn_rate.warmup_steps=100",
+        f"--training.optimizer.learn_rate.total_steps={TEACHER_STEPS}",
+        "--components.welt_ner.model.tok2vec.pooling=mean",
+        weighting,
+    ]
+    inputs = [Path("configs/welt.cfg"), data / "train.spacy", data / "dev.spacy"]
+    told = json.dumps([settings, __version__, *map(get_checksum, inputs)], indent=2)
+    done, model = folder / "done.json", folder / "model-last"
+    if done.is_file() and done.read_text("utf8") == told and model.is_dir():
+        print(f"✔ {data.name}: teacher {seed} is up to date", flush=True)
+        return model
+    msg.divider(f"{data.name}: teacher {seed}")
+    train = ("-m", "spacy", "train", "configs/welt.cfg", "--output", str(folder))
+    run(*train, "--gpu-id", str(gpu_id), *settings)
+    write_atomically(done, told)
+    return model
+
+
+def other_corpora(corpus: str) -> tuple:
+    """The training texts of the other corpora, and what is scored on."""
+    texts: List[Path] = []
+    excluded = [Path("corpus") / corpus / "test.spacy"]
+    family = corpus.split("_")[0]
+    seen = set()
+    for name in CATALOG:
+        train = Path("corpus") / name / "train.spacy"
+        # One corpus can be there with several types, or as sentences and documents
+        source = get_corpus(name).source.replace("_docs", "")
+        if name.split("_")[0] == family or source in seen or not train.is_file():
+            continue
+        seen.add(source)
+        texts.append(train)
+        if name.startswith("biored"):  # what cross-corpus scores are of
+            excluded.append(train.with_name("test.spacy"))
+    return texts, excluded
+
+
+def run(*command: str) -> None:
+    done = subprocess.run([sys.executable, *command])
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    typer.run(main)
