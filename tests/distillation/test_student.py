@@ -136,21 +136,24 @@ def test_a_student_learns_from_a_teacher_alone(teacher):
         student.distill(teacher.get_pipe("welt_ner"), [other])
 
 
-def test_soft_tags_of_other_labels_are_outside():
+def test_a_teacher_says_nothing_of_labels_it_does_not_know():
+    """It knows Disease and Gene; the student knows Chemical and Disease."""
     nlp = make_nlp(distillation=SOFT)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     pipe = nlp.get_pipe("welt_ner")
     doc = examples[2].reference
-    probs = np.zeros((len(doc), 3), dtype="float32")
-    probs[:, 1] = 1.0
-    set_soft_tags(doc, probs, ["Gene"])
+    # O, B-Disease, I-Disease, B-Gene, I-Gene
+    probs = np.tile(np.array([[0.2, 0.5, 0.0, 0.3, 0.0]], "float32"), (len(doc), 1))
+    set_soft_tags(doc, probs, ["Disease", "Gene"])
     scores, _ = pipe.model.begin_update([examples[2].predicted])
-    loss, _ = pipe.get_loss(examples[2:3], scores)
-    outside = np.zeros_like(scores[0])
-    outside[:, 0] = 1.0
-    expected = DistillationLoss(temperature=2.0)(scores[0], outside)[1]
+    loss, d = pipe.get_loss(examples[2:3], scores)
+    # O or a chemical; B-Disease; I-Disease: genes are outside for the student
+    merged = np.stack([scores[0][:, :3].sum(axis=1), *scores[0].T[3:]], axis=1)
+    target = np.tile(np.array([[0.5, 0.5, 0.0]], "float32"), (len(doc), 1))
+    expected = DistillationLoss(temperature=2.0)(merged, target)[1]
     assert loss == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(d[0].sum(axis=1), 0, atol=1e-5)
 
 
 def test_soft_tags_of_another_doc():

@@ -16,8 +16,8 @@ from ..arrays import starts_of
 from ..errors import WeltError
 from ..pipeline.decoding import Entities, tags_to_spans
 from ..pipeline.entities import EarlierEnts
-from ..pipeline.gold import gold_tags
-from ..pipeline.tags import MISSING, OUTSIDE
+from ..pipeline.gold import gold_tags, unknown_tags
+from ..pipeline.tags import MISSING, OUTSIDE, begin_tag
 from ..pipeline.welt_ner import WeltNER
 from ..scoring.labels import known_labels, require_known_labels
 
@@ -265,6 +265,7 @@ class _Data(NamedTuple):
     gold: Set[_Span]
     n_gold: int  # those between tokens of the docs are not in `gold`
     missing: NDArray  # (n_tokens + 1,): tokens without annotation up to each
+    hidden: Optional[NDArray]  # (n_tokens, n_tags): not looked for
 
 
 def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
@@ -290,17 +291,22 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
         set(zip(*(a.tolist() for a in tags_to_spans(known, lengths)))),
         sum(len(eg.reference.ents) for eg in examples),
         starts_of((tags == MISSING).astype("int64")),
+        unknown_tags(examples, labels),
     )
 
 
 def _spans(found: Entities, data: _Data) -> Tuple[List[_Span], List[bool]]:
-    """Entities as tuples, and whether all of their tokens have gold annotation."""
+    """Entities as tuples, and whether gold annotation could tell of them."""
     spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
     return spans, _annotated(spans, data)
 
 
 def _annotated(spans: Iterable[_Span], data: _Data) -> List[bool]:
-    return [bool(data.missing[end] == data.missing[start]) for start, end, _ in spans]
+    return [
+        bool(data.missing[end] == data.missing[start])
+        and (data.hidden is None or not data.hidden[start, begin_tag(label)])
+        for start, end, label in spans
+    ]
 
 
 def _measure(

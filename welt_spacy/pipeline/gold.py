@@ -1,7 +1,16 @@
 """From gold-standard docs to tags: what the loss and the class counts see."""
 
 from collections import Counter
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import (
+    Collection,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +19,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 
+from ..annotated import annotated_labels
 from .tags import (
     ENT_IOB_BEGIN,
     ENT_IOB_INSIDE,
@@ -52,15 +62,22 @@ class TagCounts(NamedTuple):
 def count_tags(examples: Iterable[Example]) -> TagCounts:
     """Count the tags of a corpus in one pass.
 
-    examples (Iterable[Example]): The training corpus.
+    examples (Iterable[Example]): The training corpus. If a label was looked for in some
+        docs alone (`annotated_labels`), its tags are counted there and scaled to all
+        tokens, as if it had been looked for everywhere.
     RETURNS (TagCounts): The counts.
     """
     begins: Counter = Counter()
     insides: Counter = Counter()
     n_outside = n_mentions = n_unaligned = 0
+    # Annotated tokens by the labels that were looked for in them; None: all
+    looked_for: Counter = Counter()
     quoted: List[str] = []
     for eg in examples:
         iob, types = aligned_ents(eg)
+        looked_for[annotated_labels(eg.reference)] += int(
+            (iob != ENT_IOB_MISSING).sum()
+        )
         strings = eg.reference.vocab.strings
         n_outside += int((iob == ENT_IOB_OUTSIDE).sum())
         for kind, counter in ((ENT_IOB_BEGIN, begins), (ENT_IOB_INSIDE, insides)):
@@ -82,7 +99,59 @@ def count_tags(examples: Iterable[Example]) -> TagCounts:
     counts["O"] = n_outside
     for prefix, counter in (("B-", begins), ("I-", insides)):
         counts.update({prefix + label: n for label, n in counter.items()})
+    if set(looked_for) - {None}:
+        counts = _scale_counts(counts, labels, looked_for)
     return TagCounts(labels, counts, n_mentions, n_unaligned, quoted)
+
+
+def _scale_counts(
+    counts: Dict[str, int], labels: Sequence[str], looked_for: Counter
+) -> Dict[str, int]:
+    total = sum(looked_for.values())
+    scaled = {"O": total}
+    for label in labels:
+        seen = sum(n for names, n in looked_for.items() if not names or label in names)
+        for tag in (f"B-{label}", f"I-{label}"):
+            scaled[tag] = round(counts[tag] * total / max(seen, 1))
+            scaled["O"] -= scaled[tag]
+    return {**scaled, "O": max(scaled["O"], 0)}
+
+
+def unknown_tags(
+    examples: Sequence[Example], labels: Sequence[str]
+) -> Optional[NDArray[np.bool_]]:
+    """Find the tags that an O of the gold annotation may hide: those of labels that were
+    not looked for.
+
+    examples (Sequence[Example]): The batch, N tokens of predicted docs together.
+    labels (Sequence[str]): The K labels of the tag set.
+    RETURNS (Optional[ndarray]): Shape (N, 2K + 1), bool; None if there are none.
+    """
+    found = [annotated_labels(eg.reference) for eg in examples]
+    if all(names is None for names in found):
+        return None
+    return np.concatenate(
+        [
+            np.repeat(hidden_tags(names, labels)[None], len(eg.predicted), axis=0)
+            for names, eg in zip(found, examples)
+        ]
+    )
+
+
+def hidden_tags(
+    known: Optional[Collection[str]], labels: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Find the tags of labels that somebody does not know.
+
+    known (Optional[Collection[str]]): The labels that are known; None: all.
+    labels (Sequence[str]): The K labels of the tag set.
+    RETURNS (ndarray): Shape (2K + 1,), bool.
+    """
+    hidden = np.zeros(2 * len(labels) + 1, dtype=bool)
+    for i, label in enumerate(labels):
+        if known is not None and label not in known:
+            hidden[[begin_tag(i), inside_tag(i)]] = True
+    return hidden
 
 
 def gold_tags(

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import WeltError
-from .gold import same_tokens
+from .gold import hidden_tags, same_tokens
 from .tags import OUTSIDE, tag_names
 
 # In `doc.user_data`, which a DocBin keeps if it is asked to
@@ -26,11 +26,14 @@ class SoftTargets(NamedTuple):
     known (ndarray): Shape (N,), bool: the tokens that have probabilities.
     taught (ndarray): Shape (N,), bool: the tokens of docs that have soft tags. Their
         entities are the teacher's, not gold.
+    hidden (ndarray): Shape (N, 2K + 1), bool: the tags of labels that the teacher does not
+        know. Its O may stand for them.
     """
 
     probs: NDArray[np.float32]
     known: NDArray[np.bool_]
     taught: NDArray[np.bool_]
+    hidden: NDArray[np.bool_]
 
 
 def set_soft_tags(
@@ -83,7 +86,7 @@ def get_soft_tags(doc: Doc) -> Optional[Tuple[NDArray[np.float32], List[str]]]:
 
 def map_tags(teacher: Sequence[str], student: Sequence[str]) -> NDArray[np.int64]:
     """Find the student's tag for each tag of a teacher. Labels that the student does not
-    have are outside.
+    have are outside to it.
 
     teacher (Sequence[str]): The labels of the teacher.
     student (Sequence[str]): The labels of the student.
@@ -131,7 +134,7 @@ def soft_targets(
     if not any(map(has_soft_tags, examples)):
         return None
     n_tags = 2 * len(labels) + 1
-    parts, known, taught = [], [], []
+    parts, known, taught, hidden = [], [], [], []
     for eg in examples:
         n = len(eg.predicted)
         soft = get_soft_tags(eg.reference)
@@ -147,8 +150,13 @@ def soft_targets(
         parts.append(probs)
         known.append(rows)
         taught.append(np.full(n, soft is not None))
+        unknown = hidden_tags(None if soft is None else soft[1], labels)
+        hidden.append(np.repeat(unknown[None], n, axis=0))
     return SoftTargets(
-        np.concatenate(parts), np.concatenate(known), np.concatenate(taught)
+        np.concatenate(parts),
+        np.concatenate(known),
+        np.concatenate(taught),
+        np.concatenate(hidden),
     )
 
 

@@ -29,12 +29,12 @@ from thinc.types import Floats2d
 from ..confidence import install_extensions
 from ..errors import WeltError
 from ..scoring.strict import ner_score
-from ..training.losses import DistillationLoss, WeightedCrossEntropy
+from ..training.losses import DistillationLoss, HiddenClasses, WeightedCrossEntropy
 from ..training.weighting import scale_weights, welt
 from .calibration import calibrated, check_calibration, uncalibrated
 from .decoding import DECODERS, Entities, decode
 from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
-from .gold import gold_tags, same_tokens
+from .gold import gold_tags, hidden_tags, same_tokens, unknown_tags
 from .labels import LabelData, labels_and_counts
 from .requirements import note_requirements
 from .settings import Owner, Setting, configured, flag, number, one_of, optional_string
@@ -496,19 +496,25 @@ class WeltNER(TrainablePipe):
             np.array([self.cfg["weights"].get(tag, 1.0) for tag in self.tags]),
             np.array([self.cfg["counts"].get(tag, 0) for tag in self.tags]),
         )
-        d_flat, loss = self.loss(
-            ops.flatten(scores),
-            ops.asarray1i(truths),  # type: ignore[arg-type]
-            ops.asarray1f(weights.astype("float32")),  # type: ignore[arg-type]
+        flat = ops.flatten(scores)
+        hidden = unknown_tags(examples, self.labels)
+        d_flat, loss = _with_hidden(
+            ops,
+            flat,
+            hidden,
+            lambda probs: self.loss(
+                probs,
+                ops.asarray1i(truths),  # type: ignore[arg-type]
+                ops.asarray1f(weights.astype("float32")),  # type: ignore[arg-type]
+            ),
         )
         if self.distillation is not None and soft is not None:
             n_gold, n_taught = int((truths != MISSING).sum()), int(soft.known.sum())
             of_gold, of_taught = self.distillation.shares(n_gold, n_taught)
             places: Any = np.flatnonzero(soft.known)
             rows: Any = ops.asarray(places)
-            d_soft, soft_loss = self.distillation(
-                ops.flatten(scores)[rows],
-                ops.asarray2f(soft.probs[soft.known]),  # type: ignore[arg-type]
+            d_soft, soft_loss = self._soft_loss(
+                flat[rows], soft.probs[soft.known], soft.hidden[soft.known]
             )
             d_flat *= of_gold
             d_flat[rows] += of_taught * d_soft
@@ -516,6 +522,14 @@ class WeltNER(TrainablePipe):
         if np.isnan(loss):
             raise ValueError(Errors.E910.format(name=self.name))
         return loss, _unflatten(ops, d_flat, scores)
+
+    def _soft_loss(
+        self, flat: Floats2d, target: NDArray, hidden: NDArray
+    ) -> Tuple[Floats2d, float]:
+        ops = self.model.ops
+        loss = self.distillation or DistillationLoss()
+        truths = ops.asarray2f(target)  # type: ignore[arg-type]
+        return _with_hidden(ops, flat, hidden, lambda probs: loss(probs, truths))
 
     def distill(
         self,
@@ -529,8 +543,9 @@ class WeltNER(TrainablePipe):
         """Update the model towards what another component predicts for a batch. Named
         and shaped as in spaCy's next major version.
 
-        teacher_pipe (Optional[WeltNER]): The teacher. Labels that only one of both has
-            are outside for the other.
+        teacher_pipe (Optional[WeltNER]): The teacher. Labels that it alone has are
+            outside for the student; of labels that the student alone has, it says
+            nothing.
         examples (Iterable[Example]): The batch: the teacher reads the references, the
             student the predicted docs. Both have the same tokens.
         drop (float): The dropout rate.
@@ -554,17 +569,20 @@ class WeltNER(TrainablePipe):
         docs = [eg.predicted for eg in examples]
         if not any(map(len, docs)):
             return losses
-        taught = teacher_pipe.predict([eg.reference for eg in examples])
+        teacher_ops = teacher_pipe.model.ops
+        taught = teacher_ops.to_numpy(
+            teacher_ops.flatten(teacher_pipe.predict([eg.reference for eg in examples]))
+        )
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
-        mapped: List[Any] = [
-            to_student(
-                teacher_pipe.model.ops.to_numpy(one), teacher_pipe.labels, self.labels
-            )
-            for one in taught
-        ]
-        loss, d_scores = self.get_teacher_student_loss(mapped, scores)
-        backprop(d_scores)
+        target = to_student(taught, teacher_pipe.labels, self.labels)
+        hidden = hidden_tags(teacher_pipe.labels, self.labels)
+        d_flat, loss = self._soft_loss(
+            self.model.ops.flatten(scores),
+            target,
+            np.repeat(hidden[None], len(target), axis=0),
+        )
+        backprop(_unflatten(self.model.ops, d_flat, scores))
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += loss
@@ -690,6 +708,20 @@ class WeltNER(TrainablePipe):
         if self.cfg["counts"]:
             # JSON keeps ten decimals, too few for weights such as 1 / n.
             self._weigh()
+
+
+def _with_hidden(
+    ops: Ops,
+    flat: Floats2d,
+    hidden: Optional[NDArray],
+    loss: Callable[[Floats2d], Tuple[Floats2d, float]],
+) -> Tuple[Floats2d, float]:
+    """A loss and its gradient where O may stand for tags that nobody looked for."""
+    if hidden is None or not hidden.any():
+        return loss(flat)
+    merged = HiddenClasses(flat, ops.asarray(hidden))  # type: ignore[arg-type]
+    d_merged, value = loss(merged.merged)
+    return merged.unmerge(d_merged), value
 
 
 def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:

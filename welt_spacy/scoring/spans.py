@@ -5,6 +5,7 @@ from typing import Iterator, List, NamedTuple, Sized, Tuple
 from spacy.tokens import Span
 from spacy.training import Example
 
+from ..annotated import is_annotated
 from ..errors import WeltError
 
 # Label, first token, token after the last
@@ -55,7 +56,8 @@ def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
     RETURNS (Tuple[List[LabelledSpan], List[LabelledSpan]]): Gold spans and
         predictions. As in spaCy's scorer, a prediction that touches a token without
         annotation is left out: it is neither right nor wrong. So a reference
-        without any annotation has neither.
+        without any annotation has neither. The same goes for a prediction whose label
+        was not looked for in the reference (`annotated_labels`).
     """
     gold = [(ent.label_, ent.start, ent.end) for ent in example.reference.ents]
     return gold, [span for span, _ in aligned_predictions(example)]
@@ -70,6 +72,8 @@ def aligned_predictions(example: Example) -> Iterator[Tuple[LabelledSpan, Span]]
     """
     aligned = example.alignment.x2y
     for ent in example.predicted.ents:
+        if not is_annotated(example.reference, ent.label_):
+            continue
         tokens = aligned[ent.start : ent.end]
         if len(tokens):
             start, end = int(tokens[0]), int(tokens[-1]) + 1

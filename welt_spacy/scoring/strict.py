@@ -12,8 +12,10 @@ from typing import (
 )
 
 from spacy.scorer import get_ner_prf
+from spacy.tokens import Span
 from spacy.training import Example
 
+from ..annotated import is_annotated
 from .spans import LabelledSpan, Scores, require_same_sentences, scores_of
 
 
@@ -69,13 +71,28 @@ def ner_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
     """Score the entities of a pipeline, micro-averaged and per label.
 
     examples (Iterable[Example]): Predictions and references. Predictions that
-        touch a token without annotation are neither right nor wrong.
+        touch a token without annotation, or whose label was not looked for in the
+        reference, are neither right nor wrong.
     RETURNS (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
         `ents_per_type`; all None if no reference is annotated.
 
     DOCS: https://spacy.io/api/scorer#get_ner_prf
     """
-    return get_ner_prf(examples, **kwargs)
+    return get_ner_prf(map(_without_others, examples), **kwargs)
+
+
+def _without_others(example: Example) -> Example:
+    """The example without predictions of labels that were not looked for."""
+    reference, predicted = example.reference, example.predicted
+    kept = [ent for ent in predicted.ents if is_annotated(reference, ent.label_)]
+    if len(kept) == len(predicted.ents):
+        return example
+    copied = predicted.copy()
+    copied.set_ents(
+        [Span(copied, ent.start, ent.end, label=ent.label) for ent in kept],
+        default="outside",
+    )
+    return Example(copied, reference)
 
 
 def make_ner_scorer() -> Callable[..., Dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 from spacy.tokens import Doc
 
+from ..annotated import is_annotated
 from ..errors import WeltError
 from .spans import LabelledSpan, require_same_sentences
 from .strict import StrictScores, strict_eval
@@ -73,6 +74,8 @@ def _character_spans(
     gold = [(e.label_, e.start_char, e.end_char) for e in reference.ents]
     predicted = []
     for ent in doc.ents:
+        if not is_annotated(reference, ent.label_):
+            continue
         touched = reference.char_span(
             ent.start_char, ent.end_char, alignment_mode="expand"
         )

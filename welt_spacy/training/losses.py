@@ -214,6 +214,39 @@ class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
         return (gold / total, taught / total) if total > 0 else (0.0, 0.0)
 
 
+class HiddenClasses:
+    """Probabilities in which some classes are hidden behind class 0, row by row: what is
+    known of a row is only that it is one of them. A loss on the merged probabilities is
+    the loss on the marginal likelihood of what is known (Greenberg et al. 2018), and its
+    gradient is shared by the merged classes as they share their probability.
+
+    guesses (Floats2d): Shape (N, K): class probabilities.
+    hidden (Array2d): Shape (N, K), bool, on the same device: the classes that are hidden;
+        never class 0.
+    """
+
+    def __init__(self, guesses: Floats2d, hidden: Any):
+        self.guesses = guesses
+        self.hidden = hidden
+        xp = get_array_module(guesses)
+        inside = xp.where(hidden, guesses, 0)
+        self.merged: Any = xp.where(hidden, 0, guesses)
+        self.merged[:, 0] += inside.sum(axis=1)
+
+    def unmerge(self, d_merged: Floats2d) -> Floats2d:
+        """Get the gradient with respect to the logits of all classes.
+
+        d_merged (Floats2d): Shape (N, K): that with respect to the merged ones.
+        RETURNS (Floats2d): Shape (N, K).
+        """
+        xp = get_array_module(d_merged)
+        share = self.guesses / _floored(self.merged[:, :1])
+        shared = share * d_merged[:, :1]
+        d = xp.where(self.hidden, shared, d_merged)
+        d[:, 0] = shared[:, 0]
+        return d
+
+
 def configure_WeightedCrossEntropy(
     *,
     reduction: Reduction = "mean",
