@@ -1,4 +1,4 @@
-"""`spacy welt corpora list|fetch|convert|stats|overlap`: the corpora of the paper."""
+"""`spacy welt corpora list|fetch|convert|stats|combine|overlap`: the corpora of the paper."""
 
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
@@ -8,6 +8,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
+from ..corpora.combine import RENAMED, Part, combine_corpora
 from ..corpora.convert import convert_corpus, convert_file, is_converted
 from ..corpora.fetch import fetch
 from ..corpora.overlap import find_overlap, index_docs
@@ -123,6 +124,49 @@ def stats_cli(
     """Count corpora beside the paper's tables 1 and 11, and weigh their classes."""
     for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
         _print_stats(corpus, corpus_stats(corpus, files))
+
+
+@corpora_app.command("combine")
+@one_line_errors
+def combine_cli(
+    ids: List[str] = typer.Argument(..., help="Corpus ids, two or more."),
+    output: Path = typer.Option(..., "--output", "-o", help="The folder to write."),
+    n_sents: int = typer.Option(
+        1, "--n-sents", "-n", min=0, help="Sentences in a doc; 0 for whole documents."
+    ),
+    renamed: Optional[List[str]] = typer.Option(
+        None, "--rename", help="A label to rename, as OLD=NEW; GENE=Gene is always."
+    ),
+    cache: Optional[Path] = CACHE,
+    mirror: Optional[str] = MIRROR,
+    offline: bool = OFFLINE,
+) -> None:
+    """Make one corpus of several, for one pipeline that finds all of their labels.
+
+    Each doc knows the labels that its corpus annotates. What stands in the dev or test
+    data of any of the corpora is left out of training.
+    """
+    rename = dict(RENAMED)
+    for item in renamed or []:
+        old, _, new = item.partition("=")
+        if not old or not new:
+            raise WeltError(f"--rename {item!r} is not of the form OLD=NEW")
+        rename[old] = new
+    parts = [
+        Part(corpus, files)
+        for corpus, files in _fetched(ids, cache, mirror, offline, reachable=False)
+    ]
+    about, report = combine_corpora(parts, output, n_sents=n_sents, rename=rename)
+    print_report(report)
+    print_table(
+        str(output),
+        ["corpus", "labels", *SPLITS, "left out of train"],
+        [
+            [name, ", ".join(told["labels"]), *told["docs"].values(), told["left_out_of_train"]]
+            for name, told in about["parts"].items()
+        ],
+    )  # fmt: skip
+    typer.echo(f"✔ {output}")
 
 
 @corpora_app.command("overlap")

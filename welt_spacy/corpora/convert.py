@@ -154,9 +154,9 @@ def convert_corpus(
         for split in SPLITS
     }
     outputs = {
-        f"{split}.spacy": _to_bytes(part.docs) for split, part in converted.items()
+        f"{split}.spacy": to_bytes(part.docs) for split, part in converted.items()
     }
-    outputs["train_dev.spacy"] = _to_bytes(
+    outputs["train_dev.spacy"] = to_bytes(
         [*converted["train"].docs, *converted["dev"].docs]
     )
     about = {
@@ -177,8 +177,23 @@ def convert_corpus(
             for split, part in converted.items()
         },
         "problems": dict(sorted(report.counts.items())),
-        "outputs": {name: _sha256(content) for name, content in outputs.items()},
+        "outputs": {name: sha256(content) for name, content in outputs.items()},
     }
+    write_corpus(output, outputs, about)
+    return about, report
+
+
+def write_corpus(
+    output: Path, outputs: Dict[str, bytes], about: Dict[str, Any]
+) -> None:
+    """Write the files of a converted corpus, and `corpus.json` last.
+
+    output (Path): The folder.
+    outputs (Dict[str, bytes]): Names of files -> their content.
+    about (Dict[str, Any]): What `corpus.json` says.
+    RAISES (WeltError): If the folder has files of these names that no conversion has
+        written, or it can't be written to. Then nothing is written.
+    """
     done, started = output / "corpus.json", output / STARTED
     with one_writer(output):
         if not done.is_file() and not started.is_file():
@@ -197,7 +212,6 @@ def convert_corpus(
             write_atomically(output / name, content)
         write_atomically(done, json.dumps(about, indent=2) + "\n")
         started.unlink(missing_ok=True)
-    return about, report
 
 
 def is_converted(
@@ -226,7 +240,7 @@ def is_converted(
     inputs = _inputs(files, n_sents).items()
     try:
         return all(about.get(key) == value for key, value in inputs) and all(
-            _sha256((output / name).read_bytes()) == about["outputs"].get(name)
+            sha256((output / name).read_bytes()) == about["outputs"].get(name)
             for name in (f"{split}.spacy" for split in (*SPLITS, "train_dev"))
         )
     except OSError:
@@ -236,12 +250,16 @@ def is_converted(
 def _inputs(files: Dict[str, Path], n_sents: int) -> Dict[str, Any]:
     return {
         "n_sents": n_sents,
-        "sha256": {split: _sha256(path.read_bytes()) for split, path in files.items()},
+        "sha256": {split: sha256(path.read_bytes()) for split, path in files.items()},
         "made_by": f"welt-spacy {__version__}",
     }
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """RETURNS (str): The SHA-256 of bytes.
+
+    content (bytes): The bytes.
+    """
     return hashlib.sha256(content).hexdigest()
 
 
@@ -251,10 +269,15 @@ def write_docs(path: Path, docs: Iterable[Doc]) -> None:
     path (Path): The file, written under a temporary name first.
     docs (Iterable[Doc]): The docs.
     """
-    write_atomically(path, _to_bytes(docs))
+    write_atomically(path, to_bytes(docs))
 
 
-def _to_bytes(docs: Iterable[Doc]) -> bytes:
+def to_bytes(docs: Iterable[Doc]) -> bytes:
+    """RETURNS (bytes): The content of a `.spacy` file with these docs, and with what is
+    known of them in `doc.user_data`.
+
+    docs (Iterable[Doc]): The docs.
+    """
     docs = list(docs)
     known = any(doc.user_data for doc in docs)
     return DocBin(attrs=ATTRS, docs=docs, store_user_data=known).to_bytes()

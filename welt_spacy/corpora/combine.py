@@ -1,0 +1,151 @@
+"""Several corpora in one, in which each doc knows the labels that were looked for in it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from .. import __version__
+from ..annotated import set_annotated_labels
+from ..errors import WeltError
+from .catalog import SPLITS, Corpus
+from .convert import convert_file, count_docs, sha256, to_bytes, write_corpus
+from .overlap import TextIndex
+from .records import DOCUMENT
+from .report import Report
+
+# Corpora name the same thing differently
+RENAMED = {"GENE": "Gene"}
+
+
+class Part(NamedTuple):
+    """A corpus of a combination.
+
+    corpus (Corpus): The corpus; those that are one publication with different types, such
+        as BioRED's chemicals and diseases, are one part.
+    files (Dict[str, Path]): The file of each split.
+    """
+
+    corpus: Corpus
+    files: Dict[str, Path]
+
+
+def combine_corpora(
+    parts: Sequence[Part],
+    output: Path,
+    *,
+    n_sents: int = 1,
+    rename: Mapping[str, str] = RENAMED,
+) -> Tuple[Dict[str, Any], Report]:
+    """Write `train.spacy`, `dev.spacy` and `test.spacy` with the docs of all corpora, `dev`
+    and `test` of each beside them (`dev-bc5cdr.spacy`), and `corpus.json`.
+
+    Each doc has the labels that its corpus annotates as `annotated_labels`. What stands in
+    the dev or test data of any of the corpora is left out of training.
+
+    parts (Sequence[Part]): The corpora.
+    output (Path): The folder.
+    n_sents (int): Sentences in a doc; 0: as many as the document has.
+    rename (Mapping[str, str]): Labels to rename, so that they agree.
+    RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the problems.
+    RAISES (WeltError): As `convert_corpus`, or if there are fewer than two corpora.
+    """
+    parts = merge_types(parts)
+    if len(parts) < 2:
+        raise WeltError("There is nothing to combine: name two corpora or more")
+    report = Report()
+    vocab = Vocab()
+    docs: Dict[str, Dict[str, List[Doc]]] = {split: {} for split in SPLITS}
+    for corpus, files in parts:
+        types = {name: rename.get(new, new) for name, new in corpus.types.items()}
+        for split in SPLITS:
+            found = convert_file(
+                files[split],
+                corpus.format,
+                types=types,
+                label=next(iter(types.values())) if len(types) == 1 else None,
+                n_sents=n_sents,
+                documents=corpus.documents(split),
+                report=report,
+                vocab=vocab,
+            ).docs
+            for doc in found:
+                set_annotated_labels(doc, types.values())
+            docs[split][corpus.id] = found
+    index = TextIndex()
+    for split in ("dev", "test"):
+        for found in docs[split].values():
+            for doc in found:
+                index.add(doc.text, doc.user_data.get(DOCUMENT, ""))
+    told: Dict[str, Any] = {}
+    for corpus, _ in parts:
+        found = docs["train"][corpus.id]
+        kept = [
+            doc
+            for doc in found
+            if not index.has(doc.text, doc.user_data.get(DOCUMENT, ""))
+        ]
+        docs["train"][corpus.id] = kept
+        told[corpus.id] = {
+            "labels": sorted({rename.get(new, new) for new in corpus.types.values()}),
+            "licence": corpus.licence,
+            "citation": corpus.citation,
+            "left_out_of_train": len(found) - len(kept),
+            "docs": {split: len(docs[split][corpus.id]) for split in SPLITS},
+        }
+    outputs = {
+        f"{split}.spacy": to_bytes(
+            doc for found in docs[split].values() for doc in found
+        )
+        for split in SPLITS
+    }
+    for split in ("dev", "test"):
+        for name, found in docs[split].items():
+            outputs[f"{split}-{name}.spacy"] = to_bytes(found)
+    about = {
+        "corpus": output.name,
+        "title": " + ".join(corpus.title for corpus, _ in parts),
+        "licence": "; ".join(dict.fromkeys(corpus.licence for corpus, _ in parts)),
+        "citation": " ".join(dict.fromkeys(corpus.citation for corpus, _ in parts)),
+        "source": ", ".join(dict.fromkeys(corpus.homepage for corpus, _ in parts)),
+        "made_by": f"welt-spacy {__version__}",
+        "n_sents": n_sents,
+        "parts": told,
+        "splits": {
+            split: {
+                "docs": sum(map(len, docs[split].values())),
+                "tags": dict(
+                    sorted(
+                        count_docs(d for f in docs[split].values() for d in f).items()
+                    )
+                ),
+            }
+            for split in SPLITS
+        },
+        "problems": dict(sorted(report.counts.items())),
+        "outputs": {name: sha256(content) for name, content in outputs.items()},
+    }
+    write_corpus(output, outputs, about)
+    return about, report
+
+
+def merge_types(parts: Sequence[Part]) -> List[Part]:
+    """Make one part of corpora that are the same files with different types.
+
+    parts (Sequence[Part]): The corpora.
+    RETURNS (List[Part]): Each publication once, with all types that were asked for.
+    """
+    merged: Dict[str, Part] = {}
+    for corpus, files in parts:
+        before = merged.get(corpus.source)
+        if before is not None:
+            corpus = replace(
+                before.corpus,
+                id=corpus.source,
+                title=f"{before.corpus.title} + {corpus.title}",
+                types={**before.corpus.types, **corpus.types},
+            )
+        merged[corpus.source] = Part(corpus, files)
+    return list(merged.values())
