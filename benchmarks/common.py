@@ -8,9 +8,12 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
+import spacy
 from spacy.language import Language
+from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.util import load_model_from_config, registry
 from thinc.api import Config, Optimizer
@@ -111,6 +114,43 @@ def score(model: Path, data: Path, split: str) -> Dict[str, float]:
     scores = json.loads(output.read_text())
     found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
     return {**found, "speed": scores["speed"]}
+
+
+def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> Dict[str, Any]:
+    """What `spacy welt evaluate` says of a pipeline.
+
+    model (Path): The pipeline.
+    data (Path): The .spacy file.
+    corpus (Path): The folder of the training data, for seen and unseen mentions.
+    output (Path): Where the figures are kept.
+    """
+    path = output / f"{data.stem}.json"
+    command = ["spacy", "welt", "evaluate", str(model), str(data)]
+    command += ["--train", str(corpus / "train.spacy"), "--json", str(path)]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    return json.loads(path.read_text())
+
+
+def measure_speed(models: Dict[str, Path], data: Path) -> Dict[str, float]:
+    """Words a second of `nlp.pipe` over the raw text of test, in turns; the median."""
+    pipelines = {name: spacy.load(path) for name, path in models.items()}
+    vocab = spacy.blank("en").vocab
+    docs = list(DocBin().from_disk(data / "test.spacy").get_docs(vocab))
+    texts = [doc.text for doc in docs]
+    n_words = sum(map(len, docs))
+    rates: Dict[str, List[float]] = {name: [] for name in pipelines}
+    for _ in range(6):
+        for name, nlp in pipelines.items():
+            started = time.perf_counter()
+            for _ in nlp.pipe(texts):
+                pass
+            rates[name].append(n_words / (time.perf_counter() - started))
+    return {name: median(found[1:]) for name, found in rates.items()}  # not the first
+
+
+def size_of(model: Path) -> float:
+    """MB of a pipeline."""
+    return sum(p.stat().st_size for p in model.rglob("*") if p.is_file()) / 2**20
 
 
 def make_batcher(config: Config) -> Callable:

@@ -9,18 +9,19 @@ BC5CDR, both types, vanilla weights, `configs/welt_cpu.cfg`, three seeds each, t
 at a time in turns. What an interrupted benchmark has trained is kept.
 """
 
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
-from statistics import median
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
-import spacy
 import typer
-from common import about, prepare, run_trainings, spread
-from spacy.tokens import DocBin
+from common import (
+    about,
+    evaluate,
+    measure_speed,
+    prepare,
+    run_trainings,
+    size_of,
+    spread,
+)
 from thinc.api import Config
 
 from welt_spacy.experiments.configuration import make_config
@@ -42,37 +43,9 @@ def make_variants(vectors: Path, steps: int) -> Dict[str, Config]:
             embed["@architectures"] = "spacy.MultiHashEmbed.v2"
             embed["include_static_vectors"] = False
         if "vectors" in name:
-            embed["vectors"] = {
-                "@architectures": "welt_spacy.PieceVectors.v1",
-                "path": str(vectors.resolve()),
-            }
+            config["paths"]["piece_vectors"] = str(vectors.resolve())
         found[name] = config
     return found
-
-
-def evaluate(model: Path, data: Path, split: str) -> Dict[str, Any]:
-    output = model.parent / f"{split}.json"
-    command = ["spacy", "welt", "evaluate", str(model), str(data / f"{split}.spacy")]
-    command += ["--train", str(data / "train.spacy"), "--json", str(output)]
-    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
-    return json.loads(output.read_text())
-
-
-def measure_speed(models: Dict[str, Path], data: Path) -> Dict[str, float]:
-    """Words a second of `nlp.pipe` over the raw text of test, in turns; the median."""
-    pipelines = {name: spacy.load(path) for name, path in models.items()}
-    vocab = spacy.blank("en").vocab
-    docs = list(DocBin().from_disk(data / "test.spacy").get_docs(vocab))
-    texts = [doc.text for doc in docs]
-    n_words = sum(map(len, docs))
-    rates: Dict[str, List[float]] = {name: [] for name in pipelines}
-    for _ in range(6):
-        for name, nlp in pipelines.items():
-            started = time.perf_counter()
-            for _ in nlp.pipe(texts):
-                pass
-            rates[name].append(n_words / (time.perf_counter() - started))
-    return {name: median(found[1:]) for name, found in rates.items()}  # not the first
 
 
 def main(
@@ -112,15 +85,17 @@ def main(
     print("|---|---|---|---|---|---|---|")
     for name, group in jobs.items():
         models = [job["output"] / "model-best" for job in group]
-        dev = [evaluate(model, data, "dev") for model in models]
-        test = [evaluate(model, data, "test") for model in models]
+        dev = [
+            evaluate(model, data / "dev.spacy", data, model.parent) for model in models
+        ]
+        test = [
+            evaluate(model, data / "test.spacy", data, model.parent) for model in models
+        ]
         told = [spread([100 * one["strict"][key] for one in test]) for key in "prf"]
         unseen = [
             100 * one["slices"]["mention in train"]["unseen"]["f"] for one in test
         ]
-        size = (
-            sum(p.stat().st_size for p in models[0].rglob("*") if p.is_file()) / 2**20
-        )
+        size = size_of(models[0])
         print(
             f"| {name} | {spread([100 * one['strict']['f'] for one in dev])} "
             f"| {' / '.join(told)} | {spread(unseen)} "

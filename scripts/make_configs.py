@@ -9,6 +9,8 @@ CONFIGS = {
     "welt": {"paper": False},
     "welt_spacy_transformers": {"paper": False, "spacy_transformers": True},
     "welt_cpu": {"encoder": "cpu"},
+    # Five times as many sentences as BC5CDR has
+    "welt_bio": {"encoder": "cpu", "corpus": "bio", "max_steps": 6000},
 }
 
 if __name__ == "__main__":

@@ -36,12 +36,10 @@ def run_steps(
     project = _load(root, {**variables, "corpus": corpus})
     commands = {command["name"]: command for command in project["commands"]}
     vectors = project["vars"]["piece_vectors"]
-    if (
-        project["vars"]["config"] == piece_vectors.CPU_CONFIG
-        and vectors != piece_vectors.NONE
-    ):
+    config = project["vars"]["config"]
+    if vectors != piece_vectors.NONE and config in piece_vectors.CPU_CONFIGS:
         commands["train"]["deps"].append(vectors)
-    lock_path = root / "training" / project["vars"]["config"] / f"{corpus}.lock"
+    lock_path = root / "training" / config / f"{corpus}.lock"
     lock = srsly.read_yaml(lock_path) if lock_path.exists() else {}
     for step in steps:
         command = commands[step]
@@ -71,7 +69,7 @@ def find_vectors(variables: Dict[str, Any]) -> Dict[str, Any]:
     """
     found = _load(Path.cwd(), variables)["vars"]
     path = found["piece_vectors"]
-    if found["config"] != piece_vectors.CPU_CONFIG or path == piece_vectors.NONE:
+    if found["config"] not in piece_vectors.CPU_CONFIGS or path == piece_vectors.NONE:
         return {**variables, "piece_vectors": piece_vectors.NONE}
     if not piece_vectors.make(Path(path)):
         msg.warn(

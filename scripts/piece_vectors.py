@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-CPU_CONFIG = "welt_cpu"  # a transformer has its own
+CPU_CONFIGS = ("welt_cpu", "welt_bio")  # a transformer has its own
 NONE = "null"  # as in project.yml and in a config
 ENCODER = Path("assets/encoders/minilm")
 
@@ -30,8 +30,8 @@ def make(path: Path) -> bool:
     )
 
 
-def main(path: str, config: str = CPU_CONFIG) -> None:
-    if path == NONE or config != CPU_CONFIG:
+def main(path: str, config: str = CPU_CONFIGS[0]) -> None:
+    if path == NONE or config not in CPU_CONFIGS:
         print("✔ No vectors are needed")
     elif not make(Path(path)):
         sys.exit(

@@ -73,6 +73,9 @@ def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_pat
     assert told["bc5cdr_chemical"]["left_out_of_train"] == 0
     (alone,) = read(tmp_path / "bio/test-bc5cdr_chemical.spacy")
     assert alone.text.strip() == SHARED and len(read(tmp_path / "bio/test.spacy")) == 2
+    sizes = {split: part["sentences"] for split, part in about["splits"].items()}
+    assert sizes == {"train": 2, "dev": 2, "test": 2}
+    assert about["splits"]["train"]["mentions"] == 2
     assert json.loads((tmp_path / "bio/corpus.json").read_text()) == about
     # again: the same bytes
     before = (tmp_path / "bio/train.spacy").read_bytes()

@@ -17,6 +17,7 @@ def parse(text):
         ("welt", {"paper": False}),
         ("welt_spacy_transformers", {"paper": False, "spacy_transformers": True}),
         ("welt_cpu", {"encoder": "cpu"}),
+        ("welt_bio", {"encoder": "cpu", "corpus": "bio", "max_steps": 6000}),
     ],
 )
 def test_configs_of_the_project_are_what_the_template_gives(root, name, settings):

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
+from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
@@ -116,6 +117,8 @@ def combine_corpora(
         "splits": {
             split: {
                 "docs": sum(map(len, docs[split].values())),
+                "sentences": sum(_n_sents(d) for f in docs[split].values() for d in f),
+                "mentions": sum(len(d.ents) for f in docs[split].values() for d in f),
                 "tags": dict(
                     sorted(
                         count_docs(d for f in docs[split].values() for d in f).items()
@@ -129,6 +132,10 @@ def combine_corpora(
     }
     write_corpus(output, outputs, about)
     return about, report
+
+
+def _n_sents(doc: Doc) -> int:
+    return int((doc.to_array(SENT_START) == 1).sum())  # type: ignore[attr-defined]
 
 
 def merge_types(parts: Sequence[Part]) -> List[Part]:

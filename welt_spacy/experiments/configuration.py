@@ -9,10 +9,11 @@ from typing import Any, Dict, Optional
 from jinja2 import Environment, StrictUndefined
 
 from ..corpora.catalog import encoder_names, get_corpus, hyperparameters
-from ..errors import WeltError
+from ..errors import WeltError, check_number
 from ..training.weighting import SCHEMES
 
 CPU_ENCODER = "cpu"
+CPU_STEPS = 2000
 # [CLS] and [SEP], or their like, take two places in the encoder's window.
 SPECIAL_PIECES = 2
 PAPER_LEARN_RATE = 5e-5  # not in the paper; the default of the script it used
@@ -29,6 +30,7 @@ def make_config(
     train_on_dev: bool = False,
     data: str = "corpus",
     piece_vectors: Optional[str] = None,
+    max_steps: Optional[int] = None,
     spacy_transformers: bool = False,
 ) -> str:
     """Write a config that `spacy train` takes as it is.
@@ -48,6 +50,8 @@ def make_config(
     data (str): The folder of the converted corpora.
     piece_vectors (Optional[str]): For encoder "cpu": the file that `spacy welt vectors`
         made.
+    max_steps (Optional[int]): For encoder "cpu": how long to train, 2,000 steps if not
+        set.
     spacy_transformers (bool): Whether a component of spacy-transformers runs the
         encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
     RETURNS (str): The config.
@@ -86,7 +90,10 @@ def make_config(
         "sentences_per_batch": None,
     }
     if encoder == CPU_ENCODER:
-        values.update(max_epochs=0, max_steps=2000, eval_frequency=200)
+        steps = CPU_STEPS if max_steps is None else max_steps
+        check_number("max_steps", steps, low=1)
+        # Ten looks at dev, which is read whole each time
+        values.update(max_epochs=0, max_steps=steps, eval_frequency=max(steps // 10, 1))
     else:
         if in_paper:
             values["encoder"] = hyperparameters("bc5cdr", encoder)["hub_name"]
