@@ -351,6 +351,11 @@ def test_distill(tmp_path, monkeypatch):
     assert told in first.output
     nlp = spacy.load("out/model-best")
     assert nlp.get_pipe("welt_ner").distillation.alpha == 0.5
+    assert nlp.meta["distilled"] == {
+        "teachers": ["teacher", "teacher"],
+        "texts": ["texts.txt"],
+        "docs": 5,
+    }
     assert nlp("Aspirin helps.") is not None
     again = run(*command, *overrides)
     assert again.exit_code == 0 and "is up to date" in again.output

@@ -160,6 +160,8 @@ def test_distilled(project, tmp_path):
         assert part in first
     assert (project / "training/distilled/sample/model-calibrated").is_dir()
     assert (project / "packages/en_welt_sample-0.1.0-py3-none-any.whl").is_file()
+    card = (project / "packages/en_welt_sample-0.1.0.README.md").read_text("utf8")
+    assert "2 larger\npipelines on " in card and "`corpus/ncbi_disease/train" in card
     again = run(project, *command, **settings)
     assert again.count("is up to date") == 2 + 1 + 3
     assert not (project / "assets/encoders").exists()

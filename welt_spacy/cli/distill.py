@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+import srsly
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -117,8 +118,22 @@ def distill_cli(
     done.unlink(missing_ok=True)
     write_atomically(output / CONFIG, content)
     train(output / CONFIG, output, use_gpu=gpu_id)
+    about = {
+        "teachers": list(map(str, teachers)),
+        "texts": list(map(str, paths)),
+        "docs": counts["docs"],
+    }
+    for name in ("model-best", "model-last"):
+        _note(output / name / "meta.json", about)
     write_atomically(done, told)
     typer.echo(f"✔ {model}")
+
+
+def _note(path: Path, about: Dict[str, Any]) -> None:
+    """Keep in the meta of the student what it has learned from."""
+    if path.is_file():
+        meta = srsly.read_json(path)
+        write_atomically(path, srsly.json_dumps({**meta, "distilled": about}, indent=2))
 
 
 def _check_output(output: Path) -> None:
