@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin
 
+from welt_spacy.annotated import set_annotated_labels
 from welt_spacy.corpora.overlap import TextIndex
 from welt_spacy.distillation.teaching import combine, teach, union
 from welt_spacy.errors import WeltError
@@ -91,7 +92,7 @@ def test_it_is_taken_up_where_it_was_killed(teacher, texts, tmp_path, monkeypatc
         assert (folder / path.name).read_bytes() == path.read_bytes()
     calls = []
     monkeypatch.setattr(
-        "welt_spacy.distillation.teaching._annotate", lambda *a: calls.append(a)
+        "welt_spacy.distillation.teaching.annotate", lambda *a: calls.append(a)
     )
     teach([teacher], [texts], folder, shard=1)
     assert not calls
@@ -153,6 +154,43 @@ def test_teachers_of_different_labels():
     )
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_gold_is_completed(teacher, tmp_path):
+    """Diseases are gold; the teacher says of chemicals, and is not asked of diseases."""
+    doc = teacher.make_doc("Aspirin and N-acetylcysteine were given.")
+    doc.set_ents([doc.char_span(34, 39, label="Disease")], default="outside")  # "given"
+    set_annotated_labels(doc, ["Disease"])
+    other = teacher.make_doc(TRAIN_DATA[0][0])
+    path = tmp_path / "gold.spacy"
+    DocBin(docs=[doc, other], store_user_data=True).to_disk(path)
+    taught = teach([teacher], [path], tmp_path / "out", complete=True)
+    one, plain = read(taught.folder, teacher)
+    found = [("Aspirin", "Chemical"), ("N-acetylcysteine", "Chemical")]
+    assert ents(one) == [*found, ("given", "Disease")]
+    probs, labels = get_soft_tags(one)
+    assert labels == ["Chemical", "Disease"]
+    given = next(token.i for token in one if token.text == "given")
+    np.testing.assert_allclose(probs[given], [0, 0, 0, 1, 0], atol=1e-3)
+    # nobody thinks of diseases elsewhere
+    assert probs[:given, 3:].max() < 1e-3
+    # a text without annotation has what the teacher says of all labels
+    assert ents(plain) == ents(teacher(plain.text)) != []
+    # labels that nobody else has are there too
+    set_annotated_labels(doc, ["Disease", "Gene"])
+    DocBin(docs=[doc], store_user_data=True).to_disk(path)
+    (one,) = read(
+        teach([teacher], [path], tmp_path / "more", complete=True).folder, teacher
+    )
+    assert get_soft_tags(one)[1] == ["Chemical", "Disease", "Gene"]
+
+
+def test_labels_of_teachers_are_renamed(texts, tmp_path):
+    nlp = make_nlp()
+    data = [(text, [(a, b, "GENE") for a, b, _ in spans]) for text, spans in TRAIN_DATA]
+    train(nlp, make_examples(nlp, data))
+    (doc, *_) = read(teach([nlp], [texts], tmp_path / "out").folder, nlp)
+    assert {ent.label_ for ent in doc.ents} == {"Gene"}
 
 
 def test_a_pipeline_without_the_component(texts, tmp_path):

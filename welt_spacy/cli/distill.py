@@ -63,6 +63,12 @@ def distill_cli(
     hard: bool = typer.Option(
         False, "--hard", help="Learn the teachers' entities, not their probabilities."
     ),
+    complete: bool = typer.Option(
+        False,
+        "--complete",
+        help="Keep the gold annotation of .spacy files for the labels that were looked "
+        "for; teachers add the others. See 'spacy welt corpora combine'.",
+    ),
     n_sents: int = typer.Option(
         1, "--n-sents", "-n", min=0, help="Sentences in a doc; 0 for whole texts."
     ),
@@ -99,6 +105,7 @@ def distill_cli(
                 "left out": {str(path): checksum(path) for path in left_out},
             },
             exclude=index,
+            complete=complete,
             n_sents=n_sents,
             report=lambda done: bar.update(task, completed=done),
         )

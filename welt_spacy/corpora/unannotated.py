@@ -1,7 +1,7 @@
 """Texts without annotation, or of whose annotation nothing is wanted, from files."""
 
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import Iterator, NamedTuple, Optional
 
 import srsly
 from spacy.language import Language
@@ -23,10 +23,13 @@ class Text(NamedTuple):
 
     id (str): Its id, such as a PubMed id; empty if it has none.
     doc (Doc): Its tokens, and nothing else.
+    gold (Optional[Doc]): The same tokens with the annotation of the file, if it has any
+        that a student could learn from: that of a `.spacy` file.
     """
 
     id: str
     doc: Doc
+    gold: Optional[Doc] = None
 
 
 def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Text]:
@@ -46,7 +49,8 @@ def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Text]
         for doc in read_docs(path, nlp.vocab):
             doc_id = doc.user_data.get(DOCUMENT, "")
             for part in cut_at_boundaries(doc, n_sents):
-                yield Text(doc_id, bare_doc(part))
+                part.user_data.update(doc.user_data)
+                yield Text(doc_id, bare_doc(part), part)
     elif suffix in SUFFIXES:
         reader = OFFSET_READERS[SUFFIXES[suffix]]
         # A lenient report: what is wrong with the annotation does not matter here

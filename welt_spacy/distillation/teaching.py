@@ -14,6 +14,7 @@ from typing import (
     Iterable,
     Iterator,
     List,
+    Mapping,
     Optional,
     Sequence,
     Tuple,
@@ -24,10 +25,13 @@ import srsly
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
 from weasel.util.hashing import get_checksum
 
 from .. import __version__
+from ..annotated import annotated_labels
 from ..arrays import starts_of
+from ..corpora.combine import RENAMED
 from ..corpora.overlap import TextIndex
 from ..corpora.unannotated import Text, read_texts
 from ..deployment.tuning import find_component, predict_docs
@@ -36,7 +40,9 @@ from ..files import one_writer, write_atomically
 from ..io import bare_doc
 from ..pipeline.decoding import decode
 from ..pipeline.entities import find_earlier, fit_entities
+from ..pipeline.gold import gold_tags
 from ..pipeline.soft_tags import MOST, map_tags, set_soft_tags, to_student
+from ..pipeline.tags import MISSING
 from ..pipeline.welt_ner import WeltNER
 
 # Docs of a file: what is lost when the command is killed
@@ -64,6 +70,8 @@ def teach(
     *,
     told: Optional[Dict[str, Any]] = None,
     exclude: Optional[TextIndex] = None,
+    complete: bool = False,
+    rename: Mapping[str, str] = RENAMED,
     n_sents: int = 1,
     most: int = MOST,
     shard: int = SHARD,
@@ -80,6 +88,10 @@ def teach(
     told (Optional[Dict[str, Any]]): What else decides the result, such as the teachers'
         checksums.
     exclude (Optional[TextIndex]): Texts to leave out.
+    complete (bool): Whether the gold annotation of `.spacy` files is kept where a label
+        was looked for (`annotated_labels`), so that teachers only say of the labels that
+        were not.
+    rename (Mapping[str, str]): Labels of teachers to rename.
     n_sents (int): Sentences in a doc; 0: whole texts.
     most (int): How many tags of a token are kept.
     shard (int): Docs of a file.
@@ -89,10 +101,12 @@ def teach(
         no text, the folder has files of something else, or another process writes there.
     """
     pipes = [find_component(nlp) for nlp in teachers]
+    labels = [[rename.get(name, name) for name in pipe.labels] for pipe in pipes]
     asked = {
         **(told or {}),
         "texts": {str(path): checksum(path) for path in texts},
-        "labels": [list(pipe.labels) for pipe in pipes],
+        "labels": [list(names) for names in labels],
+        "complete": complete,
         "n_sents": n_sents,
         "most": most,
         "shard": shard,
@@ -109,7 +123,12 @@ def teach(
             name = f"{number:06d}.spacy"
             if not manifest.has(name, len(group)):
                 docs = [text.doc for text in group]
-                _annotate(teachers, pipes, docs, most)
+                gold = [text.gold if complete else None for text in group]
+                said = [
+                    (names, _probabilities(nlp, pipe, docs))
+                    for names, nlp, pipe in zip(labels, teachers, pipes)
+                ]
+                annotate(docs, gold, said, most)
                 content = DocBin(
                     attrs=["ENT_IOB", "ENT_TYPE"], store_user_data=True, docs=docs
                 ).to_bytes()
@@ -150,25 +169,37 @@ def _choose(
                 yield text
 
 
-def _annotate(
-    teachers: Sequence[Language],
-    pipes: Sequence[WeltNER],
+def annotate(
     docs: Sequence[Doc],
-    most: int,
+    gold: Sequence[Optional[Doc]],
+    said: Sequence[Tuple[Sequence[str], NDArray[Any]]],
+    most: int = MOST,
 ) -> None:
-    labels = union(pipe.labels for pipe in pipes)
-    said = [
-        (pipe.labels, _probabilities(nlp, pipe, docs))
-        for nlp, pipe in zip(teachers, pipes)
-    ]
+    """Set soft tags, and the entities that follow from them.
+
+    docs (Sequence[Doc]): The docs, N tokens together.
+    gold (Sequence[Optional[Doc]]): Of each, the same tokens with annotation that is kept
+        for the labels that were looked for, or None.
+    said (Sequence[Tuple[Sequence[str], ndarray]]): Of each teacher its K labels and its
+        probabilities, shape (N, 2K + 1).
+    most (int): How many tags of a token are kept.
+    """
+    labels = union(
+        [
+            *(names for names, _ in said),
+            *(sorted(annotated_labels(doc) or ()) for doc in gold if doc is not None),
+        ]
+    )
     lengths = np.array(list(map(len, docs)), dtype="int64")
-    probs = combine(said, labels)
     offsets = starts_of(lengths).tolist()
-    for doc, start, end in zip(docs, offsets, offsets[1:]):
-        set_soft_tags(doc, probs[start:end], labels, most=most)
+    parts = []
+    for doc, known, start, end in zip(docs, gold, offsets, offsets[1:]):
+        mine = [(names, probs[start:end]) for names, probs in said]
+        parts.append(combine(_with_gold(doc, known, mine), labels))
+        set_soft_tags(doc, parts[-1], labels, most=most)
     # What a component can learn from that knows nothing of soft tags
     nothing = [find_earlier(doc, "", spans_key=None, overwrite=True) for doc in docs]
-    found = fit_entities(docs, decode(probs, lengths), nothing)
+    found = fit_entities(docs, decode(np.concatenate(parts), lengths), nothing)
     bounds = np.searchsorted(found.starts, offsets).tolist()
     for i, doc in enumerate(docs):
         rows = zip(*(a[bounds[i] : bounds[i + 1]].tolist() for a in found[:3]))
@@ -179,6 +210,27 @@ def _annotate(
             ],
             default="outside",
         )
+
+
+def _with_gold(
+    doc: Doc, gold: Optional[Doc], said: List[Tuple[Sequence[str], NDArray[Any]]]
+) -> List[Tuple[Sequence[str], NDArray[Any]]]:
+    """What gold annotation says of its labels, and teachers of the others."""
+    known = None if gold is None else annotated_labels(gold)
+    if gold is None or known is None:
+        return said
+    own = sorted(known)
+    tags = gold_tags([Example(doc, gold)], own, doc.vocab)
+    if (tags == MISSING).any():
+        return said
+    found: List[Tuple[Sequence[str], NDArray[Any]]] = [
+        (own, np.eye(2 * len(own) + 1, dtype="float32")[tags])
+    ]
+    for names, probs in said:
+        others = [name for name in names if name not in known]
+        if others:
+            found.append((others, to_student(probs, names, others)))
+    return found
 
 
 def _probabilities(
