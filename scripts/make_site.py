@@ -18,15 +18,15 @@ import welt_spacy
 
 ROOT = Path(__file__).parents[1]
 GUIDES = (
-    *("component", "corpora", "training", "evaluation", "performance", "reliability"),
-    *("results", "project", "architecture"),
+    *("component", "corpora", "training", "distillation", "evaluation", "performance"),
+    *("reliability", "results", "project", "architecture"),
 )
 # What is registered and what is called from Python, before what is inside
 PACKAGES = (
     *("pipeline", "architectures", "training", "scoring", "deployment", "corpora"),
-    *("reporting", "experiments"),
+    *("reporting", "distillation", "experiments"),
 )
-SINGLE = ("io", "files", "confidence", "arrays", "errors")
+SINGLE = ("io", "files", "annotated", "confidence", "arrays", "errors")
 
 
 def main(output: Path = ROOT / "build" / "site") -> None:
