@@ -32,8 +32,8 @@ def make(path: Path) -> bool:
 
 def main(path: str, config: str = CPU_CONFIGS[0]) -> None:
     if path == NONE or config not in CPU_CONFIGS:
-        print("✔ No vectors are needed")
-    elif not make(Path(path)):
+        return
+    if not make(Path(path)):
         sys.exit(
             "✘ Without vectors, train with --vars.piece_vectors null: test F1 on BC5CDR "
             "is lower by 1.3"

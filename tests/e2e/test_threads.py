@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import spacy
 
+from welt_spacy.deployment.optimization import optimize_pipeline
+
 from ..util import make_examples, make_nlp, make_tiny_bert, train
 
 TRANSFORMER = {"@architectures": "welt_spacy.TransformerEncoder.v1", "overlap": 8}
@@ -47,7 +49,7 @@ def path(request, tmp_path_factory):
     if request.param == "int8":
         pytest.importorskip("onnxruntime", reason="needs welt-spacy[onnx]")
         pytest.importorskip("onnx")
-        nlp.get_pipe("welt_ner").model.get_ref("tok2vec").shims[0].optimize("int8")
+        optimize_pipeline(nlp, "int8")
     nlp.to_disk(folder / "model")
     return folder / "model"
 
