@@ -6,9 +6,28 @@ import numpy as np
 from spacy.tokens import Doc
 
 from ..arrays import Ints, ranges, starts_of
-from ..errors import WeltError
+from ..errors import WeltError, check_number
 from .windows import Windows, bucket, cut_windows
 from .word_pieces import WordPieces
+
+# Small groups keep to the caches of a CPU and pad little.
+CPU_PIECES = 1024
+
+
+def check_windows(
+    max_pieces: Optional[int], overlap: int, batch_pieces: Optional[int]
+) -> None:
+    """Check the settings that encoders share.
+
+    max_pieces (Optional[int]): Word pieces in a window.
+    overlap (int): Pieces that neighbouring windows share.
+    batch_pieces (Optional[int]): Pieces that go through the encoder at once.
+    RAISES (WeltError): If one is out of its range.
+    """
+    check_number("overlap", overlap, low=0)
+    for setting, value in (("max_pieces", max_pieces), ("batch_pieces", batch_pieces)):
+        if value is not None:
+            check_number(setting, value, low=1)
 
 
 class Special(NamedTuple):

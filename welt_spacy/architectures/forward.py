@@ -7,12 +7,12 @@ import torch
 from spacy.tokens import Doc
 
 from ..arrays import ranges
-from .batches import Batch, Batcher
+from .batches import CPU_PIECES, Batch, Batcher
 from .pretrained import special_of
 from .word_pieces import read_tokenizer
 
-# Small groups keep to the caches of a CPU and pad little; a GPU wants to be filled.
-BATCH_PIECES = {"cpu": 1024, "cuda": 16384}
+# A GPU wants to be filled
+BATCH_PIECES = {"cpu": CPU_PIECES, "cuda": 16384}
 TRAIN_PIECES = {"cpu": 2048, "cuda": 16384}
 
 Backprop = Callable[[torch.Tensor], None]

@@ -14,12 +14,9 @@ from thinc.model import deserialize_attr, serialize_attr
 from thinc.types import Floats2d
 
 from ..arrays import ranges, starts_of
-from ..errors import WeltError, check_number, extra_needed, first_line
-from .batches import Batch, Batcher, Special
+from ..errors import WeltError, extra_needed, first_line
+from .batches import CPU_PIECES, Batch, Batcher, Special, check_windows
 from .word_pieces import read_tokenizer
-
-# Small groups keep to the caches of a CPU and pad little
-BATCH_PIECES = 1024
 
 
 def build_onnx_encoder(
@@ -43,13 +40,7 @@ def build_onnx_encoder(
     RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
         its range.
     """
-    for setting, value, low in (
-        ("max_pieces", max_pieces, 1),
-        ("overlap", overlap, 0),
-        ("batch_pieces", batch_pieces, 1),
-    ):
-        if value is not None:
-            check_number(setting, value, low=low)
+    check_windows(max_pieces, overlap, batch_pieces)
     with extra_needed("welt_spacy.OnnxEncoder.v1", "onnxruntime"):
         import onnxruntime  # noqa: F401
         import tokenizers  # noqa: F401
@@ -165,7 +156,7 @@ class OnnxEncoder:
         RETURNS (ndarray): Shape (n, width), float32: the vectors of the tokens.
         """
         session = self._session()
-        plan = self._batcher(docs, self.settings["batch_pieces"] or BATCH_PIECES)
+        plan = self._batcher(docs, self.settings["batch_pieces"] or CPU_PIECES)
         parts = [self._run(session, batch) for batch in plan.batches]
         return np.concatenate(parts)[plan.back]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..errors import WeltError
+from ..errors import WeltError, first_line
 from .onnx_encoder import start_session
 
 OPSET = 17
@@ -58,7 +58,7 @@ def export(encoder: Any) -> bytes:
             )
             data = path.read_bytes()
         except Exception as err:
-            reason = str(err).strip().splitlines()[0]
+            reason = first_line(err)
             raise WeltError(
                 f"Encoders of type {encoder.config.model_type!r} can't be written in "
                 f"ONNX: {reason}"

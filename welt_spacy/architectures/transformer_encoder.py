@@ -11,6 +11,7 @@ from thinc.api import CupyOps, Model, get_current_ops
 from thinc.types import Floats2d
 
 from ..errors import WeltError, check_number, extra_needed
+from .batches import check_windows
 
 POOLINGS = ("first", "mean")
 
@@ -59,10 +60,8 @@ def build_transformer_encoder(
     RAISES (WeltError): If a setting is out of its range, or torch or transformers are
         missing.
     """
+    check_windows(max_pieces, overlap, batch_pieces)
     for setting, value, low in (
-        ("max_pieces", max_pieces, 1),
-        ("overlap", overlap, 0),
-        ("batch_pieces", batch_pieces, 1),
         ("train_pieces", train_pieces, 0),
         ("frozen_layers", frozen_layers, -1),
     ):

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -100,6 +101,12 @@ def sigterm_ends() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def progress() -> Progress:
+    """RETURNS (Progress): A bar on stderr; nothing where that is not a terminal."""
+    bar = Console(file=sys.stderr)
+    return Progress(console=bar, disable=not bar.is_terminal)
 
 
 def console() -> Console:

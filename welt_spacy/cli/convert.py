@@ -7,10 +7,9 @@ import typer
 
 from ..corpora.convert import FORMATS, convert_file, write_docs
 from ..corpora.report import Report
+from ..corpora.unannotated import SUFFIXES
 from ..errors import WeltError
 from ._util import one_line_errors, print_report, warn
-
-SUFFIXES = {".pubtator": "pubtator", ".xml": "bioc"}
 
 
 @one_line_errors

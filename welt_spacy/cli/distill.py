@@ -1,14 +1,11 @@
 """`spacy welt distill`: a small model taught by a large one."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 import srsly
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from spacy.cli._util import parse_config_overrides, show_validation_error
 from spacy.cli.train import train
 from spacy.util import load_config
@@ -21,7 +18,7 @@ from ..distillation.teaching import MANIFEST, checksum, teach
 from ..errors import WeltError
 from ..files import write_atomically
 from ..io import load_pipeline
-from ._util import GPU_ID, one_line_errors
+from ._util import GPU_ID, one_line_errors, progress
 
 TAUGHT, CONFIG, DONE = "taught", "config.cfg", "distilled.json"
 
@@ -79,11 +76,17 @@ def distill_cli(
     What the teachers say is written once and taken up again.
     """
     paths, overrides = _split(texts)
-    made, gold = _student(
-        config, overrides, output, gold_repeats, alpha, temperature, hard
+    gold = _load_config(config, overrides)
+    made = student_config(
+        gold,
+        output / TAUGHT,
+        gold_repeats=gold_repeats,
+        alpha=alpha,
+        temperature=temperature,
+        hard=hard,
     )
     _check_output(output)
-    left_out = [*(exclude or []), *_dev_files(gold)]
+    left_out = [*(exclude or []), *_dev_files(gold.interpolate())]
     for path in (*paths, *left_out):
         if not path.is_file():
             raise WeltError(f"{path} is not a file")
@@ -93,8 +96,7 @@ def distill_cli(
     for path in left_out:
         for text in read_texts(path, loaded[0], n_sents=1):
             index.add(text.doc.text, text.id)
-    console = Console(file=sys.stderr)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress() as bar:
         task = bar.add_task("docs taught", total=None)
         taught = teach(
             loaded,
@@ -160,24 +162,11 @@ def _split(texts: List[str]) -> Tuple[List[Path], Dict[str, Any]]:
     return [Path(text) for text in texts[:n]], parse_config_overrides(texts[n:])
 
 
-def _student(
-    path: Path, overrides: Dict[str, Any], output: Path, *settings: Any
-) -> Tuple[Config, Config]:
-    """The config of the student, and the one it was made of."""
+def _load_config(path: Path, overrides: Dict[str, Any]) -> Config:
     if not path.is_file():
         raise WeltError(f"{path} is not a file: a training config is needed")
     with show_validation_error(path, hint_fill=False):
-        config = load_config(path, overrides=overrides, interpolate=False)
-    gold_repeats, alpha, temperature, hard = settings
-    made = student_config(
-        config,
-        output / TAUGHT,
-        gold_repeats=gold_repeats,
-        alpha=alpha,
-        temperature=temperature,
-        hard=hard,
-    )
-    return made, config.interpolate()
+        return load_config(path, overrides=overrides, interpolate=False)
 
 
 def _dev_files(config: Config) -> List[Path]:

@@ -1,16 +1,13 @@
 """`spacy welt vectors`: static vectors of word pieces for small models."""
 
-import sys
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from ..architectures.piece_vectors import write_vectors
 from ..files import write_atomically
 from ..training.vectors import make_vectors
-from ._util import one_line_errors
+from ._util import one_line_errors, progress
 
 
 @one_line_errors
@@ -28,8 +25,7 @@ def vectors_cli(
     For welt_spacy.PieceVectors.v1: a small model without a transformer gets what the
     encoder knows of each word piece by itself.
     """
-    console = Console(file=sys.stderr)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with progress() as bar:
         task = bar.add_task("word pieces", total=None)
         found = make_vectors(
             encoder,

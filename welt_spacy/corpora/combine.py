@@ -13,7 +13,7 @@ from ..annotated import set_annotated_labels
 from ..errors import WeltError
 from .catalog import SPLITS, Corpus
 from .convert import convert_file, count_docs, sha256, to_bytes, write_corpus
-from .overlap import TextIndex
+from .overlap import index_docs
 from .records import DOCUMENT
 from .report import Report
 
@@ -75,11 +75,12 @@ def combine_corpora(
             for doc in found:
                 set_annotated_labels(doc, types.values())
             docs[split][corpus.id] = found
-    index = TextIndex()
-    for split in ("dev", "test"):
-        for found in docs[split].values():
-            for doc in found:
-                index.add(doc.text, doc.user_data.get(DOCUMENT, ""))
+    index = index_docs(
+        doc
+        for split in ("dev", "test")
+        for found in docs[split].values()
+        for doc in found
+    )
     told: Dict[str, Any] = {}
     for corpus, _ in parts:
         found = docs["train"][corpus.id]
@@ -96,12 +97,11 @@ def combine_corpora(
             "left_out_of_train": len(found) - len(kept),
             "docs": {split: len(docs[split][corpus.id]) for split in SPLITS},
         }
-    outputs = {
-        f"{split}.spacy": to_bytes(
-            doc for found in docs[split].values() for doc in found
-        )
+    whole = {
+        split: [doc for found in docs[split].values() for doc in found]
         for split in SPLITS
     }
+    outputs = {f"{split}.spacy": to_bytes(found) for split, found in whole.items()}
     for split in ("dev", "test"):
         for name, found in docs[split].items():
             outputs[f"{split}-{name}.spacy"] = to_bytes(found)
@@ -116,16 +116,12 @@ def combine_corpora(
         "parts": told,
         "splits": {
             split: {
-                "docs": sum(map(len, docs[split].values())),
-                "sentences": sum(_n_sents(d) for f in docs[split].values() for d in f),
-                "mentions": sum(len(d.ents) for f in docs[split].values() for d in f),
-                "tags": dict(
-                    sorted(
-                        count_docs(d for f in docs[split].values() for d in f).items()
-                    )
-                ),
+                "docs": len(found),
+                "sentences": sum(map(_n_sents, found)),
+                "mentions": sum(len(doc.ents) for doc in found),
+                "tags": dict(sorted(count_docs(found).items())),
             }
-            for split in SPLITS
+            for split, found in whole.items()
         },
         "problems": dict(sorted(report.counts.items())),
         "outputs": {name: sha256(content) for name, content in outputs.items()},

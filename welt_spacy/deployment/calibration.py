@@ -1,8 +1,9 @@
 """Confidences fitted to dev data by likelihood."""
 
-from typing import Dict, NamedTuple, Sequence
+from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from spacy.language import Language
 from spacy.training import Example
@@ -33,6 +34,27 @@ class Fit(NamedTuple):
     settings: Dict[str, float]
 
 
+def most_likely(
+    confidences: NDArray[Any], right: NDArray[Any], *, shift: bool = True
+) -> Dict[str, float]:
+    """Find the calibration under which outcomes are most likely.
+
+    confidences (ndarray): Shape (E,), in [0, 1].
+    right (ndarray): Shape (E,): whether each is right.
+    shift (bool): Whether there is a shift, or a temperature alone.
+    RETURNS (Dict[str, float]): "temperature" and "shift".
+    """
+    odds = log_odds(confidences)
+
+    def loss(w: NDArray[Any]) -> float:
+        z = w[0] * odds + shift * w[1]
+        return float(np.mean(np.logaddexp(0.0, z) - right * z))
+
+    # The slope keeps the order of confidences
+    slope, bias = minimize(loss, [1.0, 0.0], bounds=[(1e-2, 1e2), (-50, 50)]).x
+    return {"temperature": float(1.0 / slope), "shift": float(shift * bias)}
+
+
 def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
     """Fit `calibration` of a `welt_ner`, and set it. The threshold goes along, so that
     the pipeline finds the same entities as before.
@@ -59,15 +81,7 @@ def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
             f"{len(right)} entities are found, {int(right.sum())} of them right: too few "
             "to calibrate confidences on. Give more dev data."
         )
-    odds = log_odds(confidences)
-
-    def loss(w: np.ndarray) -> float:
-        z = w[0] * odds + w[1]
-        return float(np.mean(np.logaddexp(0.0, z) - right * z))
-
-    # The slope keeps the order of confidences
-    found = minimize(loss, [1.0, 0.0], bounds=[(1e-2, 1e2), (-50, 50)]).x
-    settings = {"temperature": float(1.0 / found[0]), "shift": float(found[1])}
+    settings = most_likely(confidences, right)
     was = calibrate(calibrated(confidences, before).tolist(), right.tolist())
     pipe.calibration = settings
     pipe.threshold = float(calibrated(np.array([raw_threshold]), settings)[0])

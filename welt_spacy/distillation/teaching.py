@@ -4,7 +4,6 @@ import hashlib
 import json
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
-from itertools import islice
 from pathlib import Path
 from typing import (
     Any,
@@ -15,6 +14,7 @@ from typing import (
     Iterator,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Tuple,
@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from spacy.util import minibatch
 from weasel.util.hashing import get_checksum
 
 from .. import __version__
 from ..annotated import annotated_labels
 from ..arrays import starts_of
 from ..corpora.combine import RENAMED
+from ..corpora.convert import sha256
 from ..corpora.overlap import TextIndex
 from ..corpora.unannotated import Text, read_texts
 from ..deployment.tuning import find_component, predict_docs
@@ -50,7 +52,7 @@ SHARD = 2000
 MANIFEST = "manifest.json"
 
 
-class Taught:
+class Taught(NamedTuple):
     """What `teach` has written.
 
     folder (Path): The folder with .spacy files.
@@ -58,9 +60,8 @@ class Taught:
         stand in the data to be scored on, "repeated" because they were there before.
     """
 
-    def __init__(self, folder: Path, counts: Dict[str, int]):
-        self.folder = folder
-        self.counts = counts
+    folder: Path
+    counts: Dict[str, int]
 
 
 def teach(
@@ -116,10 +117,7 @@ def teach(
         manifest = _Manifest(folder, asked)
         counts = {"docs": 0, "excluded": 0, "repeated": 0}
         chosen = _choose(texts, teachers[0], n_sents, exclude, counts)
-        for number in range(2**31):
-            group = list(islice(chosen, shard))
-            if not group:
-                break
+        for number, group in enumerate(minibatch(chosen, shard)):
             name = f"{number:06d}.spacy"
             if not manifest.has(name, len(group)):
                 docs = [text.doc for text in group]
@@ -155,11 +153,11 @@ def _choose(
     seen = set()
     for path in paths:
         for text in read_texts(path, nlp, n_sents=n_sents):
+            if not len(text.doc):
+                continue
             key = hashlib.blake2b(
                 "".join(text.doc.text.split()).encode("utf8"), digest_size=12
             ).digest()
-            if not len(text.doc):
-                continue
             if exclude is not None and exclude.has(text.doc.text, text.id):
                 counts["excluded"] += 1
             elif key in seen:
@@ -313,12 +311,11 @@ class _Manifest:
             known is not None
             and known["docs"] == n_docs
             and path.is_file()
-            and hashlib.sha256(path.read_bytes()).hexdigest() == known["sha256"]
+            and sha256(path.read_bytes()) == known["sha256"]
         )
 
     def add(self, name: str, content: bytes, n_docs: int) -> None:
-        digest = hashlib.sha256(content).hexdigest()
-        self.files[name] = {"docs": n_docs, "sha256": digest}
+        self.files[name] = {"docs": n_docs, "sha256": sha256(content)}
         self._write(None)
 
     def finish(self, counts: Dict[str, int]) -> None:

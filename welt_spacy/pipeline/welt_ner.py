@@ -524,7 +524,7 @@ class WeltNER(TrainablePipe):
         return loss, _unflatten(ops, d_flat, scores)
 
     def _soft_loss(
-        self, flat: Floats2d, target: NDArray, hidden: NDArray
+        self, flat: Floats2d, target: NDArray, hidden: Optional[NDArray]
     ) -> Tuple[Floats2d, float]:
         ops = self.model.ops
         loss = self.distillation or DistillationLoss()
@@ -601,11 +601,8 @@ class WeltNER(TrainablePipe):
             to the logits.
         """
         ops = self.model.ops
-        loss = self.distillation or DistillationLoss()
-        target = ops.asarray2f(
-            ops.xp.concatenate(list(map(ops.asarray, teacher_scores)))
-        )
-        d_flat, value = loss(ops.flatten(student_scores), target)
+        target = ops.xp.concatenate(list(map(ops.asarray, teacher_scores)))
+        d_flat, value = self._soft_loss(ops.flatten(student_scores), target, None)
         return value, _unflatten(ops, d_flat, student_scores)
 
     def rehearse(
