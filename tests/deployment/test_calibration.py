@@ -138,3 +138,16 @@ def test_on_a_real_pipeline_the_error_falls(half_right, tmp_path):
     nlp.get_pipe("welt_ner").calibration = None
     nlp.get_pipe("welt_ner").threshold = 0.5
     assert fit.after.error < fit.before.error
+
+
+def test_a_threshold_of_none_stays(half_right):
+    nlp, dev = half_right
+    pipe = nlp.get_pipe("welt_ner")
+    kept = pipe.threshold
+    try:
+        for threshold in (0.0, 0.3):
+            pipe.threshold, pipe.calibration = threshold, None
+            fit_calibration(nlp, fresh(dev, nlp))
+            assert (pipe.threshold == threshold) == (threshold == 0.0)
+    finally:
+        pipe.threshold, pipe.calibration = kept, None

@@ -46,6 +46,12 @@ def config_cli(
         help="For encoder cpu: static vectors of word pieces, made by 'spacy welt "
         "vectors'.",
     ),
+    lexicon: Optional[Path] = typer.Option(
+        None,
+        "--lexicon",
+        help="A list of names that becomes a feature: JSONL with label and pattern, as "
+        "'spacy welt corpora names' writes it.",
+    ),
     spacy_transformers: bool = typer.Option(
         False,
         "--spacy-transformers",
@@ -66,6 +72,7 @@ def config_cli(
         data=data,
         piece_vectors=None if vectors is None else str(vectors),
         spacy_transformers=spacy_transformers,
+        lexicon=lexicon,
     )
     if str(output) == "-":
         typer.echo(text, nl=False)

@@ -1,5 +1,7 @@
-"""`spacy welt corpora list|fetch|convert|stats|combine|overlap`: the corpora of the paper."""
+"""`spacy welt corpora list|fetch|convert|stats|combine|overlap|names`: the corpora of the paper."""
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Tuple
 
@@ -11,9 +13,11 @@ from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
 from ..corpora.combine import RENAMED, Part, combine_corpora
 from ..corpora.convert import convert_corpus, convert_file, is_converted
 from ..corpora.fetch import fetch
+from ..corpora.names import collect_names
 from ..corpora.overlap import find_overlap, index_docs
 from ..corpora.stats import CorpusStats, corpus_stats
 from ..errors import WeltError
+from ..files import write_atomically
 from ..io import read_docs
 from ._util import one_line_errors, print_report, print_table, warn
 
@@ -196,6 +200,27 @@ def overlap_cli(
             rows.append([name, other_name, *found, told])
     header = ["docs of", "in", "docs", "by id", "by text", "either", "%"]
     print_table(f"{one} in {other}", header, rows)
+
+
+@corpora_app.command("names")
+@one_line_errors
+def names_cli(
+    data: List[Path] = typer.Argument(..., help=".spacy files."),
+    output: Path = typer.Argument(..., help="The JSONL file to write."),
+) -> None:
+    """Write the names of the entities of docs as a list, with their labels.
+
+    It is one for 'spacy welt config --lexicon', and for spaCy's rulers.
+    """
+    vocab = Vocab()
+    names = collect_names(doc for path in data for doc in read_docs(path, vocab))
+    if not names:
+        raise WeltError(f"{', '.join(map(str, data))}: there are no entities")
+    lines = (json.dumps(name, ensure_ascii=False) + "\n" for name in names)
+    write_atomically(output, "".join(lines))
+    by_label = Counter(name["label"] for name in names)
+    told = ", ".join(f"{n:,} {label}" for label, n in by_label.items())
+    typer.echo(f"✔ {output}: {told}")
 
 
 def _splits(

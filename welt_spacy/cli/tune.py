@@ -6,6 +6,7 @@ from typing import Optional
 import typer
 
 from ..deployment.calibration import Fit, TooFew, fit_calibration
+from ..deployment.consistency import ConsistencyTuning, tune_consistency
 from ..deployment.tuning import (
     KNOBS,
     Objective,
@@ -47,16 +48,25 @@ def tune_cli(
         help="Make confidences frequencies: fit them to DEV. It does not change what is "
         "found.",
     ),
+    consistency: bool = typer.Option(
+        False,
+        "--consistency",
+        help="Find how much a name that is found in a doc says of its other occurrences "
+        "there. DEV needs whole documents.",
+    ),
     force: bool = typer.Option(False, "--force", "-F", help="Replace OUTPUT."),
     gpu_id: int = GPU_ID,
 ) -> None:
     """Trade precision against recall, without retraining.
 
-    Chooses the shift of O and the threshold on dev, and calibrates confidences.
+    Chooses the shift of O and the threshold on dev, learns how much a name says of its
+    other occurrences in a doc, and calibrates confidences.
     """
     sought = None if objective == NONE else parse_objective(objective)
-    if sought is None and not calibration:
-        raise WeltError("--objective none changes nothing: add --calibrate")
+    if sought is None and not calibration and not consistency:
+        raise WeltError(
+            "--objective none changes nothing: add --calibrate or --consistency"
+        )
     if output is None:
         output = model.parent / f"{model.name}-tuned"
     with replace_pipeline(output, force=force, source=model) as write:
@@ -64,7 +74,9 @@ def tune_cli(
         if later := later_setters(nlp):
             warn(f"The scores leave out what {', '.join(later)} does after welt_ner")
         examples = read_examples(nlp, dev)
-        found = fitted = None
+        spread = found = fitted = None
+        if consistency:
+            spread = tune_consistency(nlp, examples)
         if sought is not None:
             keep = keep_threshold
             found = tune(nlp, examples, sought, knob=knob, thresholds=not keep)
@@ -74,6 +86,8 @@ def tune_cli(
             except TooFew as err:
                 warn(f"Confidences are left as they are: {err}")
         write(nlp)
+    if spread is not None:
+        _print_consistency(spread, dev)
     if found is not None and sought is not None:
         _print_tuning(found, sought, objective, knob, dev)
     if fitted is not None:
@@ -94,6 +108,21 @@ def _print_tuning(
         name, limit = sought.at_least
         if getattr(found.best, name) < limit:
             warn(f"{objective} is out of reach")
+
+
+def _print_consistency(spread: ConsistencyTuning, dev: Path) -> None:
+    if spread.settings is None:
+        warn(
+            f"On {dev} the other occurrences of a name in its doc say nothing that raises "
+            "F1: consistency is off. Are its docs single sentences?"
+        )
+        return
+    told = ", ".join(f"{name} {value:g}" for name, value in spread.settings.items())
+    typer.echo(
+        f"Other occurrences of names on {dev}: {spread.added} entities added, "
+        f"{spread.right} of them right; F1 {100 * spread.before.f:.2f} -> "
+        f"{100 * spread.after.f:.2f} ({told})"
+    )
 
 
 def _print_fit(fitted: Fit, dev: Path) -> None:

@@ -84,6 +84,7 @@ def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
     settings = most_likely(confidences, right)
     was = calibrate(calibrated(confidences, before).tolist(), right.tolist())
     pipe.calibration = settings
-    pipe.threshold = float(calibrated(np.array([raw_threshold]), settings)[0])
+    if 0 < raw_threshold < 1:
+        pipe.threshold = float(calibrated(np.array([raw_threshold]), settings)[0])
     now = calibrate(calibrated(confidences, settings).tolist(), right.tolist())
     return Fit(was, now, settings)

@@ -138,13 +138,13 @@ def tune(
     pipe = find_component(nlp)
     if values is None:
         values = O_BIASES if knob == "o_bias" else LOGIT_ADJUSTMENTS
-    data = _predict(nlp, pipe, examples)
-    before = _measure(pipe, data, Objective(), [pipe.threshold])
+    data = predict_examples(nlp, pipe, examples)
+    before = measure(pipe, data, Objective(), [pipe.threshold])
     curve = []
     for value in values:
         setattr(pipe, knob, value)
         limits = None if thresholds else [before.threshold]
-        curve.append(_measure(pipe, data, objective, limits))
+        curve.append(measure(pipe, data, objective, limits))
     rated = [
         (float(objective.value(np.float64(c.p), np.float64(c.r))), -abs(value))
         for value, c in zip(values, curve)
@@ -167,13 +167,13 @@ def sweep(
     RAISES (WeltError): As `tune`.
     """
     pipe = find_component(nlp)
-    data = _predict(nlp, pipe, examples)
+    data = predict_examples(nlp, pipe, examples)
     kept = pipe.o_bias
     points = []
     try:
         for value in sorted({*values, kept}):
             pipe.o_bias = value
-            points.append(_measure(pipe, data, Objective(), [pipe.threshold]))
+            points.append(measure(pipe, data, Objective(), [pipe.threshold]))
     finally:
         pipe.o_bias = kept
     return points
@@ -192,9 +192,9 @@ def score_entities(
     RAISES (WeltError): As `tune`.
     """
     pipe = find_component(nlp)
-    data = _predict(nlp, pipe, examples)
+    data = predict_examples(nlp, pipe, examples)
     found = pipe.find_entities(data.docs, data.probs, data.earlier)
-    spans, annotated = _spans(found, data)
+    spans, annotated = as_spans(found, data)
     right = np.array([span in data.gold for span in spans], dtype=bool)
     return found.confidences[annotated], right[annotated], found.labels[annotated]
 
@@ -257,18 +257,41 @@ def predict_docs(
     return done, np.concatenate(parts)
 
 
-class _Data(NamedTuple):
+class Predicted(NamedTuple):
+    """What a `welt_ner` says of examples, and what is right.
+
+    docs (List[Doc]): As the components before it left them, N tokens together.
+    probs (ndarray): Shape (N, 2K + 1): tag probabilities.
+    earlier (List[EarlierEnts]): What earlier components found.
+    fixed (Set[Tuple[int, int, int]]): The entities in `earlier`: first row, row after
+        the last, index of the label.
+    gold (Set[Tuple[int, int, int]]): Likewise, those that lie between tokens left out.
+    n_gold (int): Them included.
+    missing (ndarray): Shape (N + 1,): tokens without annotation up to each.
+    hidden (Optional[ndarray]): Shape (N, 2K + 1): tags that nobody looked for.
+    """
+
     docs: List[Doc]
-    probs: NDArray  # (n_tokens, n_tags)
+    probs: NDArray
     earlier: List[EarlierEnts]
-    fixed: Set[_Span]  # the entities in `earlier`
+    fixed: Set[_Span]
     gold: Set[_Span]
-    n_gold: int  # those between tokens of the docs are not in `gold`
-    missing: NDArray  # (n_tokens + 1,): tokens without annotation up to each
-    hidden: Optional[NDArray]  # (n_tokens, n_tags): not looked for
+    n_gold: int
+    missing: NDArray
+    hidden: Optional[NDArray]
 
 
-def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data:
+def predict_examples(
+    nlp: Language, pipe: WeltNER, examples: Sequence[Example]
+) -> Predicted:
+    """Run a pipeline up to its `welt_ner` on examples.
+
+    nlp (Language): The pipeline.
+    pipe (WeltNER): The component, in it.
+    examples (Sequence[Example]): Gold-standard docs.
+    RETURNS (Predicted): What it says, and what is right.
+    RAISES (WeltError): As `tune`.
+    """
     require_known_labels(nlp, examples)
     docs, probs = predict_docs(nlp, pipe, [eg.predicted for eg in examples])
     earlier = [pipe.earlier_ents(doc) for doc in docs]
@@ -278,7 +301,7 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     tags = gold_tags(examples, labels, nlp.vocab)
     known = np.where(tags == MISSING, OUTSIDE, tags)
     offsets = starts_of(lengths).tolist()
-    return _Data(
+    return Predicted(
         docs,
         probs,
         earlier,
@@ -295,13 +318,19 @@ def _predict(nlp: Language, pipe: WeltNER, examples: Sequence[Example]) -> _Data
     )
 
 
-def _spans(found: Entities, data: _Data) -> Tuple[List[_Span], List[bool]]:
-    """Entities as tuples, and whether gold annotation could tell of them."""
+def as_spans(found: Entities, data: Predicted) -> Tuple[List[_Span], List[bool]]:
+    """Make tuples of entities, as those of `Predicted`.
+
+    found (Entities): The entities.
+    data (Predicted): What they were found in.
+    RETURNS (Tuple[List[Tuple[int, int, int]], List[bool]]): The tuples, and whether gold
+        annotation could tell of each.
+    """
     spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
     return spans, _annotated(spans, data)
 
 
-def _annotated(spans: Iterable[_Span], data: _Data) -> List[bool]:
+def _annotated(spans: Iterable[_Span], data: Predicted) -> List[bool]:
     return [
         bool(data.missing[end] == data.missing[start])
         and (data.hidden is None or not data.hidden[start, begin_tag(label)])
@@ -309,12 +338,19 @@ def _annotated(spans: Iterable[_Span], data: _Data) -> List[bool]:
     ]
 
 
-def _measure(
-    pipe: WeltNER, data: _Data, objective: Objective, limits: Optional[List[float]]
+def measure(
+    pipe: WeltNER, data: Predicted, objective: Objective, limits: Optional[List[float]]
 ) -> Point:
-    """Score the settings of the component at the best of all thresholds, or of some."""
+    """Score the settings of a component.
+
+    pipe (WeltNER): The component.
+    data (Predicted): What it said of examples.
+    objective (Objective): What is sought among thresholds.
+    limits (Optional[List[float]]): The thresholds to choose from; None: all.
+    RETURNS (Point): The settings with the best threshold, and their scores.
+    """
     found = pipe.find_entities(data.docs, data.probs, data.earlier)
-    spans, annotated = _spans(found, data)
+    spans, annotated = as_spans(found, data)
     # What earlier components found is there at every threshold
     sureness = np.append(found.confidences, [np.inf] * len(data.fixed))
     spans += data.fixed

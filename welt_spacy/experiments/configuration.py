@@ -4,11 +4,13 @@ import json
 from importlib.resources import files
 from inspect import signature
 from math import ceil
+from pathlib import Path
 from typing import Any, Dict, Optional
 
 from jinja2 import Environment, StrictUndefined
 
 from ..corpora.catalog import encoder_names, get_corpus, hyperparameters
+from ..corpora.names import read_names
 from ..errors import WeltError, check_number
 from ..training.weighting import SCHEMES
 
@@ -32,6 +34,7 @@ def make_config(
     piece_vectors: Optional[str] = None,
     max_steps: Optional[int] = None,
     spacy_transformers: bool = False,
+    lexicon: Optional[Path] = None,
 ) -> str:
     """Write a config that `spacy train` takes as it is.
 
@@ -54,10 +57,18 @@ def make_config(
         set.
     spacy_transformers (bool): Whether a component of spacy-transformers runs the
         encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
+    lexicon (Optional[Path]): A list of names that is a feature: JSONL with "label" and
+        "pattern", as spaCy's rulers have it.
     RETURNS (str): The config.
-    RAISES (WeltError): If a name is unknown, the scheme does not have a setting, or
-        piece vectors are given to a transformer.
+    RAISES (WeltError): If a name is unknown, the scheme does not have a setting, piece
+        vectors are given to a transformer, a lexicon to spacy-transformers, or the
+        lexicon can't be read.
     """
+    if lexicon is not None and spacy_transformers:
+        raise WeltError(
+            "A lexicon is added to the vectors of words, which spacy-transformers does "
+            "not have: leave --spacy-transformers out"
+        )
     if piece_vectors is not None and encoder != CPU_ENCODER:
         raise WeltError(
             f"Vectors of word pieces are for the encoder {CPU_ENCODER!r}: a transformer "
@@ -86,9 +97,14 @@ def make_config(
         "seed": seed,
         "scheme": scheme,
         "scheme_settings": settings or {},
+        "lexicon": None if lexicon is None else str(lexicon),
+        "lexicon_labels": [],
         "max_pieces": 510,
         "sentences_per_batch": None,
     }
+    if lexicon is not None:
+        labels = {pattern["label"] for pattern in read_names(lexicon)}
+        values["lexicon_labels"] = sorted(labels)
     if encoder == CPU_ENCODER:
         steps = CPU_STEPS if max_steps is None else max_steps
         check_number("max_steps", steps, low=1)

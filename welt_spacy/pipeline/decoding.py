@@ -85,9 +85,50 @@ def decode(
     RETURNS (Entities): The entities. They never cross the end of a sequence.
     RAISES (ValueError): If the decoder is unknown or the shapes do not fit.
     """
+    lengths = np.asarray(lengths, dtype="int64")
+    probs = _shifted(probs, lengths, decoder, o_bias, bias)
+    tags = probs.argmax(axis=1)
+    if decoder == "constrained":
+        _repair_by_viterbi(probs, lengths, tags)
+    starts, ends, labels = tags_to_spans(tags, lengths)
+    confidences = CONFIDENCES[decoder](probs, lengths, starts, ends, labels)
+    return Entities(starts, ends, labels, np.clip(confidences, 0.0, 1.0))
+
+
+def score_spans(
+    probs: Floats,
+    lengths: Ints,
+    starts: Ints,
+    ends: Ints,
+    labels: Ints,
+    *,
+    decoder: str = "constrained",
+    o_bias: float = 0.0,
+    bias: Optional[Floats] = None,
+) -> Floats:
+    """Get the confidences that spans would have as entities.
+
+    probs, lengths, decoder, o_bias, bias: see `decode`.
+    starts (ndarray): Shape (E,): row of the first token of each.
+    ends (ndarray): Shape (E,): row after the last token.
+    labels (ndarray): Shape (E,): index of the label.
+    RETURNS (ndarray): Shape (E,), float64 in [0, 1].
+    RAISES (ValueError): As `decode`.
+    """
+    lengths = np.asarray(lengths, dtype="int64")
+    probs = _shifted(probs, lengths, decoder, o_bias, bias)
+    return np.clip(CONFIDENCES[decoder](probs, lengths, starts, ends, labels), 0.0, 1.0)
+
+
+def _shifted(
+    probs: Floats,
+    lengths: Ints,
+    decoder: str,
+    o_bias: float,
+    bias: Optional[Floats],
+) -> Floats:
     if decoder not in DECODERS:
         raise ValueError(f"Unknown decoder {decoder!r}: use one of {DECODERS}")
-    lengths = np.asarray(lengths, dtype="int64")
     if probs.ndim != 2 or probs.shape[0] != lengths.sum() or probs.shape[1] % 2 == 0:
         raise ValueError(
             f"Can't decode scores of shape {probs.shape} for {lengths.sum()} tokens: "
@@ -101,15 +142,7 @@ def decode(
         probs *= np.exp(shift - shift.max())
         probs /= probs.sum(axis=1, keepdims=True)
         probs = np.maximum(probs, TINY)
-    tags = probs.argmax(axis=1)
-    if decoder == "greedy":
-        starts, ends, labels = tags_to_spans(tags, lengths)
-        confidences = _greedy_confidences(probs, lengths, starts, ends, labels)
-    else:
-        _repair_by_viterbi(probs, lengths, tags)
-        starts, ends, labels = tags_to_spans(tags, lengths)
-        confidences = _constrained_confidences(probs, lengths, starts, ends, labels)
-    return Entities(starts, ends, labels, np.clip(confidences, 0.0, 1.0))
+    return probs
 
 
 def tags_to_spans(tags: Ints, lengths: Ints) -> Tuple[Ints, Ints, Ints]:
@@ -319,3 +352,6 @@ def _sums(values: Floats, starts: Ints, ends: Ints, columns: Ints) -> Floats:
     owner = np.repeat(np.arange(len(starts)), lengths)
     picked = values[rows, np.repeat(columns, lengths)]
     return np.bincount(owner, weights=picked, minlength=len(starts))
+
+
+CONFIDENCES = {"greedy": _greedy_confidences, "constrained": _constrained_confidences}

@@ -32,7 +32,8 @@ from ..scoring.strict import ner_score
 from ..training.losses import DistillationLoss, HiddenClasses, WeightedCrossEntropy
 from ..training.weighting import scale_weights, welt
 from .calibration import calibrated, check_calibration, uncalibrated
-from .decoding import DECODERS, Entities, decode
+from .consistency import check_consistency, spread_names
+from .decoding import DECODERS, Entities, decode, score_spans
 from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
 from .gold import gold_tags, hidden_tags, same_tokens, unknown_tags
 from .labels import LabelData, labels_and_counts
@@ -45,7 +46,7 @@ ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 
 SETTINGS = (
     *("decoder", "o_bias", "logit_adjustment", "threshold"),
-    *("spans_key", "overwrite", "calibration"),
+    *("spans_key", "overwrite", "consistency", "calibration"),
 )
 
 DEFAULT_WELT_NER_CONFIG = """
@@ -88,6 +89,7 @@ subword_features = true
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
+        "consistency": None,
         "calibration": None,
         "distillation": None,
     },
@@ -110,6 +112,7 @@ def make_welt_ner(
     threshold: float,
     spans_key: Optional[str],
     overwrite: bool,
+    consistency: Optional[Dict[str, float]],
     calibration: Optional[Dict[str, float]],
     distillation: Optional[Any],
     scorer: Optional[Callable],
@@ -135,6 +138,9 @@ def make_welt_ner(
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
+    consistency (Optional[Dict[str, float]]): "times", "confidence" and "share": other
+        occurrences of a name that is found with confidence in a doc become more likely
+        (see `spread_names`). `spacy welt tune --consistency` finds them.
     calibration (Optional[Dict[str, float]]): "temperature" and "shift" of the log-odds of
         a confidence, which `spacy welt tune --calibrate` finds. The threshold is one of
         calibrated confidences.
@@ -157,6 +163,7 @@ def make_welt_ner(
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
+        consistency=consistency,
         calibration=calibration,
         distillation=distillation,
         scorer=scorer,
@@ -185,6 +192,10 @@ class WeltNER(TrainablePipe):
         optional_string, "The key in `doc.spans` for predictions and their confidences."
     )
     overwrite = Setting(flag, "Whether entities of earlier components are replaced.")
+    consistency = Setting(
+        check_consistency,
+        "What a name's other occurrences in a doc say; None: nothing.",
+    )
     calibration = Setting(
         check_calibration, "How confidences become frequencies; None: as they are."
     )
@@ -203,6 +214,7 @@ class WeltNER(TrainablePipe):
         threshold: float = 0.0,
         spans_key: Optional[str] = None,
         overwrite: bool = False,
+        consistency: Optional[Dict[str, float]] = None,
         calibration: Optional[Dict[str, float]] = None,
         distillation: Optional[DistillationLoss] = None,
         scorer: Optional[Callable] = ner_score,
@@ -214,8 +226,8 @@ class WeltNER(TrainablePipe):
         name (str): The name of the component in its pipeline.
         weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
         loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, calibration,
-            distillation, scorer: see `make_welt_ner`.
+        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, consistency,
+            calibration, distillation, scorer: see `make_welt_ner`.
         RAISES (WeltError): If a setting is out of its range.
         """
         self.vocab = vocab
@@ -239,6 +251,7 @@ class WeltNER(TrainablePipe):
         self.threshold = threshold
         self.spans_key = spans_key
         self.overwrite = overwrite
+        self.consistency = consistency
         self.calibration = calibration
         # What the config says, so that after loading a setting from the config can be
         # told from one that was changed on the object.
@@ -450,27 +463,39 @@ class WeltNER(TrainablePipe):
             those that overlap with earlier ones.
         """
         lengths = np.array(list(map(len, docs)), dtype="int64")
-        return fit_entities(docs, self.decode(probs, lengths), earlier)
+        how = self._decoding()
+        found = decode(probs, lengths, **how)
+        if self.consistency is not None:
+            found = spread_names(
+                docs,
+                found,
+                lambda *spans: score_spans(probs, lengths, *spans, **how),
+                self.consistency,
+            )
+        return fit_entities(docs, self._calibrated(found), earlier)
 
     def decode(self, probs: NDArray, lengths: NDArray) -> Entities:
-        """Find entities as the settings say, those under the threshold included.
+        """Find entities as the settings say, those under the threshold included, from
+        probabilities alone: `consistency`, which needs the words, plays no part in it.
 
         probs (ndarray): Shape (N, 2K + 1): tag probabilities of docs end to end.
         lengths (ndarray): Shape (D,): the lengths of the docs.
         RETURNS (Entities): The entities.
         """
+        return self._calibrated(decode(probs, lengths, **self._decoding()))
+
+    def _decoding(self) -> Dict[str, Any]:
         bias = None
         if self.logit_adjustment:
             counts = [self.cfg["counts"].get(tag, 0) for tag in self.tags]
             # A tag that was never seen counts as seen once.
             shares = np.maximum(counts, 1) / max(sum(counts), 1)
             bias = -self.logit_adjustment * np.log(shares)
-        found = decode(
-            probs, lengths, decoder=self.decoder, o_bias=self.o_bias, bias=bias
-        )
-        return found._replace(
-            confidences=calibrated(found.confidences, self.calibration)
-        )
+        return {"decoder": self.decoder, "o_bias": self.o_bias, "bias": bias}
+
+    def _calibrated(self, found: Entities) -> Entities:
+        confidences = calibrated(found.confidences, self.calibration)
+        return found._replace(confidences=confidences)
 
     def get_loss(
         self, examples: Iterable[Example], scores: List[Floats2d]

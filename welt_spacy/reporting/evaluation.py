@@ -159,7 +159,14 @@ def _decoding(nlp: Language) -> Dict[str, Any]:
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
     if len(pipes) != 1:
         return {}
-    names = ("decoder", "o_bias", "logit_adjustment", "threshold", "calibration")
+    names = (
+        "decoder",
+        "o_bias",
+        "logit_adjustment",
+        "threshold",
+        "consistency",
+        "calibration",
+    )
     return {name: getattr(pipes[0], name) for name in names}
 
 
