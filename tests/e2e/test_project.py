@@ -5,11 +5,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 import srsly
 import yaml
+from spacy.vocab import Vocab
+
+from welt_spacy.annotated import set_annotated_labels
+from welt_spacy.corpora.convert import write_docs
+from welt_spacy.io import read_docs
 
 from ..util import make_tiny_bert
 
@@ -97,9 +103,13 @@ def test_demo_on_the_sample_corpus(project, tmp_path):
 def test_all_for_several_corpora(project, tmp_path, mirror):
     """`spacy project run all` as in the README, with a mirror that has but two."""
     part = tmp_path / "mirror"
-    for folder in ("mtl-bioinformatics-2016/data/NCBI-disease-IOB", "biored"):
-        shutil.copytree(mirror / folder, part / folder)
-    corpora = "ncbi_disease biored_disease"
+    iob = "mtl-bioinformatics-2016/data/NCBI-disease-IOB"
+    shutil.copytree(mirror / iob, part / iob)
+    documents = part / "aioner/data/pubtator"
+    documents.mkdir(parents=True)
+    for path in (mirror / "aioner/data/pubtator").glob("NCBIdisease*"):
+        shutil.copy(path, documents)
+    corpora = "ncbi_disease ncbi_disease_docs"
     command = ("-m", "spacy", "project", "run", "all", ".", "--vars.corpora", corpora)
     settings = {
         "SPACY_CONFIG_OVERRIDES": short(20),
@@ -109,13 +119,13 @@ def test_all_for_several_corpora(project, tmp_path, mirror):
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     first = run(project, *command, **settings)
-    assert first.count("⚠ Can't get") == 10  # the corpora that the mirror does not have
+    assert first.count("⚠ Can't get") == 11  # the corpora that the mirror does not have
     assert first.count("⚠ No vectors of word pieces") == 1
     for corpus in corpora.split():
         assert (project / f"packages/en_welt_{corpus}-0.1.0-py3-none-any.whl").is_file()
         assert (project / f"training/welt_cpu/{corpus}/metrics.json").is_file()
     again = run(project, *command, **settings)
-    assert again.count("is up to date") == 3 + 2 * 4  # BioRED is two corpora
+    assert again.count("is up to date") == 2 + 2 * 4
     # another scheme is another training, of this corpus alone
     changed = run(
         *(project, "-m", "spacy", "project", "run", "models", "."),
@@ -159,6 +169,40 @@ def test_distilled(project, tmp_path):
     again = run(project, *command, **settings)
     assert again.count("is up to date") == 2 + 1 + 3
     assert not (project / "assets/encoders").exists()
+
+
+def test_bio(project):
+    """A model for each type that a corpus brings, and one that learns from all."""
+    run(project, "-c", "import sys; sys.path.insert(0, 'scripts');"
+        "from demo import prepare_sample; prepare_sample()")  # fmt: skip
+    sample, bio = project / "corpus/sample", project / "corpus/bio"
+    bio.mkdir()
+    shutil.copy(sample / "corpus.json", bio)
+    # Of every other sentence nobody looked for diseases
+    parts = {"biored_chemical": ["Chemical"], "bc5cdr": ["Chemical", "Disease"]}
+    for split in ("train", "dev", "test"):
+        docs = read_docs(sample / f"{split}.spacy", Vocab())
+        for doc, labels in zip(docs, cycle(parts.values())):
+            doc.set_ents([ent for ent in doc.ents if ent.label_ in labels])
+            set_annotated_labels(doc, labels)
+        write_docs(bio / f"{split}.spacy", docs)
+    for name in parts:
+        shutil.copytree(sample, project / "corpus" / name)
+    command = (
+        *("scripts/bio.py", "biored_chemical bc5cdr biored_disease"),
+        *("--steps", "20", "--piece-vectors", "null"),
+    )
+    settings = {"SPACY_CONFIG_OVERRIDES": short(10)}
+    first = run(project, *command, **settings)
+    for part in ("biored_chemical: train", "bc5cdr: train", "en_welt_bio-0.1.0"):
+        assert part in first
+    # BioRED's diseases bring no type that BC5CDR did not
+    assert "biored_disease" not in first
+    meta = srsly.read_json(project / "training/welt_bio/bio/model-best/meta.json")
+    assert len(meta["distilled"]["teachers"]) == 2
+    assert meta["labels"]["welt_ner"] == ["Chemical", "Disease"]
+    again = run(project, *command, **settings)
+    assert again.count("is up to date") == 2 + 1 + 3
 
 
 def test_document(root, project):

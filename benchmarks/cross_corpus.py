@@ -1,0 +1,78 @@
+"""Trained on one corpus, tested on others: strict F1 of each type.
+
+    spacy welt corpora combine bc5cdr ncbi_disease bc2gm linnaeus biored_chemical biored_disease \\
+        --output corpus/bio
+    python benchmarks/cross_corpus.py "NAME=TRAIN.spacy=MODEL,MODEL" ...
+
+The models of a name are its seeds. Sentences of a test file that stand in the training data
+of a row are left out of it.
+"""
+
+from pathlib import Path
+from typing import Dict, List
+
+import typer
+from common import about, spread
+from spacy.tokens import Span
+from spacy.vocab import Vocab
+
+from welt_spacy.annotated import annotated_labels
+from welt_spacy.corpora.combine import RENAMED
+from welt_spacy.corpora.overlap import TextIndex, index_docs
+from welt_spacy.io import load_pipeline, read_docs, read_examples
+from welt_spacy.reporting.evaluation import predict
+from welt_spacy.scoring.strict import ner_score
+
+
+def score(model: Path, file: Path, train: TextIndex) -> Dict[str, float]:
+    """RETURNS (Dict[str, float]): F1 of each label that the test file has."""
+    nlp = load_pipeline(model)
+    kept = [eg for eg in read_examples(nlp, file) if not train.has(eg.reference.text)]
+    predict(nlp, kept)
+    labels = set()
+    for eg in kept:
+        labels |= annotated_labels(eg.reference) or set()
+        eg.predicted.set_ents(
+            [
+                Span(
+                    *(eg.predicted, ent.start, ent.end),
+                    label=RENAMED.get(ent.label_, ent.label_),
+                )
+                for ent in eg.predicted.ents
+            ]
+        )
+    per_type = ner_score(kept)["ents_per_type"]
+    return {label: 100 * per_type[label]["f"] for label in sorted(labels)}
+
+
+def main(models: List[str], folder: Path = Path("corpus/bio")) -> None:
+    files = {
+        path.stem.removeprefix("test-"): path
+        for path in sorted(folder.glob("test-*.spacy"))
+    }
+    header: List[str] = []
+    for told in models:
+        name, train, paths = told.split("=", 2)
+        index = index_docs(read_docs(Path(train), Vocab()))
+        cells: Dict[str, List[float]] = {}
+        for path in paths.split(","):
+            known = {
+                RENAMED.get(label, label)
+                for label in load_pipeline(Path(path)).get_pipe("welt_ner").labels
+            }
+            for corpus, file in files.items():
+                for label, f in score(Path(path), file, index).items():
+                    found = cells.setdefault(f"{corpus}, {label}", [])
+                    if label in known:
+                        found.append(f)
+        if not header:
+            header = list(cells)
+            print(f"| trained on | {' | '.join(header)} |")
+            print("|---" * (len(header) + 1) + "|")
+        row = [spread(cells[cell]) if cells[cell] else "" for cell in header]
+        print(f"| {name} | {' | '.join(row)} |", flush=True)
+    print(f"\n{about(['spacy', 'thinc', 'numpy'])}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
