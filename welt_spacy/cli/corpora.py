@@ -11,7 +11,7 @@ from spacy.vocab import Vocab
 
 from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
 from ..corpora.combine import RENAMED, Part, combine_corpora
-from ..corpora.convert import convert_corpus, convert_file, is_converted
+from ..corpora.convert import convert_corpus, convert_splits, is_converted
 from ..corpora.fetch import fetch
 from ..corpora.names import collect_names
 from ..corpora.overlap import find_overlap, index_docs
@@ -231,17 +231,8 @@ def _splits(
         return {name: read_docs(Path(name), Vocab())}
     corpus = get_corpus(name)
     files = fetch(corpus, cache=cache, mirror=mirror, progress=True, offline=offline)
-    whole = corpus.format != "iob"
-    return {
-        f"{name} {split}": convert_file(
-            files[split],
-            corpus.format,
-            types=corpus.types,
-            n_sents=0 if whole else 1,
-            documents=corpus.documents(split),
-        ).docs
-        for split in SPLITS
-    }
+    parts = convert_splits(corpus, files, n_sents=1 if corpus.format == "iob" else 0)
+    return {f"{name} {split}": part.docs for split, part in parts.items()}
 
 
 def _fetched(

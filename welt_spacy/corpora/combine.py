@@ -12,7 +12,7 @@ from .. import __version__
 from ..annotated import set_annotated_labels
 from ..errors import WeltError
 from .catalog import SPLITS, Corpus
-from .convert import convert_file, count_docs, sha256, to_bytes, write_corpus
+from .convert import convert_splits, count_docs, sha256, to_bytes, write_corpus
 from .overlap import index_docs
 from .records import DOCUMENT
 from .report import Report
@@ -61,20 +61,13 @@ def combine_corpora(
     docs: Dict[str, Dict[str, List[Doc]]] = {split: {} for split in SPLITS}
     for corpus, files in parts:
         types = {name: rename.get(new, new) for name, new in corpus.types.items()}
-        for split in SPLITS:
-            found = convert_file(
-                files[split],
-                corpus.format,
-                types=types,
-                label=next(iter(types.values())) if len(types) == 1 else None,
-                n_sents=n_sents,
-                documents=corpus.documents(split),
-                report=report,
-                vocab=vocab,
-            ).docs
-            for doc in found:
+        converted = convert_splits(
+            corpus, files, n_sents=n_sents, types=types, report=report, vocab=vocab
+        )
+        for split, part in converted.items():
+            for doc in part.docs:
                 set_annotated_labels(doc, types.values())
-            docs[split][corpus.id] = found
+            docs[split][corpus.id] = part.docs
     index = index_docs(
         doc
         for split in ("dev", "test")

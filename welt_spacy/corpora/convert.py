@@ -115,6 +115,42 @@ def convert_file(
     return _from_documents(found, types, n_sents, report, vocab)
 
 
+def convert_splits(
+    corpus: Corpus,
+    files: Dict[str, Path],
+    *,
+    n_sents: Optional[int] = None,
+    types: Optional[Dict[str, str]] = None,
+    report: Optional[Report] = None,
+    vocab: Optional[Vocab] = None,
+) -> Dict[str, Converted]:
+    """Read the splits of a corpus of the catalogue as docs for training.
+
+    corpus (Corpus): The corpus.
+    files (Dict[str, Path]): The file of each split.
+    n_sents (Optional[int]): Sentences in a doc; that of the corpus if not set.
+    types (Optional[Dict[str, str]]): Types -> labels; those of the corpus if not set.
+    report, vocab: See `convert_file`.
+    RETURNS (Dict[str, Converted]): Train, dev and test.
+    RAISES (WeltError): As `convert_file`.
+    """
+    types = corpus.types if types is None else types
+    return {
+        split: convert_file(
+            files[split],
+            corpus.format,
+            types=types,
+            # The only label, should another edition of the file have bare tags.
+            label=next(iter(types.values())) if len(types) == 1 else None,
+            n_sents=corpus.n_sents if n_sents is None else n_sents,
+            documents=corpus.documents(split),
+            report=report,
+            vocab=vocab,
+        )
+        for split in SPLITS
+    }
+
+
 def convert_corpus(
     corpus: Corpus,
     files: Dict[str, Path],
@@ -140,19 +176,7 @@ def convert_corpus(
     """
     report = Report(strict=strict)
     n_sents = corpus.n_sents if n_sents is None else n_sents
-    converted = {
-        split: convert_file(
-            files[split],
-            corpus.format,
-            types=corpus.types,
-            # The only label, should another edition of the file have bare tags.
-            label=next(iter(corpus.types.values())) if len(corpus.types) == 1 else None,
-            n_sents=n_sents,
-            documents=corpus.documents(split),
-            report=report,
-        )
-        for split in SPLITS
-    }
+    converted = convert_splits(corpus, files, n_sents=n_sents, report=report)
     outputs = {
         f"{split}.spacy": to_bytes(part.docs) for split, part in converted.items()
     }

@@ -7,8 +7,8 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from ..training.weighting import ens, ins, isns, power, scale_weights, vanilla, welt
-from .catalog import SPLITS, Corpus
-from .convert import convert_file, count_docs
+from .catalog import Corpus
+from .convert import convert_splits, count_docs
 
 NOTES = {
     "ncbi_disease": (
@@ -46,15 +46,7 @@ def corpus_stats(corpus: Corpus, files: Dict[str, Path]) -> CorpusStats:
     files (Dict[str, Path]): The file of each split.
     RETURNS (CorpusStats): The figures.
     """
-    parts = {
-        split: convert_file(
-            files[split],
-            corpus.format,
-            types=corpus.types,
-            documents=corpus.documents(split),
-        )
-        for split in SPLITS
-    }
+    parts = convert_splits(corpus, files, n_sents=1)
     counts = count_docs(parts["train"].docs)
     labels = sorted({tag[2:] for tag in counts if tag != "O"})
     ordered = {"O": counts["O"]}
