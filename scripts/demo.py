@@ -51,10 +51,8 @@ def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
 
 def prepare() -> str:
     """RETURNS (str): The name of the converted corpus."""
-    bc5cdr = get_corpus("bc5cdr")
-    output = Path("corpus/bc5cdr")
     try:
-        files = fetch(bc5cdr, cache=Path("assets/corpora"), progress=True)
+        convert("bc5cdr")
     except WeltError as err:
         msg.divider("SAMPLE CORPUS")
         msg.warn(
@@ -63,11 +61,22 @@ def prepare() -> str:
             str(err),
         )
         return prepare_sample()
-    msg.divider("BC5CDR")
-    if not is_converted(bc5cdr, files, output):
-        convert_corpus(bc5cdr, files, output)
+    try:
+        convert("bc5cdr_docs")
+    except WeltError as err:
+        msg.warn(
+            "The pipeline is scored on sentences, not on whole abstracts.", str(err)
+        )
     msg.good("The demo runs on BC5CDR (chemicals and diseases)")
     return "bc5cdr"
+
+
+def convert(name: str) -> None:
+    corpus, output = get_corpus(name), Path("corpus") / name
+    files = fetch(corpus, cache=Path("assets/corpora"), progress=True)
+    msg.divider(corpus.title)
+    if not is_converted(corpus, files, output):
+        convert_corpus(corpus, files, output)
 
 
 def prepare_sample() -> str:

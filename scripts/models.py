@@ -33,7 +33,11 @@ def run_steps(
     steps (Sequence[str]): The names of the commands.
     """
     root = Path.cwd()
-    project = _load(root, {**variables, "corpus": corpus})
+    # Abstracts are what a pipeline is used on
+    whole = root / "corpus" / f"{corpus}_docs" / "corpus.json"
+    documents = "_docs" if whole.is_file() else ""
+    variables = {"documents": documents, **variables, "corpus": corpus}
+    project = _load(root, variables)
     commands = {command["name"]: command for command in project["commands"]}
     vectors = project["vars"]["piece_vectors"]
     config = project["vars"]["config"]

@@ -34,6 +34,18 @@ def test_a_sentence_is_one_window():
     assert len(configure_strided_spans(128, 96, 510)([doc])[0]) == 1
 
 
+def test_windows_of_sentences():
+    words, starts = ["word"] * 9, [i in (0, 2) for i in range(9)]
+    doc = Doc(VOCAB, words=words, sent_starts=starts)
+    (spans,) = configure_strided_spans(4, 3, 510, by_sentence=True)([doc])
+    assert [(s.start, s.end) for s in spans] == [(0, 2), (2, 6), (5, 9)]
+    unknown = Doc(VOCAB, words=words)
+    get_spans = configure_strided_spans(4, 3, 510)
+    for one in (doc, unknown):
+        (whole,) = get_spans([one])
+        assert [(s.start, s.end) for s in whole] == [(0, 4), (3, 7), (6, 9)]
+
+
 def test_windows_may_not_leave_gaps():
     with pytest.raises(ValueError, match="stride"):
         configure_strided_spans(10, 11)

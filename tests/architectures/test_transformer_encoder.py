@@ -157,6 +157,37 @@ def test_long_docs_are_read_in_windows(encoders):
     assert np.isfinite(model.predict([odd])[0]).all()
 
 
+def with_sentences(n_words):
+    """A doc with sentences of so many words."""
+    lengths = np.array(n_words)
+    words = [f"{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(lengths.sum())]
+    starts = np.isin(np.arange(len(words)), np.cumsum(lengths) - lengths)
+    return Doc(VOCAB, words=words, sent_starts=starts.tolist())
+
+
+def test_a_sentence_with_its_context(encoders):
+    doc, bare = with_sentences([3, 5, 2]), with_sentences([10])
+    (lone,) = make_model(encoders["bert"], context=0).predict([doc])
+    sentences = [sent.as_doc() for sent in doc.sents]
+    plain = make_model(encoders["bert"])
+    np.testing.assert_allclose(
+        lone, np.concatenate(plain.predict(sentences)), atol=1e-5
+    )
+    # Words are two pieces: with three of them one word on each side is seen
+    (near,) = make_model(encoders["bert"], context=3).predict([doc])
+    windows = [(0, 4, 0, 3), (2, 9, 3, 8), (7, 10, 8, 10)]
+    for start, end, keep, last in windows:
+        (seen,) = plain.predict([doc[start:end].as_doc()])
+        np.testing.assert_allclose(
+            near[keep:last], seen[keep - start : last - start], atol=1e-5
+        )
+    # A doc whose sentences nobody has found, and one with room for all of it
+    (whole,) = plain.predict([bare])
+    for settings, one in (({"context": 0}, bare), ({"context": 40}, doc)):
+        (found,) = make_model(encoders["bert"], **settings).predict([one])
+        np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 def test_gradient_is_that_of_torch(encoders, pooling):
     model = make_model(

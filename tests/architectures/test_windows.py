@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from welt_spacy.architectures.windows import bucket, cut_windows
+from welt_spacy.architectures.windows import bucket, cut_sentences, cut_windows
 from welt_spacy.arrays import ranges
 from welt_spacy.errors import WeltError
 
@@ -24,6 +24,37 @@ def test_windows_keep_every_word_once_and_fit(docs, capacity, overlap):
         assert start <= keep_start < keep_end <= end
         assert n_pieces[start:end].sum() <= capacity
         assert not any(start < border < end for border in borders)  # one doc
+
+
+@given(
+    st.lists(st.lists(st.lists(st.integers(1, 6), min_size=1), max_size=5), max_size=5),
+    st.integers(6, 30),
+    st.integers(0, 5),
+    st.integers(0, 12),
+)
+def test_sentences_with_context_fit(docs, capacity, overlap, context):
+    n_pieces = np.array([n for d in docs for s in d for n in s], dtype="int64")
+    sentences = [len(s) for d in docs for s in d]
+    lengths = [sum(map(len, doc)) for doc in docs]
+    is_start = np.isin(np.arange(len(n_pieces)), np.cumsum([0, *sentences]))
+    windows = cut_sentences(n_pieces, is_start, lengths, capacity, overlap, context)
+    kept = ranges(windows.keep_start, windows.keep_end)
+    assert kept.tolist() == list(range(len(n_pieces)))
+    lone = cut_sentences(n_pieces, is_start, lengths, capacity, overlap, 0)
+    borders = np.cumsum([0, *lengths])
+    for i, (start, end, keep_start, keep_end) in enumerate(zip(*windows)):
+        # in one doc, all of the lone window, no more than asked for, as much as fits
+        assert np.searchsorted(borders, start, "right") == np.searchsorted(borders, end)
+        assert start <= lone.start[i] <= keep_start < keep_end <= lone.end[i] <= end
+        left = n_pieces[start : lone.start[i]].sum()
+        right = n_pieces[lone.end[i] : end].sum()
+        room = capacity - n_pieces[lone.start[i] : lone.end[i]].sum()
+        wanted = min(context, room // 2)
+        assert n_pieces[start:end].sum() <= capacity and max(left, right) <= wanted
+        if start > borders[np.searchsorted(borders, start, "right") - 1]:
+            assert left + n_pieces[start - 1] > wanted
+        if end < borders[np.searchsorted(borders, end)]:
+            assert right + n_pieces[end] > wanted
 
 
 def test_every_window_keeps_a_word():

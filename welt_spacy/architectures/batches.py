@@ -3,11 +3,12 @@
 from typing import Any, List, NamedTuple, Optional, Sequence
 
 import numpy as np
+from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 
 from ..arrays import Ints, ranges, starts_of
 from ..errors import WeltError, check_number
-from .windows import Windows, bucket, cut_windows
+from .windows import Windows, bucket, cut_sentences, cut_windows
 from .word_pieces import WordPieces
 
 # Small groups keep to the caches of a CPU and pad little.
@@ -15,16 +16,22 @@ CPU_PIECES = 1024
 
 
 def check_windows(
-    max_pieces: Optional[int], overlap: int, batch_pieces: Optional[int]
+    max_pieces: Optional[int],
+    overlap: int,
+    context: Optional[int],
+    batch_pieces: Optional[int],
 ) -> None:
     """Check the settings that encoders share.
 
     max_pieces (Optional[int]): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
+    context (Optional[int]): Pieces around each sentence.
     batch_pieces (Optional[int]): Pieces that go through the encoder at once.
     RAISES (WeltError): If one is out of its range.
     """
     check_number("overlap", overlap, low=0)
+    if context is not None:
+        check_number("context", context, low=0)
     for setting, value in (("max_pieces", max_pieces), ("batch_pieces", batch_pieces)):
         if value is not None:
             check_number(setting, value, low=1)
@@ -89,11 +96,18 @@ class Batcher:
     special (Special): What the encoder wants besides.
     max_pieces (Optional[int]): Pieces in a window, if fewer than the encoder takes.
     overlap (int): Pieces that neighbouring windows share, at most a third of a window.
+    context (Optional[int]): Pieces around each sentence in its window; None: windows are
+        as long as fits, whatever sentences there are.
     RAISES (WeltError): If no word fits into a window.
     """
 
     def __init__(
-        self, tokenizer: Any, special: Special, max_pieces: Optional[int], overlap: int
+        self,
+        tokenizer: Any,
+        special: Special,
+        max_pieces: Optional[int],
+        overlap: int,
+        context: Optional[int] = None,
     ):
         self.special = special
         limit = min(special.limit, max_pieces or special.limit)
@@ -102,6 +116,7 @@ class Batcher:
             raise WeltError(f"max_pieces = {limit} leaves no room for words")
         # Windows that share more than a third cost far more than they give.
         self.overlap = min(overlap, self.capacity // 3)
+        self.context = context
         self.pieces = WordPieces(tokenizer, special.unknown, self.capacity)
 
     def __call__(self, docs: Sequence[Doc], budget: int) -> Plan:
@@ -112,9 +127,7 @@ class Batcher:
         RETURNS (Plan): The batches.
         """
         flat, n_pieces = self.pieces(docs)
-        windows = cut_windows(
-            n_pieces, [len(doc) for doc in docs], self.capacity, self.overlap
-        )
+        windows = self._cut(docs, n_pieces)
         piece_at = starts_of(n_pieces)
         sizes = piece_at[windows.end] - piece_at[windows.start]
         extra = len(self.special.prefix) + len(self.special.suffix)
@@ -124,6 +137,14 @@ class Batcher:
             batches.append(self._batch(flat, piece_at, sizes[group], chosen))
             order.append(ranges(chosen.keep_start, chosen.keep_end))
         return Plan(batches, np.concatenate(order))
+
+    def _cut(self, docs: Sequence[Doc], n_pieces: Ints) -> Windows:
+        lengths = [len(doc) for doc in docs]
+        limits = (self.capacity, self.overlap)
+        if self.context is None:
+            return cut_windows(n_pieces, lengths, *limits)
+        starts = np.concatenate([doc.to_array(SENT_START) for doc in docs])
+        return cut_sentences(n_pieces, starts == 1, lengths, *limits, self.context)
 
     def _batch(self, flat: Ints, piece_at: Ints, sizes: Ints, batch: Windows) -> Batch:
         prefix, suffix, padding, _, _ = self.special

@@ -35,6 +35,7 @@ class Forward:
             special_of(model.config, tokenizer),
             settings["max_pieces"],
             settings["overlap"],
+            settings["context"],
         )
 
     @property

@@ -24,6 +24,7 @@ def build_onnx_encoder(
     pooling: Literal["first", "mean"] = "first",
     max_pieces: Optional[int] = None,
     overlap: int = 128,
+    context: Optional[int] = None,
     batch_pieces: Optional[int] = None,
 ) -> Model[List[Doc], List[Floats2d]]:
     """Build an encoder in ONNX Runtime, in the form of a tok2vec.
@@ -35,12 +36,13 @@ def build_onnx_encoder(
     pooling (str): The vector of a word is that of its first piece, or the mean.
     max_pieces (Optional[int]): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
+    context (Optional[int]): Pieces around each sentence.
     batch_pieces (Optional[int]): Pieces that go through the encoder at once.
     RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
         its range.
     """
-    check_windows(max_pieces, overlap, batch_pieces)
+    check_windows(max_pieces, overlap, context, batch_pieces)
     with extra_needed("welt_spacy.OnnxEncoder.v1", "onnxruntime"):
         import onnxruntime  # noqa: F401
         import tokenizers  # noqa: F401
@@ -48,6 +50,7 @@ def build_onnx_encoder(
         "pooling": pooling,
         "max_pieces": max_pieces,
         "overlap": overlap,
+        "context": context,
         "batch_pieces": batch_pieces,
     }
     return Model(
@@ -129,6 +132,7 @@ class OnnxEncoder:
                 special,
                 settings["max_pieces"],
                 settings["overlap"],
+                settings["context"],
             )
             self._sessions.append(start_session(data, _threads()))
 

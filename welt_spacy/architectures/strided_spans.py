@@ -11,7 +11,10 @@ from ..errors import WeltError
 
 
 def configure_strided_spans(
-    window: int = 128, stride: int = 96, max_pieces: int = 510
+    window: int = 128,
+    stride: int = 96,
+    max_pieces: int = 510,
+    by_sentence: bool = False,
 ) -> Callable[[Iterable[Doc]], List[List[Span]]]:
     """Cut docs into overlapping windows that fit an encoder for certain.
 
@@ -25,6 +28,8 @@ def configure_strided_spans(
     stride (int): Tokens between the starts of two full windows; the overlap of
         shorter ones is in proportion.
     max_pieces (int): Word pieces that the encoder takes, special ones left out.
+    by_sentence (bool): Whether no window has parts of two sentences, where a component
+        before has found them, e.g. `welt_sentencizer`.
     RETURNS (Callable[[Iterable[Doc]], List[List[Span]]]): The span getter.
     RAISES (WeltError): If windows would leave gaps.
     """
@@ -34,12 +39,21 @@ def configure_strided_spans(
             f"window {window}, stride {stride}, max_pieces {max_pieces}"
         )
     return partial(
-        get_strided_spans, window=window, stride=stride, max_pieces=max_pieces
+        get_strided_spans,
+        window=window,
+        stride=stride,
+        max_pieces=max_pieces,
+        by_sentence=by_sentence,
     )
 
 
 def get_strided_spans(
-    docs: Iterable[Doc], *, window: int, stride: int, max_pieces: int
+    docs: Iterable[Doc],
+    *,
+    window: int,
+    stride: int,
+    max_pieces: int,
+    by_sentence: bool = False,
 ) -> List[List[Span]]:
     """Cut docs into windows. See `configure_strided_spans`.
 
@@ -52,13 +66,16 @@ def get_strided_spans(
     for doc in docs:
         # Bytes up to each token, white space between tokens not counted.
         size = starts_of(np.array([len(t.text.encode("utf8")) for t in doc], "int64"))
+        parts = [(0, len(doc))]
+        if by_sentence and doc.has_annotation("SENT_START"):
+            parts = [(sent.start, sent.end) for sent in doc.sents]
         spans.append([])
-        start = 0
-        while start < len(doc):
-            fits = int(np.searchsorted(size, size[start] + max_pieces, "right")) - 1
-            end = min(max(fits, start + 1), start + window, len(doc))
-            spans[-1].append(doc[start:end])
-            if end == len(doc):
-                break
-            start += max(1, (end - start) * stride // window)
+        for start, last in parts:
+            while start < last:
+                fits = int(np.searchsorted(size, size[start] + max_pieces, "right")) - 1
+                end = min(max(fits, start + 1), start + window, last)
+                spans[-1].append(doc[start:end])
+                if end == last:
+                    break
+                start += max(1, (end - start) * stride // window)
     return spans

@@ -22,6 +22,7 @@ def build_transformer_encoder(
     pooling: Literal["first", "mean"] = "first",
     max_pieces: Optional[int] = None,
     overlap: int = 128,
+    context: Optional[int] = None,
     batch_pieces: Optional[int] = None,
     train_pieces: Optional[int] = None,
     frozen_layers: int = 0,
@@ -43,6 +44,10 @@ def build_transformer_encoder(
     overlap (int): Pieces that neighbouring windows of a long doc share, at most a
         third of a window. A word in both gets the vector from where more of its
         context is seen.
+    context (Optional[int]): If set, a window has one sentence, and so many pieces of what
+        stands on each side of it in the doc (FLERT). A component before must find the
+        sentences, e.g. `welt_sentencizer`; a doc without is one. If not set, a window
+        has as much of a doc as fits.
     batch_pieces (Optional[int]): Pieces that go through the encoder at once,
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
         memory in prediction.
@@ -60,7 +65,7 @@ def build_transformer_encoder(
     RAISES (WeltError): If a setting is out of its range, or torch or transformers are
         missing.
     """
-    check_windows(max_pieces, overlap, batch_pieces)
+    check_windows(max_pieces, overlap, context, batch_pieces)
     for setting, value, low in (
         ("train_pieces", train_pieces, 0),
         ("frozen_layers", frozen_layers, -1),
@@ -77,6 +82,7 @@ def build_transformer_encoder(
         "pooling": pooling,
         "max_pieces": max_pieces,
         "overlap": overlap,
+        "context": context,
         "batch_pieces": batch_pieces,
         "train_pieces": train_pieces,
         "frozen_layers": frozen_layers,

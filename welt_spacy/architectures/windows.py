@@ -3,8 +3,9 @@
 from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..arrays import Ints
+from ..arrays import Ints, starts_of
 from ..errors import WeltError
 
 
@@ -60,6 +61,53 @@ def cut_windows(
         first = last
     columns = np.array(found, dtype="int64").reshape(-1, 4).T
     return Windows(*columns)
+
+
+def cut_sentences(
+    n_pieces: Ints,
+    is_start: NDArray[np.bool_],
+    lengths: Sequence[int],
+    capacity: int,
+    overlap: int,
+    context: int,
+) -> Windows:
+    """Cut docs into windows of one sentence each, with what stands around it in its doc
+    (Schweter & Akbik 2021, FLERT).
+
+    n_pieces (ndarray): (n_words,) pieces of each word, none above `capacity`.
+    is_start (ndarray): (n_words,) whether a sentence begins there. Docs begin one.
+    lengths (Sequence[int]): Words in each doc.
+    capacity (int): Pieces in a window. The context gives way to the sentence; a sentence
+        that is longer is cut as `cut_windows` does.
+    overlap (int): For those.
+    context (int): Pieces on each side that are seen, and not kept, at most.
+    RETURNS (Windows): The windows, doc by doc, in the order of their sentences.
+    RAISES (WeltError): As `cut_windows`.
+    """
+    borders = np.unique(
+        np.concatenate([np.flatnonzero(is_start), np.cumsum(lengths)]).astype("int64")
+    )
+    sentences = cut_windows(
+        n_pieces, np.diff(borders, prepend=0).tolist(), capacity, overlap
+    )
+    if not context:
+        return sentences
+    ends = starts_of(n_pieces)
+    doc_ends = np.cumsum(lengths)
+    of_doc = np.searchsorted(doc_ends, sentences.keep_start, "right")
+    doc_end = doc_ends[of_doc]
+    doc_start = doc_end - np.asarray(lengths, dtype="int64")[of_doc]
+    # What is left beside the sentence, shared by both sides
+    room = capacity - (ends[sentences.end] - ends[sentences.start])
+    wanted = np.minimum(context, room // 2)
+    start = np.searchsorted(ends, ends[sentences.start] - wanted, "left")
+    end = np.searchsorted(ends, ends[sentences.end] + wanted, "right") - 1
+    return Windows(
+        np.maximum(start, doc_start),
+        np.minimum(end, doc_end),
+        sentences.keep_start,
+        sentences.keep_end,
+    )
 
 
 def _cut_long(

@@ -112,9 +112,9 @@ def _print_tuning(
 
 def _print_consistency(spread: ConsistencyTuning, dev: Path) -> None:
     if spread.settings is None:
-        warn(
-            f"On {dev} the other occurrences of a name in its doc say nothing that raises "
-            "F1: consistency is off. Are its docs single sentences?"
+        typer.echo(
+            f"Other occurrences of names on {dev}: nothing that raises F1, so consistency "
+            "is off (docs that are single sentences say nothing)"
         )
         return
     told = ", ".join(f"{name} {value:g}" for name, value in spread.settings.items())

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,16 +20,15 @@ from typing import (
     Union,
 )
 
-import numpy as np
 import spacy
 from spacy.attrs import ENT_IOB, ENT_TYPE, ORTH, SENT_START, SPACY
-from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
 from .. import __version__
 from ..errors import WeltError
 from ..files import one_writer, write_atomically
+from ..pipeline.sentences import Splitter, set_sentences
 from ..pipeline.tokenizer import make_bio_tokenizer
 from .bioc import read_bioc
 from .brat import read_brat
@@ -411,7 +409,7 @@ def cut_into_sentences(
     n_sents (int): Sentences in a doc; 0: as many as the document has.
     RETURNS (Tuple[int, List[Doc]]): How many sentences there are, and the docs.
     """
-    _set_sentences(doc, parts)
+    set_sentences(doc, [*_splitter()(doc.text), *parts])
     sentences = _sentence_docs(doc)
     return len(sentences), _join(sentences, n_sents)
 
@@ -467,23 +465,5 @@ def _widen(document: Document, doc: Doc, mention: Mention, report: Report):
 
 
 @lru_cache(maxsize=1)
-def _splitter() -> Language:
-    # spaCy's English tokenizer knows abbreviations and decimals, which the
-    # biomedical tokenizer takes apart; so sentences are found with the former.
-    nlp = spacy.blank("en")
-    nlp.add_pipe("sentencizer")
-    # The limit is for parsers and the like, which need memory by the token
-    nlp.max_length = sys.maxsize
-    return nlp
-
-
-def _set_sentences(doc: Doc, parts: List[int]) -> None:
-    """Set the sentence boundaries of a doc; none is inside an entity."""
-    starts = {sent.start_char for sent in _splitter()(doc.text).sents}
-    starts.update(parts)
-    # In one go: each `token.is_sent_start = ...` looks at the whole doc
-    is_start = [
-        token.i == 0 or (token.idx in starts and token.ent_iob_ != "I") for token in doc
-    ]
-    values = np.where(is_start, 1, -1).astype("int64").view("uint64")
-    doc.from_array([SENT_START], values)  # type: ignore[arg-type]
+def _splitter() -> Splitter:
+    return Splitter(Vocab())

@@ -17,9 +17,9 @@ from .tuning import (
     predict_examples,
 )
 
-TIMES = (1, 2, 3)
+TIMES = (1, 2)
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
+SHARES = (0.2, 0.35, 0.5)
 
 
 class ConsistencyTuning(NamedTuple):
