@@ -1,0 +1,1 @@
+"""Named entity recognition by language models that answer in JSON."""

@@ -1,0 +1,234 @@
+"""Answers of a language model: a JSON array of names with their types, and the spans of a doc
+that they mean. Nothing is dropped without being counted.
+"""
+
+import json
+import re
+from collections import Counter
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from spacy.tokens import Doc, Span
+
+TYPE, NAME = "entity", "name"
+# What can be wrong with an answer, and with an item of one
+ANSWER_ISSUES = ("not JSON", "cut off")
+ITEM_ISSUES = (
+    "malformed",
+    "unknown type",
+    "unsupported name",
+    "over-generated",
+    "off token borders",
+)
+AMBIGUOUS = "ambiguous"
+
+
+class Item(NamedTuple):
+    """An entity as an answer names it.
+
+    label (str): Its type.
+    name (str): The words.
+    """
+
+    label: str
+    name: str
+
+
+class Answer(NamedTuple):
+    """What an answer says.
+
+    items (List[Item]): The entities, in its order.
+    issues (Dict[str, int]): "not JSON": there is no array; "cut off": it does not end, and
+        what stands before the end was taken; "malformed": so many items are not objects
+        with two strings.
+    """
+
+    items: List[Item]
+    issues: Dict[str, int]
+
+
+class Located(NamedTuple):
+    """The spans that an answer means.
+
+    spans (List[Span]): Without overlap, in the order of the doc.
+    issues (Dict[str, int]): How many items have an unknown type, a name that is not in
+        the text ("unsupported name"), one that the text has less often
+        ("over-generated"), or one that does not begin and end where tokens do ("off
+        token borders"): these have no span. "ambiguous": names with a span that occur
+        more often in the text than in the answer.
+    """
+
+    spans: List[Span]
+    issues: Dict[str, int]
+
+
+def make_answer(doc: Doc, labels: Optional[Iterable[str]] = None) -> str:
+    """Write the answer that is right for a doc.
+
+    doc (Doc): The doc, with gold entities.
+    labels (Optional[Iterable[str]]): The labels that are asked for; all if not set.
+    RETURNS (str): JSON: an array of objects with "entity" and "name", in the order of the
+        text, repeated names included; "[]" if there are none.
+    """
+    wanted = None if labels is None else set(labels)
+    items = [
+        {TYPE: ent.label_, NAME: ent.text}
+        for ent in doc.ents
+        if wanted is None or ent.label_ in wanted
+    ]
+    return json.dumps(items, ensure_ascii=False)
+
+
+def parse_answer(text: str) -> Answer:
+    """Read an answer. Nothing in it is ever run as code.
+
+    text (str): What a model has generated. Words before the array, and after it, are
+        passed over, such as the fences of Markdown.
+    RETURNS (Answer): The entities; of an array that does not end, those that are whole.
+    """
+    issues: Counter = Counter()
+    decoder = json.JSONDecoder()
+    found = None
+    start = text.find("[")
+    while start >= 0 and found is None:
+        try:
+            value, _ = decoder.raw_decode(text, start)
+            found = value if _is_answer(value) else None
+        except ValueError:
+            found = None
+        except RecursionError:
+            break
+        if found is None:
+            after = text.find("[", start + 1)
+            if after < 0:
+                break
+            start = after
+    if found is None:
+        found = _whole_objects(text)
+        issues["not JSON" if found is None else "cut off"] += 1
+    items = []
+    for value in found or ():
+        if _is_item(value):
+            items.append(Item(value[TYPE], value[NAME].strip()))
+        else:
+            issues["malformed"] += 1
+    return Answer(items, dict(issues))
+
+
+def _is_answer(value: Any) -> bool:
+    # "see [1]" before the answer is an array too
+    return isinstance(value, list) and (not value or isinstance(value[0], dict))
+
+
+def _is_item(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get(TYPE), str)
+        and isinstance(value.get(NAME), str)
+        and bool(value[NAME].strip())
+    )
+
+
+_OPENING = re.compile(r"\[\s*(?=\{|$)")
+
+
+def _whole_objects(text: str) -> Optional[List[Any]]:
+    """The objects before the place where an array was cut off; None if there is none."""
+    opening = _OPENING.search(text)
+    if opening is None:
+        return None
+    decoder = json.JSONDecoder()
+    place, found = opening.end(), []
+    while place < len(text):
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            break
+        found.append(value)
+        comma = re.compile(r"\s*,\s*").match(text, place)
+        if comma is None:
+            break
+        place = comma.end()
+    return found
+
+
+def locate(
+    doc: Doc, items: Sequence[Item], labels: Optional[Iterable[str]] = None
+) -> Located:
+    """Find the spans that the items of an answer mean.
+
+    An item takes the first occurrence of its name behind the item before it that begins
+    and ends where tokens do and is free; if there is none behind, the first free one.
+    The name is looked for as it is, then without regard to case and white space.
+
+    doc (Doc): The doc.
+    items (Sequence[Item]): The items, in the order of the answer.
+    labels (Optional[Iterable[str]]): The labels that are known; all if not set.
+    RETURNS (Located): The spans, and what could not be placed.
+    """
+    known = None if labels is None else set(labels)
+    places = _Places(doc)
+    issues: Counter = Counter()
+    spans: List[Span] = []
+    taken: Set[int] = set()
+    used: Counter = Counter()
+    behind = 0
+    for item in items:
+        if known is not None and item.label not in known:
+            issues["unknown type"] += 1
+            continue
+        occurrences, exist = places.find(item.name)
+        free = [
+            (start, end)
+            for start, end in occurrences
+            if not taken.intersection(range(start, end))
+        ]
+        if not free:
+            if occurrences:
+                issues["over-generated"] += 1
+            else:
+                issues["off token borders" if exist else "unsupported name"] += 1
+            continue
+        start, end = next((place for place in free if place[0] >= behind), free[0])
+        taken.update(range(start, end))
+        behind = end
+        spans.append(Span(doc, start, end, label=item.label))
+        used[item.name] += 1
+    for name, n in used.items():
+        issues[AMBIGUOUS] += len(places.find(name)[0]) > n
+    return Located(
+        sorted(spans, key=lambda span: span.start),
+        {issue: n for issue, n in issues.items() if n},
+    )
+
+
+class _Places:
+    """Where names stand in a doc."""
+
+    def __init__(self, doc: Doc):
+        self.text = doc.text
+        self.starts = {token.idx: token.i for token in doc}
+        self.ends = {token.idx + len(token): token.i + 1 for token in doc}
+        self._found: Dict[str, Tuple[List[Tuple[int, int]], bool]] = {}
+
+    def find(self, name: str) -> Tuple[List[Tuple[int, int]], bool]:
+        """RETURNS (Tuple[List[Tuple[int, int]], bool]): First tokens and the tokens after
+        the last, and whether the name is in the text at all.
+        """
+        if name not in self._found:
+            found, exist = self._search(re.escape(name), 0)
+            if not found:
+                # White space may be other, or missing, anywhere between words
+                words = r"\s*".join(map(re.escape, name.split()))
+                loosely, somewhere = self._search(words, re.IGNORECASE)
+                found, exist = loosely, exist or somewhere
+            self._found[name] = found, exist
+        return self._found[name]
+
+    def _search(self, pattern: str, flags: int) -> Tuple[List[Tuple[int, int]], bool]:
+        matches = list(re.finditer(f"(?=({pattern}))", self.text, flags))
+        found = [
+            (self.starts[match.start(1)], self.ends[match.end(1)])
+            for match in matches
+            if match.start(1) in self.starts and match.end(1) in self.ends
+        ]
+        return found, bool(matches)
