@@ -24,7 +24,7 @@ GUIDES = (
 # What is registered and what is called from Python, before what is inside
 PACKAGES = (
     *("pipeline", "architectures", "training", "scoring", "deployment", "corpora"),
-    *("reporting", "distillation", "experiments", "generative"),
+    *("reporting", "distillation", "experiments", "generative", "selection"),
 )
 SINGLE = ("io", "files", "annotated", "confidence", "arrays", "errors")
 

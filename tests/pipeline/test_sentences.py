@@ -51,6 +51,12 @@ def test_decimals_and_abbreviations_end_no_sentence(nlp, tmp_path):
     assert [sentences(doc) for doc in found] == [SENTENCES] * 4
 
 
+def test_other_languages():
+    nlp = spacy.blank("de", config=BIO)
+    nlp.add_pipe("welt_sentencizer")
+    assert len(sentences(nlp("Es waren z. B. 0.5 mg. Dann mehr."))) == 2
+
+
 def test_what_is_known_stays(nlp):
     words = ["a", ".", "b", "."]
     known = Doc(nlp.vocab, words=words, sent_starts=[1, 0, 0, 0], spaces=[False] * 4)

@@ -104,14 +104,15 @@ class Splitter:
     """Finds where sentences begin in a text.
 
     spaCy's `sentencizer` looks for tokens that are full stops, and a biomedical tokenizer
-    makes one of the point in "0.5". So the text is tokenised by spaCy's English tokenizer,
-    which knows decimals and abbreviations.
+    makes one of the point in "0.5". So the text is tokenised by spaCy's tokenizer for the
+    language, which knows decimals and abbreviations.
 
-    vocab (Vocab): Where that tokenizer keeps its words.
+    vocab (Vocab): Where that tokenizer keeps its words, and whose language it is; English
+        if it has none.
     """
 
     def __init__(self, vocab: Vocab):
-        self._tokenizer = spacy.blank("en", vocab=vocab).tokenizer
+        self._tokenizer = spacy.blank(vocab.lang or "en", vocab=vocab).tokenizer
         self._rules = Sentencizer()
 
     def __call__(self, text: str) -> List[int]:
