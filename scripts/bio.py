@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import List, Set
 
 import typer
-from distilled import run
+from distilled import distill
 from models import find_vectors, run_steps
 from wasabi import msg
 
@@ -29,22 +29,23 @@ def main(
     settings = {"piece_vectors": piece_vectors, "scheme": "vanilla", "seed": seed}
     variables = find_vectors({"config": "welt_cpu", "version": version, **settings})
     data = Path("corpus") / CORPUS
-    if not (data / "train.spacy").is_file():
+    train = data / "train.spacy"
+    if not train.is_file():
         sys.exit(f"✘ {data} is missing: 'python -m spacy project run combine'")
     teachers = [find_teacher(name, variables) for name in bringers(corpora.split())]
     msg.divider(f"{CORPUS}: distill")
-    run(
-        *("-m", "spacy", "welt", "distill", str(teachers[0])),
-        *(f"configs/{CONFIG}.cfg", f"{data}/train.spacy", "--complete"),
-        *("--gold-repeats", "0", "--alpha", "0"),
-        *("--output", f"training/{CONFIG}/{CORPUS}"),
-        *(part for path in teachers[1:] for part in ("--teacher", str(path))),
-        *("--exclude", f"{data}/test.spacy"),
-        f"--paths.train={data}/train.spacy",
-        f"--paths.dev={data}/dev.spacy",
-        f"--paths.piece_vectors={variables['piece_vectors']}",
-        f"--training.max_steps={steps}",
-        f"--system.seed={seed}",
+    distill(
+        teachers,
+        *(f"configs/{CONFIG}.cfg", data, [train], Path("training") / CONFIG / CORPUS),
+        options=[
+            *("--complete", "--gold-repeats", "0", "--alpha", "0"),
+            *("--exclude", f"{data}/test.spacy"),
+        ],
+        overrides=[
+            f"--paths.piece_vectors={variables['piece_vectors']}",
+            f"--training.max_steps={steps}",
+            f"--system.seed={seed}",
+        ],
     )
     steps_left = ("calibrate", "evaluate", "package")
     run_steps(CORPUS, {**variables, "config": CONFIG}, steps=steps_left)

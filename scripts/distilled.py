@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 import piece_vectors
 import typer
@@ -48,21 +48,44 @@ def main(
     if not texts:
         sys.exit("✘ No other corpus is there: 'python -m spacy project run corpora'")
     msg.divider(f"{corpus}: distill")
-    run(
-        *("-m", "spacy", "welt", "distill", str(teachers[0]), "configs/welt_cpu.cfg"),
-        *map(str, texts),
-        *("--output", str(Path("training") / CONFIG / corpus)),
-        *(part for path in teachers[1:] for part in ("--teacher", str(path))),
-        *(part for path in excluded for part in ("--exclude", str(path))),
-        *("--gpu-id", str(gpu_id)),
-        f"--paths.train={data}/train.spacy",
-        f"--paths.dev={data}/dev.spacy",
-        f"--paths.piece_vectors={piece_vectors_path}",
-        f"--training.max_steps={steps}",
-        weighting,
+    distill(
+        teachers,
+        *("configs/welt_cpu.cfg", data, texts, Path("training") / CONFIG / corpus),
+        options=[
+            *(part for path in excluded for part in ("--exclude", str(path))),
+            *("--gpu-id", str(gpu_id)),
+        ],
+        overrides=[
+            f"--paths.piece_vectors={piece_vectors_path}",
+            f"--training.max_steps={steps}",
+            weighting,
+        ],
     )
     variables = {"config": CONFIG, "gpu_id": gpu_id, "version": version}
     run_steps(corpus, variables, steps=("calibrate", "evaluate", "package"))
+
+
+def distill(
+    teachers: Sequence[Path],
+    config: str,
+    data: Path,
+    texts: Sequence[Path],
+    output: Path,
+    *,
+    options: Sequence[str],
+    overrides: Sequence[str],
+) -> None:
+    """Run `spacy welt distill`, with the gold data of a corpus."""
+    run(
+        *("-m", "spacy", "welt", "distill", str(teachers[0]), config),
+        *map(str, texts),
+        *("--output", str(output)),
+        *(part for path in teachers[1:] for part in ("--teacher", str(path))),
+        *options,
+        f"--paths.train={data}/train.spacy",
+        f"--paths.dev={data}/dev.spacy",
+        *overrides,
+    )
 
 
 def train_teacher(

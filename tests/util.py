@@ -1,5 +1,7 @@
 """Small data and models for the tests."""
 
+import copy
+import pickle
 from pathlib import Path
 from typing import List
 
@@ -62,6 +64,12 @@ def train(nlp, examples, steps=60, learn_rate=0.01):
 
 def ents(doc):
     return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def copies(nlp, path: Path) -> list:
+    """The copies of a pipeline that people make: loaded from where it was saved, deep,
+    and pickled."""
+    return [spacy.load(path), copy.deepcopy(nlp), pickle.loads(pickle.dumps(nlp))]
 
 
 def make_tiny_bert(path: Path, max_position: int = 64) -> Path:

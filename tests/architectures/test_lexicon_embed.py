@@ -1,8 +1,5 @@
 """Lists of names as a feature."""
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 import spacy
@@ -15,7 +12,7 @@ from welt_spacy.corpora.names import collect_names, read_names
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.configuration import make_config
 
-from ..util import ents, make_examples, make_tiny_bert
+from ..util import copies, ents, make_examples, make_tiny_bert
 
 WIDTH = 3
 
@@ -145,11 +142,7 @@ def test_a_list_grows_without_training(tmp_path):
     found = ents(nlp(text))
     assert found == [("Zinc", "Chemical"), ("bidu", "Chemical")]
     nlp.to_disk(tmp_path / "model")
-    for other in (
-        spacy.load(tmp_path / "model"),
-        copy.deepcopy(nlp),
-        pickle.loads(pickle.dumps(nlp)),
-    ):
+    for other in copies(nlp, tmp_path / "model"):
         assert ents(other(text)) == found
 
 

@@ -1,8 +1,5 @@
 """`welt_sentencizer`: sentences of raw text, as the corpora have them."""
 
-import copy
-import pickle
-
 import pytest
 import spacy
 from spacy.tokens import Doc
@@ -10,7 +7,7 @@ from spacy.tokens import Doc
 from welt_spacy.corpora.convert import convert_file
 from welt_spacy.pipeline.sentences import WeltSentencizer
 
-from ..util import BIO
+from ..util import BIO, copies
 
 TEXT = (
     "Levels rose by 0.5 mg (p < 0.05). Dr. Smith vs. placebo: no effect! "
@@ -41,11 +38,7 @@ def test_decimals_and_abbreviations_end_no_sentence(nlp, tmp_path):
     assert sentences(plain(TEXT)) != SENTENCES  # or spaCy's own would do
     assert [sentences(doc) for doc in nlp.pipe(["", TEXT])] == [[], SENTENCES]
     nlp.to_disk(tmp_path / "model")
-    for other in (
-        spacy.load(tmp_path / "model"),
-        copy.deepcopy(nlp),
-        pickle.loads(pickle.dumps(nlp)),
-    ):
+    for other in copies(nlp, tmp_path / "model"):
         assert sentences(other(TEXT)) == SENTENCES
     found = nlp.pipe([TEXT] * 4, n_process=2, batch_size=2)
     assert [sentences(doc) for doc in found] == [SENTENCES] * 4

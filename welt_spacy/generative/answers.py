@@ -10,16 +10,6 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 from spacy.tokens import Doc, Span
 
 TYPE, NAME = "entity", "name"
-# What can be wrong with an answer, and with an item of one
-ANSWER_ISSUES = ("not JSON", "cut off")
-ITEM_ISSUES = (
-    "malformed",
-    "unknown type",
-    "unsupported name",
-    "over-generated",
-    "off token borders",
-)
-AMBIGUOUS = "ambiguous"
 
 
 class Item(NamedTuple):
@@ -94,14 +84,10 @@ def parse_answer(text: str) -> Answer:
             value, _ = decoder.raw_decode(text, start)
             found = value if _is_answer(value) else None
         except ValueError:
-            found = None
+            pass
         except RecursionError:
             break
-        if found is None:
-            after = text.find("[", start + 1)
-            if after < 0:
-                break
-            start = after
+        start = text.find("[", start + 1)
     if found is None:
         found = _whole_objects(text)
         issues["not JSON" if found is None else "cut off"] += 1
@@ -129,6 +115,7 @@ def _is_item(value: Any) -> bool:
 
 
 _OPENING = re.compile(r"\[\s*(?=\{|$)")
+_COMMA = re.compile(r"\s*,\s*")
 
 
 def _whole_objects(text: str) -> Optional[List[Any]]:
@@ -144,7 +131,7 @@ def _whole_objects(text: str) -> Optional[List[Any]]:
         except (ValueError, RecursionError):
             break
         found.append(value)
-        comma = re.compile(r"\s*,\s*").match(text, place)
+        comma = _COMMA.match(text, place)
         if comma is None:
             break
         place = comma.end()
@@ -194,7 +181,7 @@ def locate(
         spans.append(Span(doc, start, end, label=item.label))
         used[item.name] += 1
     for name, n in used.items():
-        issues[AMBIGUOUS] += len(places.find(name)[0]) > n
+        issues["ambiguous"] += len(places.find(name)[0]) > n
     return Located(
         sorted(spans, key=lambda span: span.start),
         {issue: n for issue, n in issues.items() if n},

@@ -58,46 +58,9 @@ class WeltSentencizer(Pipe):
         """
         if not len(doc) or (doc.has_annotation("SENT_START") and not self.overwrite):
             return doc
-        if len(doc) > 1 and all(token.whitespace_ for token in doc[:-1]):
-            set_sentences(doc, ())
-        else:
-            set_sentences(doc, self._split(doc.text))
+        tokenised = len(doc) > 1 and all(token.whitespace_ for token in doc[:-1])
+        set_sentences(doc, () if tokenised else self._split(doc.text))
         return doc
-
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """Make a bytestring.
-
-        exclude (Iterable[str]): Ignored.
-        RETURNS (bytes): Nothing: its settings are in the config.
-        """
-        return b""
-
-    def from_bytes(
-        self, bytes_data: bytes, *, exclude: Iterable[str] = ()
-    ) -> "WeltSentencizer":
-        """Load the component from a bytestring.
-
-        bytes_data (bytes): Ignored.
-        exclude (Iterable[str]): Ignored.
-        RETURNS (WeltSentencizer): The component itself.
-        """
-        return self
-
-    def to_disk(self, path, *, exclude: Iterable[str] = ()) -> None:
-        """Write nothing: the settings are in the config.
-
-        path (Union[str, Path]): Ignored.
-        exclude (Iterable[str]): Ignored.
-        """
-
-    def from_disk(self, path, *, exclude: Iterable[str] = ()) -> "WeltSentencizer":
-        """Load nothing.
-
-        path (Union[str, Path]): Ignored.
-        exclude (Iterable[str]): Ignored.
-        RETURNS (WeltSentencizer): The component itself.
-        """
-        return self
 
 
 class Splitter:

@@ -51,7 +51,7 @@ class IFDScorer:
     model (PreTrainedModel): The model, as `AutoModelForCausalLM` gives it.
     tokenizer (PreTrainedTokenizerBase): Its tokenizer.
     kind (str): "ppl_ratio" or "loss_ratio".
-    max_length (Optional[int]): Tokens of an example, if fewer than the model takes.
+    max_length (int): Tokens of an example, if fewer than the model takes; 0: as many.
     batch_tokens (int): Tokens that go through the model at once, padding included.
     RAISES (WeltError): If a setting is out of its range, or the tokenizer has no token to
         begin with.
@@ -77,20 +77,17 @@ class IFDScorer:
         limit = getattr(model.config, "max_position_embeddings", None) or 2048
         self.max_length = min(limit, max_length) if max_length else limit
         check_number("max_length", self.max_length, low=2)
-        known = [
-            token
-            for token in (
-                tokenizer.bos_token_id,
-                tokenizer.eos_token_id,
-                tokenizer.pad_token_id,
-            )
-            if token is not None
-        ]
-        if not known:
+        tokens = (
+            tokenizer.bos_token_id,
+            tokenizer.eos_token_id,
+            tokenizer.pad_token_id,
+        )
+        start = next((token for token in tokens if token is not None), None)
+        if start is None:
             raise WeltError(
                 "The tokenizer has neither a token that begins a text nor one that ends it"
             )
-        self.start = known[0]
+        self.start: int = start
 
     def __call__(self, examples: Sequence[Tuple[str, str]]) -> List[Difficulty]:
         """Score examples. The batches make no difference.
