@@ -14,8 +14,12 @@ PIP_OPTIONS = --quiet --disable-pip-version-check --use-pep517
 PIP = $(VENV)/bin/python -m pip install $(PIP_OPTIONS) --constraint requirements/constraints.txt
 PIP5 = $(VENV5)/bin/python -m pip install $(PIP_OPTIONS) \
 	--constraint requirements/constraints-transformers5.txt
+# Tests run in so many processes, each with one thread
+JOBS ?= auto
+PARALLEL = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # What touches transformers or the hub
-TESTS5 = tests/architectures tests/deployment tests/e2e/test_threads.py tests/e2e/test_transformer.py
+TESTS5 = tests/architectures tests/deployment tests/generative tests/selection \
+	tests/e2e/test_threads.py tests/e2e/test_transformer.py
 
 .PHONY: run test test-transformers5 gpu-check lint docs docs-site clean
 
@@ -23,10 +27,10 @@ run: $(VENV)/.base
 	$(VENV)/bin/python -m spacy project run demo
 
 test: $(VENV)/.full
-	$(VENV)/bin/python -m pytest $(PYTEST)
+	$(PARALLEL) $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST)
 
 test-transformers5: $(VENV5)/.full
-	$(VENV5)/bin/python -m pytest $(TESTS5) $(PYTEST)
+	$(PARALLEL) $(VENV5)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS5) $(PYTEST)
 
 # Python with torch for CUDA; nothing is installed. See benchmarks/README.md
 gpu-check:
@@ -54,7 +58,7 @@ $(VENV)/.base: setup.cfg requirements/constraints.txt requirements/constraints-c
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, spacy-transformers and the tools of development"
 	$(PIP) "$(TORCH)"
-	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,dev]"
+	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,llm,openai,dev]"
 	@touch $@
 
 # The docstrings of encoders need torch to be read
@@ -66,7 +70,7 @@ $(VENV5)/.full: setup.cfg requirements/constraints-transformers5.txt requirement
 	@echo "Installing transformers 5 into $(VENV5) (two minutes or three)"
 	$(PYTHON) -m venv $(VENV5)
 	$(PIP5) "$(TORCH)"
-	$(PIP5) --editable ".[transformers,onnx,vectors,hub,dev]" "transformers>=5"
+	$(PIP5) --editable ".[transformers,onnx,vectors,hub,llm,openai,dev]" "transformers>=5"
 	@touch $@
 
 clean:

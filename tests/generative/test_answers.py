@@ -71,7 +71,9 @@ GOOD = '{"entity": "A", "name": "x"}'
 def test_answers_are_read_as_far_as_they_go(text, n, issues):
     found = parse_answer(text)
     assert (len(found.items), found.issues) == (n, issues)
-    assert set(found.items) <= {Item("A", "x")}
+    assert {(item.label, item.name) for item in found.items} <= {("A", "x")}
+    for item in found.items:
+        assert text[: item.end].endswith(GOOD)
 
 
 @given(st.text() | st.text(alphabet='[]{}",: \\entiyam1'))
@@ -113,6 +115,17 @@ def test_what_can_be_wrong_is_counted():
         **{"unknown type": 1, "ambiguous": 1},
     }
     assert locate(make_doc(""), [Item("D", "x")]).issues == {"unsupported name": 1}
+
+
+def test_a_part_of_a_doc():
+    doc = make_doc(TEXT, (43, 46, "Chemical"), (72, 75, "Chemical"))
+    part = doc[doc.char_span(64, 71).start :]
+    assert part.text == "Painful NAC."
+    items = parse_answer(make_answer(part)).items
+    assert [item.name for item in items] == ["NAC"]
+    found = locate(part, [Item("Disease", "abdominal pain"), *items])
+    assert (spans(found), found.sources) == ([("NAC", "Chemical", 72)], [1])
+    assert found.issues == {"unsupported name": 1}
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.data())

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from welt_spacy.errors import WeltError
 from welt_spacy.selection.ifd import IFDScorer
 
+from ..util import make_byte_tokenizer, make_tiny_lm
+
 torch = pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
 transformers = pytest.importorskip("transformers")
 
@@ -17,47 +19,14 @@ LIMIT = 16
 FAMILIES = ("llama", "qwen3", "gpt2")
 
 
-def make_tokenizer():
-    """Bytes, and a token that ends a text."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {piece: i for i, piece in enumerate(["<end>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<end>", model_max_length=LIMIT
-    )
-
-
-def make_model(family):
-    sizes = {"vocab_size": 257, "max_position_embeddings": LIMIT}
-    torch.manual_seed(0)
-    if family == "gpt2":
-        config = transformers.GPT2Config(
-            vocab_size=257, n_positions=LIMIT, n_embd=16, n_layer=2, n_head=2
-        )
-    else:
-        sizes.update(hidden_size=16, intermediate_size=32, num_hidden_layers=2)
-        heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
-        kind = {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}
-        extra = {"head_dim": 8} if family == "qwen3" else {}
-        config = kind[family](**sizes, **heads, **extra)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)  # else all tokens are as likely
-    return model.eval()
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
-    return make_tokenizer()
+    return make_byte_tokenizer(LIMIT)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request):
-    return make_model(request.param)
+    return make_tiny_lm(request.param, LIMIT)
 
 
 def plain(model, ids, n_answer):
@@ -133,7 +102,7 @@ def test_by_hand(tokenizer):
 
 
 def test_what_cannot_be_scored_is_named(tokenizer):
-    model = make_model("llama")
+    model = make_tiny_lm("llama", LIMIT)
     scorer = IFDScorer(model, tokenizer)
     assert scorer([]) == []
     assert scorer([("", "a")])[0].n_tokens == 1
@@ -146,7 +115,7 @@ def test_what_cannot_be_scored_is_named(tokenizer):
     for settings_ in ({"kind": "x"}, {"max_length": 1}, {"batch_tokens": 0}):
         with pytest.raises(WeltError):
             IFDScorer(model, tokenizer, **settings_)
-    bare = make_tokenizer()
+    bare = make_byte_tokenizer(LIMIT)
     bare.eos_token = None
     with pytest.raises(WeltError, match="neither a token"):
         IFDScorer(model, bare)

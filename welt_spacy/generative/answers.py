@@ -2,10 +2,22 @@
 that they mean. Nothing is dropped without being counted.
 """
 
+import contextlib
 import json
 import re
 from collections import Counter
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
 from spacy.tokens import Doc, Span
 
@@ -17,10 +29,12 @@ class Item(NamedTuple):
 
     label (str): Its type.
     name (str): The words.
+    end (int): The character behind its object in the answer; 0 if it is from none.
     """
 
     label: str
     name: str
+    end: int = 0
 
 
 class Answer(NamedTuple):
@@ -40,6 +54,7 @@ class Located(NamedTuple):
     """The spans that an answer means.
 
     spans (List[Span]): Without overlap, in the order of the doc.
+    sources (List[int]): The item of each span: its place among them.
     issues (Dict[str, int]): How many items have an unknown type, a name that is not in
         the text ("unsupported name"), one that the text has less often
         ("over-generated"), or one that does not begin and end where tokens do ("off
@@ -48,13 +63,14 @@ class Located(NamedTuple):
     """
 
     spans: List[Span]
+    sources: List[int]
     issues: Dict[str, int]
 
 
-def make_answer(doc: Doc, labels: Optional[Iterable[str]] = None) -> str:
+def make_answer(doc: Union[Doc, Span], labels: Optional[Iterable[str]] = None) -> str:
     """Write the answer that is right for a doc.
 
-    doc (Doc): The doc, with gold entities.
+    doc (Union[Doc, Span]): The doc or a part of it, with gold entities.
     labels (Optional[Iterable[str]]): The labels that are asked for; all if not set.
     RETURNS (str): JSON: an array of objects with "entity" and "name", in the order of the
         text, repeated names included; "[]" if there are none.
@@ -76,33 +92,60 @@ def parse_answer(text: str) -> Answer:
     RETURNS (Answer): The entities; of an array that does not end, those that are whole.
     """
     issues: Counter = Counter()
-    decoder = json.JSONDecoder()
     found = None
     start = text.find("[")
     while start >= 0 and found is None:
         try:
-            value, _ = decoder.raw_decode(text, start)
-            found = value if _is_answer(value) else None
-        except ValueError:
-            pass
+            values, ends = _read_array(text, start)
         except RecursionError:
             break
+        # "see [1]" before the answer is an array too
+        if ends and (not values or isinstance(values[0][0], dict)):
+            found = values
         start = text.find("[", start + 1)
     if found is None:
-        found = _whole_objects(text)
-        issues["not JSON" if found is None else "cut off"] += 1
+        opening = _OPENING.search(text)
+        if opening is not None:
+            with contextlib.suppress(RecursionError):
+                found, _ = _read_array(text, opening.start())
+        issues["not JSON" if opening is None else "cut off"] += 1
     items = []
-    for value in found or ():
+    for value, end in found or ():
         if _is_item(value):
-            items.append(Item(value[TYPE], value[NAME].strip()))
+            items.append(Item(value[TYPE], value[NAME].strip(), end))
         else:
             issues["malformed"] += 1
     return Answer(items, dict(issues))
 
 
-def _is_answer(value: Any) -> bool:
-    # "see [1]" before the answer is an array too
-    return isinstance(value, list) and (not value or isinstance(value[0], dict))
+_OPENING = re.compile(r"\[\s*(?=\{|$)")
+_SPACE = re.compile(r"\s*")
+
+
+def _read_array(text: str, start: int) -> Tuple[List[Tuple[Any, int]], bool]:
+    """The values of an array with the character behind each, as far as they can be read,
+    and whether it ends.
+    """
+    decoder = json.JSONDecoder()
+    found: List[Tuple[Any, int]] = []
+    place = _behind_space(text, start + 1)
+    if text.startswith("]", place):
+        return found, True
+    while True:
+        try:
+            value, end = decoder.raw_decode(text, place)
+        except ValueError:
+            return found, False
+        found.append((value, end))
+        place = _behind_space(text, end)
+        if not text.startswith(",", place):
+            return found, text.startswith("]", place)
+        place = _behind_space(text, place + 1)
+
+
+def _behind_space(text: str, place: int) -> int:
+    match = _SPACE.match(text, place)
+    return match.end() if match else place
 
 
 def _is_item(value: Any) -> bool:
@@ -114,32 +157,10 @@ def _is_item(value: Any) -> bool:
     )
 
 
-_OPENING = re.compile(r"\[\s*(?=\{|$)")
-_COMMA = re.compile(r"\s*,\s*")
-
-
-def _whole_objects(text: str) -> Optional[List[Any]]:
-    """The objects before the place where an array was cut off; None if there is none."""
-    opening = _OPENING.search(text)
-    if opening is None:
-        return None
-    decoder = json.JSONDecoder()
-    place, found = opening.end(), []
-    while place < len(text):
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError):
-            break
-        found.append(value)
-        comma = _COMMA.match(text, place)
-        if comma is None:
-            break
-        place = comma.end()
-    return found
-
-
 def locate(
-    doc: Doc, items: Sequence[Item], labels: Optional[Iterable[str]] = None
+    doc: Union[Doc, Span],
+    items: Sequence[Item],
+    labels: Optional[Iterable[str]] = None,
 ) -> Located:
     """Find the spans that the items of an answer mean.
 
@@ -147,7 +168,7 @@ def locate(
     and ends where tokens do and is free; if there is none behind, the first free one.
     The name is looked for as it is, then without regard to case and white space.
 
-    doc (Doc): The doc.
+    doc (Union[Doc, Span]): The doc, or the part of it that the answer is about.
     items (Sequence[Item]): The items, in the order of the answer.
     labels (Optional[Iterable[str]]): The labels that are known; all if not set.
     RETURNS (Located): The spans, and what could not be placed.
@@ -155,11 +176,11 @@ def locate(
     known = None if labels is None else set(labels)
     places = _Places(doc)
     issues: Counter = Counter()
-    spans: List[Span] = []
+    found: List[Tuple[Span, int]] = []
     taken: Set[int] = set()
     used: Counter = Counter()
     behind = 0
-    for item in items:
+    for i, item in enumerate(items):
         if known is not None and item.label not in known:
             issues["unknown type"] += 1
             continue
@@ -178,23 +199,27 @@ def locate(
         start, end = next((place for place in free if place[0] >= behind), free[0])
         taken.update(range(start, end))
         behind = end
-        spans.append(Span(doc, start, end, label=item.label))
+        found.append((Span(places.doc, start, end, label=item.label), i))
         used[item.name] += 1
     for name, n in used.items():
         issues["ambiguous"] += len(places.find(name)[0]) > n
+    found.sort(key=lambda pair: pair[0].start)
     return Located(
-        sorted(spans, key=lambda span: span.start),
+        [span for span, _ in found],
+        [i for _, i in found],
         {issue: n for issue, n in issues.items() if n},
     )
 
 
 class _Places:
-    """Where names stand in a doc."""
+    """Where names stand in a doc, or in a part of it."""
 
-    def __init__(self, doc: Doc):
-        self.text = doc.text
-        self.starts = {token.idx: token.i for token in doc}
-        self.ends = {token.idx + len(token): token.i + 1 for token in doc}
+    def __init__(self, part: Union[Doc, Span]):
+        self.doc = part if isinstance(part, Doc) else part.doc
+        self.text = part.text
+        first = part[0].idx if len(part) else 0
+        self.starts = {token.idx - first: token.i for token in part}
+        self.ends = {token.idx - first + len(token): token.i + 1 for token in part}
         self._found: Dict[str, Tuple[List[Tuple[int, int]], bool]] = {}
 
     def find(self, name: str) -> Tuple[List[Tuple[int, int]], bool]:

@@ -25,33 +25,57 @@ INSTRUCTION = (
 Prompt = Callable[[str, Sequence[str]], str]
 
 
-def make_json_prompt(
-    instruction: str = INSTRUCTION, definitions: Optional[Mapping[str, str]] = None
-) -> Prompt:
-    """Make prompts. Registered as `welt_spacy.JsonPrompt.v1` in `@misc`.
+class JsonPrompt:
+    """Makes prompts: the instruction, an empty line, and the text.
 
     instruction (str): What is asked; "{types}" in it becomes a line for each label.
     definitions (Optional[Mapping[str, str]]): Label -> what it means, in a line; beside
         those of the corpora that this package knows, or in their place.
-    RETURNS (Callable[[str, Sequence[str]], str]): Text and labels -> the prompt: the
-        instruction, an empty line, and the text.
     RAISES (WeltError): If the instruction has no "{types}", or a definition has more than
         a line.
     """
-    if "{types}" not in instruction:
-        raise WeltError(
-            'The instruction has no "{types}", where the labels and their definitions go'
-        )
-    known: Dict[str, str] = {**DEFINITIONS, **(definitions or {})}
-    for label, told in known.items():
-        if "\n" in told:
-            raise WeltError(f"The definition of {label} has more than a line: {told!r}")
 
-    def prompt(text: str, labels: Sequence[str]) -> str:
+    def __init__(
+        self,
+        instruction: str = INSTRUCTION,
+        definitions: Optional[Mapping[str, str]] = None,
+    ):
+        if "{types}" not in instruction:
+            raise WeltError(
+                'The instruction has no "{types}", where the labels and their definitions '
+                "go"
+            )
+        self.instruction = instruction
+        self.definitions: Dict[str, str] = {**DEFINITIONS, **(definitions or {})}
+        for label, told in self.definitions.items():
+            if "\n" in told:
+                raise WeltError(
+                    f"The definition of {label} has more than a line: {told!r}"
+                )
+
+    def __call__(self, text: str, labels: Sequence[str]) -> str:
+        """Make a prompt.
+
+        text (str): The text.
+        labels (Sequence[str]): The labels that are asked for.
+        RETURNS (str): The prompt.
+        """
+        told = self.definitions
         lines = [
-            f"- {label}: {known[label]}" if known.get(label) else f"- {label}"
+            f"- {label}: {told[label]}" if told.get(label) else f"- {label}"
             for label in labels
         ]
-        return instruction.replace("{types}", "\n".join(lines)) + f"\n\n{text}"
+        return self.instruction.replace("{types}", "\n".join(lines)) + f"\n\n{text}"
 
-    return prompt
+
+def make_json_prompt(
+    instruction: str = INSTRUCTION, definitions: Optional[Dict[str, str]] = None
+) -> JsonPrompt:
+    """Make a function that makes prompts. Registered as `welt_spacy.JsonPrompt.v1` in
+    `@misc`.
+
+    instruction, definitions: See `JsonPrompt`.
+    RETURNS (JsonPrompt): Text and labels -> the prompt.
+    RAISES (WeltError): As `JsonPrompt`.
+    """
+    return JsonPrompt(instruction, definitions)
