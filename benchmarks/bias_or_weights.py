@@ -16,8 +16,9 @@ import spacy
 import typer
 from common import about, spread
 
-from welt_spacy.deployment.tuning import Objective, Point, find_component, sweep, tune
+from welt_spacy.deployment.tuning import Objective, Point, sweep, tune
 from welt_spacy.io import read_examples
+from welt_spacy.pipeline.running import find_component
 
 
 def score(nlp, path: Path) -> Point:

@@ -11,9 +11,10 @@ import numpy as np
 import typer
 
 from welt_spacy.deployment.calibration import most_likely
-from welt_spacy.deployment.tuning import find_component, score_entities
+from welt_spacy.deployment.tuning import score_entities
 from welt_spacy.io import load_pipeline, read_examples
 from welt_spacy.pipeline.calibration import calibrated
+from welt_spacy.pipeline.running import find_component
 from welt_spacy.scoring.calibration import calibrate
 
 

@@ -10,8 +10,9 @@ from spacy.training import Example
 
 from ..errors import WeltError
 from ..pipeline.calibration import calibrated, log_odds
+from ..pipeline.running import find_component
 from ..scoring.calibration import Calibration, calibrate
-from .tuning import find_component, score_entities
+from .tuning import score_entities
 
 # Fewer say nothing of frequencies
 FEWEST = 20

@@ -36,13 +36,13 @@ from ..corpora.combine import RENAMED
 from ..corpora.convert import sha256
 from ..corpora.overlap import TextIndex
 from ..corpora.unannotated import Text, read_texts
-from ..deployment.tuning import find_component, predict_docs
 from ..errors import WeltError
 from ..files import one_writer, write_atomically
 from ..io import bare_doc
 from ..pipeline.decoding import decode
 from ..pipeline.entities import find_earlier, fit_entities
 from ..pipeline.gold import gold_tags
+from ..pipeline.running import find_component, predict_docs
 from ..pipeline.soft_tags import MOST, map_tags, set_soft_tags, to_student
 from ..pipeline.tags import MISSING
 from ..pipeline.welt_ner import WeltNER

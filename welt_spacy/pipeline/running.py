@@ -1,0 +1,52 @@
+"""A pipeline, run up to its `welt_ner`, for what needs more than entities."""
+
+from typing import List, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..errors import WeltError
+from .welt_ner import WeltNER
+
+
+def find_component(nlp: Language) -> WeltNER:
+    """Find the `welt_ner` of a pipeline.
+
+    nlp (Language): The pipeline.
+    RETURNS (WeltNER): The component.
+    RAISES (WeltError): If it has none, or several.
+    """
+    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
+    if len(found) != 1:
+        raise WeltError(
+            f"The pipeline has {len(found)} components welt_ner, of "
+            f"{', '.join(nlp.pipe_names) or 'none'}; one is needed"
+        )
+    return found[0]
+
+
+def predict_docs(
+    nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
+) -> Tuple[List[Doc], NDArray[np.float32]]:
+    """Run a pipeline up to its `welt_ner`, whose tag probabilities are returned.
+
+    nlp (Language): The pipeline.
+    pipe (WeltNER): The component, in it.
+    docs (Sequence[Doc]): The docs, N tokens together.
+    RETURNS (Tuple[List[Doc], ndarray]): The docs as the components before it left them,
+        and the probabilities, shape (N, 2K + 1).
+    """
+    done = list(docs)
+    for _, other in nlp.pipeline:
+        if other is pipe:
+            break
+        done = (
+            list(other.pipe(done)) if hasattr(other, "pipe") else list(map(other, done))
+        )
+    parts = []
+    for start in range(0, len(done), nlp.batch_size):
+        scores = pipe.predict(done[start : start + nlp.batch_size])
+        parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    return done, np.concatenate(parts)
