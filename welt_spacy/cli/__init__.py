@@ -15,12 +15,14 @@ from .evaluate import compare_cli, evaluate_cli
 from .experiment import experiment_cli
 from .optimize import optimize_cli
 from .push import push_cli
+from .select import select_cli
 from .tune import tune_cli
 from .vectors import vectors_cli
 
 DATA, TRAINING, EVALUATION, DEPLOYMENT = PANELS
 app.add_typer(corpora_app, name="corpora", rich_help_panel=DATA)
 app.command("convert", rich_help_panel=DATA)(convert_cli)
+app.command("select", rich_help_panel=DATA)(select_cli)
 app.command("config", rich_help_panel=TRAINING)(config_cli)
 app.command("vectors", rich_help_panel=TRAINING)(vectors_cli)
 app.command(

@@ -188,7 +188,8 @@ def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> NDAr
 
 
 def _ifd(candidates: Candidates, places: Sequence[int]) -> NDArray[np.float64]:
-    return np.array([candidates.ifd[i].ifd for i in places])
+    # Beyond the precision of the losses, chance would choose among like docs
+    return np.round([candidates.ifd[i].ifd for i in places], 5)
 
 
 def make_hybrid_superfilter(high: Optional[float] = None) -> Strategy:
