@@ -13,6 +13,7 @@ from .corpora import corpora_app
 from .distill import distill_cli
 from .evaluate import compare_cli, evaluate_cli
 from .experiment import experiment_cli
+from .finetune import finetune_cli
 from .optimize import optimize_cli
 from .push import push_cli
 from .select import select_cli
@@ -30,6 +31,7 @@ app.command(
     rich_help_panel=TRAINING,
     context_settings={"ignore_unknown_options": True},
 )(distill_cli)
+app.command("finetune", rich_help_panel=TRAINING)(finetune_cli)
 app.command("experiment", rich_help_panel=TRAINING)(experiment_cli)
 app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
 app.command("compare", rich_help_panel=EVALUATION)(compare_cli)

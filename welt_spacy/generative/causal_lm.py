@@ -101,14 +101,14 @@ def _clear_errors(what: str) -> Iterator[None]:
 
 
 def encode_prompt(
-    tokenizer: Any, prompt: str, arguments: Optional[Mapping[str, Any]] = None
+    tokenizer: Any, prompt: str, arguments: Mapping[str, Any] = TEMPLATE_ARGUMENTS
 ) -> List[int]:
     """Turn a prompt into ids, up to where the answer begins.
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer. Its chat template is used if it has
         one; else the prompt is followed by a line break.
     prompt (str): The prompt.
-    arguments (Optional[Mapping[str, Any]]): For the chat template.
+    arguments (Mapping[str, Any]): For the chat template.
     RETURNS (List[int]): The ids, the token that begins a text included, if there is one.
     """
     if tokenizer.chat_template:
@@ -116,7 +116,7 @@ def encode_prompt(
             [{"role": "user", "content": prompt}],
             tokenize=False,
             add_generation_prompt=True,
-            **(arguments or {}),
+            **arguments,
         )
         return tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = tokenizer(prompt + "\n", add_special_tokens=False)["input_ids"]
