@@ -24,9 +24,16 @@ GUIDES = (
 # What is registered and what is called from Python, before what is inside
 PACKAGES = (
     *("pipeline", "architectures", "training", "scoring", "deployment", "corpora"),
-    *("reporting", "distillation", "experiments", "generative", "selection"),
+    *(
+        "reporting",
+        "distillation",
+        "experiments",
+        "generative",
+        "selection",
+        "finetuning",
+    ),
 )
-SINGLE = ("io", "files", "annotated", "confidence", "arrays", "errors")
+SINGLE = ("io", "files", "annotated", "generated", "confidence", "arrays", "errors")
 
 
 def main(output: Path = ROOT / "build" / "site") -> None:

@@ -13,11 +13,12 @@ from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.convert import convert_splits
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
+from welt_spacy.generated import generated_of
 from welt_spacy.generative.answers import parse_answer
 from welt_spacy.generative.backends import Completion
 from welt_spacy.generative.causal_lm import TransformersBackend, encode_prompt
-from welt_spacy.generative.generated import generated_of
 
+from ..cli.test_cli import fails_with_one_line, run
 from ..util import BIO, copies, ents, save_tiny_lm
 
 torch = pytest.importorskip("torch", reason="needs welt-spacy[llm]")
@@ -268,3 +269,35 @@ def test_entities_of_earlier_components_stay(qwen):
     fixed.ents = [spacy.tokens.Span(fixed, span.start, span.end, label="Kept")]
     doc = nlp(fixed)
     assert (expected.text, "Kept") in ents(doc)
+
+
+def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
+    nlp = make_nlp(qwen)
+    docs = list(nlp.pipe([text for text in TEXTS if text]))
+    DocBin(docs=docs).to_disk(tmp_path / "gold.spacy")
+    nlp.to_disk(tmp_path / "model")
+    out = tmp_path / "found"
+    done = run(
+        *("evaluate", tmp_path / "model", tmp_path / "gold.spacy"),
+        *("--json", f"{out}.json", "--html", f"{out}.html", "--gold-text"),
+    )
+    assert done.exit_code == 0, done.output
+    assert "unsupported name" in done.stdout and "Sets of strings" in done.stdout
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["strict"]["f"] == found["strings"]["r"] == 1.0
+    assert found["answers"]["issues"]["unsupported name"]["n"] == 0
+    assert "Answers of the language model" in (tmp_path / "found.html").read_text()
+    tuned = run("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "tuned")
+    assert tuned.exit_code == 0 and "threshold" in tuned.stdout, tuned.output
+    sure = run(
+        *("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "sure"),
+        *("--objective", "precision>=0.9"),
+    )
+    assert sure.exit_code == 0
+    for options in (["--consistency"], ["--calibrate"], ["--knob", "logit_adjustment"]):
+        again = ("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "x")
+        fails_with_one_line(run(*again, *options), "generative_ner")
+    both = run(
+        "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
+    )
+    assert both.exit_code == 0, both.output

@@ -11,8 +11,8 @@ import spacy
 
 from welt_spacy.confidence import confidence_of
 from welt_spacy.errors import WeltError
+from welt_spacy.generated import generated_of
 from welt_spacy.generative.backends import Request
-from welt_spacy.generative.generated import generated_of
 from welt_spacy.generative.openai_backend import OpenAIBackend
 
 from ..util import copies, ents

@@ -123,6 +123,8 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
         typer.echo(f"95 % intervals, strict: {told}\n")
     if found["text"] is not None:
         _print_text_scores(found)
+    if found["answers"] is not None:
+        _print_answers(found)
     for way, parts in found["slices"].items():
         rows = [
             [
@@ -160,6 +162,16 @@ def _print_text_scores(found: Dict[str, Any]) -> None:
             "space: their text is their words, joined by single spaces"
         )
     typer.echo("")
+
+
+def _print_answers(found: Dict[str, Any]) -> None:
+    p, r, f = _percent(found["strings"].values())
+    typer.echo(f"Sets of strings, without places: P {p}, R {r}, F1 {f}\n")
+    rows = [
+        [name, part["n"], part["of"], *_percent((part["low"], part["high"]))]
+        for name, part in found["answers"]["issues"].items()
+    ]
+    print_table("Answers", ["", "n", "of", "at least, %", "at most, %"], rows)
 
 
 def _write_json(path: Optional[Path], found: Dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from ..deployment.calibration import Fit, TooFew, fit_calibration
 from ..deployment.consistency import ConsistencyTuning, tune_consistency
+from ..deployment.threshold import Threshold, is_generative, tune_threshold
 from ..deployment.tuning import (
     KNOBS,
     Objective,
@@ -71,21 +72,34 @@ def tune_cli(
         output = model.parent / f"{model.name}-tuned"
     with replace_pipeline(output, force=force, source=model) as write:
         nlp = load_pipeline(model, gpu_id=gpu_id)
-        if later := later_setters(nlp):
-            warn(f"The scores leave out what {', '.join(later)} does after welt_ner")
-        examples = read_examples(nlp, dev)
-        spread = found = fitted = None
-        if consistency:
-            spread = tune_consistency(nlp, examples)
-        if sought is not None:
-            keep = keep_threshold
-            found = tune(nlp, examples, sought, knob=knob, thresholds=not keep)
-        if calibration:
-            try:
-                fitted = fit_calibration(nlp, examples)
-            except TooFew as err:
-                warn(f"Confidences are left as they are: {err}")
-        write(nlp)
+        chosen = spread = found = fitted = None
+        if is_generative(nlp):
+            if sought is None or calibration or consistency or knob != KNOBS[0]:
+                raise WeltError(
+                    "Of a generative_ner only the threshold can be tuned: leave out "
+                    "--calibrate, --consistency and --knob"
+                )
+            chosen = tune_threshold(nlp, read_examples(nlp, dev), sought)
+            write(nlp)
+        else:
+            if later := later_setters(nlp):
+                warn(
+                    f"The scores leave out what {', '.join(later)} does after welt_ner"
+                )
+            examples = read_examples(nlp, dev)
+            if consistency:
+                spread = tune_consistency(nlp, examples)
+            if sought is not None:
+                keep = keep_threshold
+                found = tune(nlp, examples, sought, knob=knob, thresholds=not keep)
+            if calibration:
+                try:
+                    fitted = fit_calibration(nlp, examples)
+                except TooFew as err:
+                    warn(f"Confidences are left as they are: {err}")
+            write(nlp)
+    if chosen is not None:
+        _print_threshold(*chosen, objective, dev)
     if spread is not None:
         _print_consistency(spread, dev)
     if found is not None and sought is not None:
@@ -108,6 +122,16 @@ def _print_tuning(
         name, limit = sought.at_least
         if getattr(found.best, name) < limit:
             warn(f"{objective} is out of reach")
+
+
+def _print_threshold(
+    before: Threshold, best: Threshold, objective: str, dev: Path
+) -> None:
+    rows = [
+        [name, f"{point.threshold:.3f}", *(f"{100 * v:.2f}" for v in point[1:])]
+        for name, point in (("before", before), ("after", best))
+    ]
+    print_table(f"On {dev}, for {objective}", ["", "threshold", "P", "R", "F1"], rows)
 
 
 def _print_consistency(spread: ConsistencyTuning, dev: Path) -> None:

@@ -14,6 +14,10 @@ TRANSFORMERS = (
     ["welt_spacy", "TransformerEncoder"],
     ["spacy-transformers", "TransformerModel"],
 )
+LANGUAGE_MODELS = (
+    ["welt_spacy", "TransformersBackend"],
+    ["welt_spacy", "OpenAIBackend"],
+)
 LEFT_OUT = ("score_weights", "logger")
 # A score in the meta, its type on the hub, and what it is called there
 METRICS = (
@@ -95,9 +99,13 @@ def base_models(model: Path) -> List[str]:
 
 
 def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
+    name = None
     if str(block.get("@architectures")).split(".")[:2] in TRANSFORMERS:
-        path = Path(str(block["name"]))
-        yield path.name if path.is_absolute() else str(block["name"])
+        name = str(block["name"])
+    elif str(block.get("@misc")).split(".")[:2] in LANGUAGE_MODELS:
+        name = str(block.get("name") or block.get("model"))
+    if name is not None:
+        yield Path(name).name if Path(name).is_absolute() else name
     for part in block.values():
         if isinstance(part, dict):
             yield from _encoder_names(part)

@@ -30,6 +30,7 @@ from thinc.api import Config
 from ..arrays import starts_of
 from ..confidence import install_extensions
 from ..errors import WeltError, check_number
+from ..generated import Generated, install_generated, keep_generated
 from ..pipeline.decoding import Entities
 from ..pipeline.entities import find_earlier, fit_entities, set_entities
 from ..pipeline.requirements import require
@@ -37,7 +38,6 @@ from ..pipeline.settings import Owner, Setting, flag, number, optional_string
 from ..scoring.strict import ner_score
 from .answers import Item, locate, parse_answer
 from .backends import Backend, Completion, Request
-from .generated import Generated, install_generated, keep_generated
 from .grammar import answer_schema, copy_grammar, room_to_close
 from .prompts import Prompt
 
@@ -376,6 +376,7 @@ class GenerativeNER(Pipe):
         generated = Generated(
             [part.completion.text for part in parts],
             [(item.label, item.name) for item in items],
+            len(items) + issues["malformed"],
             {name: n for name, n in issues.items() if n},
             next((p.completion.error for p in parts if p.completion.error), None),
         )

@@ -10,6 +10,7 @@ from spacy.training import Example
 
 from ..pipeline.calibration import uncalibrated
 from ..pipeline.welt_ner import WeltNER
+from ..scoring.answers import count_issues, string_scores
 from ..scoring.calibration import calibrate, outcomes
 from ..scoring.errors import ERROR_TYPES, error_type
 from ..scoring.fair import FairCounts, count_pairs
@@ -92,6 +93,8 @@ def report(
             for name, borders in score_intervals(counts, seed=seed).items()
         },
         "macro": found.macro()._asdict(),
+        "strings": string_scores(examples)._asdict(),
+        "answers": count_issues([eg.predicted for eg in examples]),
         "per_type": per_type,
         "confusion": [
             {"gold": gold_label, "predicted": label, "n": n}

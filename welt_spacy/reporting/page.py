@@ -57,6 +57,7 @@ def to_html(
     classes = _classes(found["class_weights"])
     sections = [
         ("scores", "Scores"),
+        *([("answers", "Answers")] if found["answers"] else []),
         ("types", "By type"),
         *([("curve", "Precision against recall")] if curve_shown else []),
         *([("calibration", "Calibration")] if found["calibration"]["bins"] else []),

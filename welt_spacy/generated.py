@@ -12,6 +12,7 @@ class Generated(NamedTuple):
 
     texts (List[str]): Its answers, one for each part of the doc that was asked about.
     items (List[Tuple[str, str]]): The types and names in them.
+    n_items (int): Them and those that are malformed.
     issues (Dict[str, int]): What was wrong: see `Answer` and `Located`; and "failed": so
         many parts have no answer.
     error (Optional[str]): Why the first of these has none.
@@ -19,6 +20,7 @@ class Generated(NamedTuple):
 
     texts: List[str]
     items: List[Tuple[str, str]]
+    n_items: int
     issues: Dict[str, int]
     error: Optional[str] = None
 
