@@ -18,7 +18,15 @@ import welt_spacy
 
 ROOT = Path(__file__).parents[1]
 GUIDES = (
-    *("component", "corpora", "training", "distillation", "evaluation", "performance"),
+    *(
+        "component",
+        "corpora",
+        "training",
+        "distillation",
+        "generative",
+        "evaluation",
+        "performance",
+    ),
     *("reliability", "results", "project", "architecture"),
 )
 # What is registered and what is called from Python, before what is inside

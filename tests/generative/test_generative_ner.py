@@ -17,6 +17,7 @@ from welt_spacy.generated import generated_of
 from welt_spacy.generative.answers import parse_answer
 from welt_spacy.generative.backends import Completion
 from welt_spacy.generative.causal_lm import TransformersBackend, encode_prompt
+from welt_spacy.generative.spacy_llm import make_llm_model
 
 from ..cli.test_cli import fails_with_one_line, run
 from ..util import BIO, copies, ents, save_tiny_lm
@@ -301,3 +302,16 @@ def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
         "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
     )
     assert both.exit_code == 0, both.output
+
+
+def test_a_model_for_spacy_llm(qwen, tmp_path):
+    make_nlp(qwen).to_disk(tmp_path / "model")
+    model = make_llm_model(str(tmp_path / "model"), max_tokens=5)
+    flat = list(model(["zinc", "pain"]))
+    assert all(isinstance(text, str) for text in flat)
+    assert list(model([["zinc", "pain"], ["zinc"]])) == [flat, flat[:1]]
+    with pytest.raises(WeltError, match="n_sents"):
+        list(model(["zinc " * 900]))
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(WeltError, match="one is needed"):
+        make_llm_model(str(tmp_path / "blank"))

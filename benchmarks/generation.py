@@ -1,0 +1,158 @@
+"""Constrained decoding over real sentences with language models of random weights: how many
+answers are valid, how many names are not in the text, and what the grammar costs a token.
+The same models without it, beside.
+
+    WELT_CORPORA_MIRROR=... python benchmarks/generation.py
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+import spacy
+import torch
+import transformers
+import typer
+from common import about, prepare
+from spacy.tokens import Doc, DocBin
+
+from welt_spacy.generated import generated_of
+from welt_spacy.scoring.answers import count_issues
+
+FAMILIES = ("qwen3", "llama", "gpt2")
+LABELS = ["Chemical", "Disease"]
+
+
+def main(
+    n: int = typer.Option(2000, help="Answers of all models together."),
+    max_answer_tokens: int = 120,
+    vocab: int = 8000,
+) -> None:
+    print(about(["torch", "transformers", "llguidance"]))
+    path = prepare("bc5cdr", Path("corpus")) / "test.spacy"
+    docs = DocBin().from_disk(path).get_docs(spacy.blank("en").vocab)
+    texts = [doc.text.strip() for doc in docs]
+    n_each = -(-n // len(FAMILIES))
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = make_tokenizer(texts, vocab)
+        for seed, family in enumerate(FAMILIES):
+            path = Path(folder) / family
+            make_model(family, len(tokenizer), seed).save_pretrained(path)
+            tokenizer.save_pretrained(path)
+        told: Dict[bool, List[Doc]] = {True: [], False: []}
+        spent: Dict[bool, List[Tuple[float, int]]] = {True: [], False: []}
+        for family in FAMILIES:
+            pipes = {
+                way: make_nlp(Path(folder) / family, way, max_answer_tokens)
+                for way in told
+            }
+            chosen = texts[:n_each]
+            # In turns, so that both see the machine in the same state
+            for start in range(0, len(chosen), 64):
+                for way, nlp in pipes.items():
+                    began = time.perf_counter()
+                    docs = list(nlp.pipe(chosen[start : start + 64], batch_size=64))
+                    seconds = time.perf_counter() - began
+                    told[way] += docs
+                    spent[way].append((seconds, count_tokens(nlp, docs)))
+    for way, made in told.items():
+        found = count_issues(made)
+        assert found is not None
+        valid = sum(is_json(text) for doc in made for text in answers(doc))
+        seconds = sum(part for part, _ in spent[way])
+        tokens = sum(part for _, part in spent[way])
+        print(
+            f"\n{'with' if way else 'without'} the grammar: {found['answers']:,} answers, "
+            f"{valid:,} valid JSON, {found['entities']:,} entities"
+        )
+        for name, share in found["issues"].items():
+            print(f"  {name}: {share['n']:,} of {share['of']:,}")
+        print(f"  {tokens:,} tokens, {1e3 * seconds / tokens:.3f} ms each")
+    costs = [
+        sum(s for s, _ in spent[w]) / sum(t for _, t in spent[w]) for w in (True, False)
+    ]
+    print(f"\nA token with the grammar takes {costs[0] / costs[1]:.2f} times as long")
+
+
+def answers(doc: Doc) -> List[str]:
+    return [text for found in generated_of(doc).values() for text in found.texts]
+
+
+def is_json(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except ValueError:
+        return False
+
+
+def count_tokens(nlp, docs: List[Doc]) -> int:
+    tokenizer = nlp.get_pipe("generative_ner").backend.lm.tokenizer
+    return sum(
+        len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        for doc in docs
+        for text in answers(doc)
+    )
+
+
+def make_nlp(path: Path, constrained: bool, max_answer_tokens: int):
+    nlp = spacy.blank("en")
+    backend = {"@misc": "welt_spacy.TransformersBackend.v1", "name": str(path)}
+    nlp.add_pipe(
+        "generative_ner",
+        config={
+            "labels": LABELS,
+            "constrained": constrained,
+            "max_answer_tokens": max_answer_tokens,
+            "backend": backend,
+        },
+    )
+    return nlp
+
+
+def make_tokenizer(texts: List[str], size: int):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    frame = ['[{"entity": "Chemical", "name": "', '"}, {"entity": "Disease", "name"']
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=["<end>"], initial_alphabet=alphabet
+    )
+    tokenizer.train_from_iterator([*texts, *frame * 100], trainer)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", model_max_length=1024
+    )
+
+
+def make_model(family: str, n_vocab: int, seed: int):
+    ids = {"eos_token_id": 0, "bos_token_id": None}
+    if family == "gpt2":
+        config = transformers.GPT2Config(
+            vocab_size=n_vocab, n_positions=1024, n_embd=128, n_layer=2, n_head=2, **ids
+        )
+    else:
+        kind = {"llama": transformers.LlamaConfig, "qwen3": transformers.Qwen3Config}
+        config = kind[family](
+            vocab_size=n_vocab,
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=64,
+            max_position_embeddings=1024,
+            **ids,
+        )
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)  # else all tokens are as likely
+    return model
+
+
+if __name__ == "__main__":
+    typer.run(main)
