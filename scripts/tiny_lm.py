@@ -125,7 +125,7 @@ def train(
         step += 1
         if passed - shown > 30:
             shown = passed
-            print(f"{passed:5.0f} s, step {step}, loss {float(loss):.3f}", flush=True)
+            print(f"{passed:5.0f} s, step {step}, loss {loss.item():.3f}", flush=True)
     model.eval()
 
 
