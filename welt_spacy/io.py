@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence, Set
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Set
 
 import spacy
 import srsly
@@ -22,6 +22,22 @@ PIPELINE_FILES = {"config.cfg", "meta.json", "tokenizer", "vocab", "README.md"}
 PIPELINE_FILES |= {"LICENSE", "LICENSES_SOURCES", "lookups", "accuracy.json"}
 
 
+def use_gpu(gpu_id: int) -> None:
+    """Run what comes on a GPU, as `spacy.require_gpu`.
+
+    gpu_id (int): The GPU; -1 for the CPU, which changes nothing.
+    RAISES (WeltError): If there is no such GPU.
+    """
+    if gpu_id < 0:
+        return
+    try:
+        require_gpu(gpu_id)
+    except Exception as err:  # thinc, CuPy and torch have one each
+        raise WeltError(
+            f"GPU {gpu_id} can't be used ({err}): use --gpu-id -1 for the CPU"
+        ) from None
+
+
 def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
     """Load a pipeline.
 
@@ -31,13 +47,7 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
     RAISES (WeltError): If it does not exist, is damaged or needs a package that is not
         installed, or there is no such GPU.
     """
-    if gpu_id >= 0:
-        try:
-            require_gpu(gpu_id)
-        except Exception as err:  # thinc, CuPy and torch have one each
-            raise WeltError(
-                f"GPU {gpu_id} can't be used ({err}): use --gpu-id -1 for the CPU"
-            ) from None
+    use_gpu(gpu_id)
     try:
         return spacy.load(model if model.exists() else str(model))
     except WeltError as err:
@@ -50,6 +60,24 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
         raise WeltError(
             f"{model}: can't load this pipeline: {first_line(err)}. Is it complete, and "
             "is every package installed that its meta.json requires?"
+        ) from None
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """Read a YAML file.
+
+    path (Path): The file.
+    what (str): What is in it, for the message.
+    RETURNS (Any): Its content.
+    RAISES (WeltError): If it is missing or is not YAML.
+    """
+    if not path.is_file():
+        raise WeltError(f"{path} is not a file: a YAML file with {what} is needed")
+    try:
+        return srsly.read_yaml(path)
+    except Exception as err:  # ruamel has many
+        raise WeltError(
+            f"{path} is not YAML: {' '.join(str(err).split())[:200]}"
         ) from None
 
 

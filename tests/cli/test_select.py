@@ -5,6 +5,7 @@ import json
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from thinc.util import has_cupy_gpu
 
 import welt_spacy.selection.scoring as scoring
 from welt_spacy.selection.ifd import IFDScorer
@@ -124,3 +125,9 @@ def test_mistakes(train, tmp_path, lm):
     assert out.with_suffix(".html").read_text() == "mine" and not out.exists()
     assert run("select", train, out, "-s", "all", "--force").exit_code == 0
     assert run("select", train, out, "-s", "longest").exit_code == 0
+
+
+@pytest.mark.skipif(has_cupy_gpu, reason="there is a GPU")
+def test_a_gpu_that_is_not_there(train, tmp_path, lm):
+    options = ("--weak", lm, "--gpu-id", 0)
+    fails_with_one_line(run("select", train, tmp_path / "x.spacy", *options), "GPU 0")

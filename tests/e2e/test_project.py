@@ -205,6 +205,42 @@ def test_bio(project):
     assert again.count("is up to date") == 2 + 1 + 3
 
 
+def test_bioselecttune(project):
+    """Tiny models are made, select, are tuned, scored and packaged."""
+    pytest.importorskip("peft", reason="needs welt-spacy[llm]")
+    run(project, "-c", "import sys; sys.path.insert(0, 'scripts');"
+        "from demo import prepare_sample; prepare_sample()")  # fmt: skip
+    command = ("scripts/bioselecttune.py", "sample", "--demo", "--steps", "4")
+    short_time = ("--minutes", "0.05")
+    first = run(project, *command, *short_time)
+    for part in (
+        "NOT how well",
+        "docs with entities",
+        "Best on dev",
+        "Sets of strings",
+    ):
+        assert part in first
+    folder = project / "training/bioselecttune_demo/sample"
+    selected = read_docs(folder / "selected.spacy", Vocab())
+    assert (
+        0
+        < len(selected)
+        < len(read_docs(project / "corpus/sample/train.spacy", Vocab()))
+    )
+    metrics = srsly.read_json(folder / "metrics.json")
+    assert metrics["answers"]["issues"]["unsupported name"]["n"] == 0
+    [wheel] = (project / "packages").glob("en_welt_sample-0.1.0-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        card = archive.read(next(n for n in names if n.endswith("README.md"))).decode()
+    assert any(
+        name.endswith("generative_ner/model/model.safetensors") for name in names
+    )
+    assert "strong" in card and "welt-spacy[llm]" in card
+    again = run(project, *command, *short_time)
+    assert again.count("is up to date") == 2 + 1 + 3
+
+
 def test_document(root, project):
     run(project, "-m", "spacy", "project", "document", "--output", "out.md")
     made = (project / "out.md").read_text(encoding="utf8")

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import pytest
 import spacy
@@ -189,6 +192,34 @@ def test_the_command(lm, data, tmp_path):
     assert "up to date" in run("finetune", config).stdout
     again = run("finetune", config, "--set", "seed=1")
     assert again.exit_code == 0 and "up to date" not in again.stdout
+
+
+def test_killed(lm, data, tmp_path):
+    """SIGKILL at whatever point: run again, the weights are those of a run in peace."""
+    config = tmp_path / "finetune.yml"
+    lines = [
+        *(f"model: {lm}", f"train: {data}", f"dev: {data}", "lora: null", "steps: 12"),
+        *("eval_every: 0", "save_every: 3", "n_sents: 0", "batch_size: 2"),
+        *("accumulate: 1", "gradient_checkpointing: false", 'instruction: "{types}"'),
+    ]
+    config.write_text("\n".join([*lines, "output: unset"]))
+    made = []
+    for name, kill in (("killed", True), ("peace", False)):
+        output = tmp_path / name
+        command = [
+            *(sys.executable, "-m", "spacy", "welt", "finetune", str(config)),
+            *("--set", f"output={output}"),
+        ]
+        if kill:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            while process.poll() is None and not list(output.rglob("whole.json")):
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+            assert not (output / "model-best").exists()
+        subprocess.run(command, check=True, capture_output=True)
+        made.append(output / "model-best/generative_ner/model/model.safetensors")
+    assert made[0].read_bytes() == made[1].read_bytes()
 
 
 def test_mistakes(lm, data, tmp_path):

@@ -13,7 +13,7 @@ from ..errors import WeltError
 from ..files import one_writer, write_atomically
 from ..finetuning.settings import Finetuning, read_finetuning
 from ..finetuning.tuning import finetune
-from ..io import is_pipeline, replace_pipeline
+from ..io import is_pipeline, replace_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, sigterm_ends
 
 DONE, CHECKPOINTS, MODEL = "finetuned.json", "checkpoints", "model-best"
@@ -40,10 +40,7 @@ def finetune_cli(
     """
     settings = read_finetuning(config, _overrides(changed or []))
     output = Path(settings.output)
-    if gpu_id >= 0:
-        from thinc.api import require_gpu
-
-        require_gpu(gpu_id)
+    use_gpu(gpu_id)
     with sigterm_ends(), one_writer(output):
         key = _key(settings)
         model, done = output / MODEL, output / DONE

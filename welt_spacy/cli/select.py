@@ -15,7 +15,7 @@ from ..errors import WeltError
 from ..files import one_writer, write_atomically
 from ..generative.causal_lm import load_causal_lm
 from ..generative.prompts import JsonPrompt
-from ..io import load_pipeline, read_docs
+from ..io import load_pipeline, read_docs, use_gpu
 from ..selection.ifd import KINDS, IFDScorer
 from ..selection.report import QUANTILES, describe, rows, to_html
 from ..selection.scoring import score_docs
@@ -89,9 +89,10 @@ def select_cli(
         raise WeltError(f"{strategy} needs a trained pipeline: name one with --tagger")
     if output.suffix != ".spacy":
         raise WeltError(f"{output}: the name must end in .spacy")
+    use_gpu(gpu_id)
     with one_writer(output):
         _check_output(train, output, force)
-        nlp = load_pipeline(tagger, gpu_id=gpu_id) if tagger else spacy.blank("en")
+        nlp = load_pipeline(tagger) if tagger else spacy.blank("en")
         docs = read_docs(train, nlp.vocab)
         labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
         if not labels:

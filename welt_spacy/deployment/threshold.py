@@ -6,8 +6,8 @@ import numpy as np
 from spacy.language import Language
 from spacy.training import Example
 
-from ..errors import WeltError
 from ..generative.generative_ner import GenerativeNER
+from ..pipeline.running import find_pipe
 from ..pipeline.welt_ner import WeltNER
 from ..scoring.labels import require_known_labels
 from ..scoring.pairs import pair_examples
@@ -41,7 +41,7 @@ def tune_threshold(
     RAISES (WeltError): If the pipeline has not one `generative_ner`, or the data no gold
         entity.
     """
-    pipe = find_generative(nlp)
+    pipe = find_pipe(nlp, GenerativeNER, "generative_ner")
     require_known_labels(nlp, examples)
     before = pipe.threshold
     pipe.threshold = 0.0
@@ -75,21 +75,6 @@ def tune_threshold(
     best = points[int(np.argmax(objective.value(p, r)))]
     pipe.threshold = best.threshold
     return points[int(np.searchsorted(limits, before))], best
-
-
-def find_generative(nlp: Language) -> GenerativeNER:
-    """Find the `generative_ner` of a pipeline.
-
-    nlp (Language): The pipeline.
-    RETURNS (GenerativeNER): The component.
-    RAISES (WeltError): If it has none, or several.
-    """
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, GenerativeNER)]
-    if len(found) != 1:
-        raise WeltError(
-            f"The pipeline has {len(found)} components generative_ner; one is needed"
-        )
-    return found[0]
 
 
 def is_generative(nlp: Language) -> bool:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
-import srsly
 from spacy.util import registry
 
 from ..corpora.catalog import get_corpus
 from ..deployment.tuning import KNOBS
 from ..errors import WeltError
+from ..io import read_yaml
 
 Settings = Dict[str, Any]
 
@@ -79,16 +79,7 @@ def read_grid(path: Path) -> Grid:
     RETURNS (Grid): The experiment.
     RAISES (WeltError): If the file is missing or not as it should be.
     """
-    if not path.is_file():
-        raise WeltError(
-            f"{path} is not a file: a YAML file with an experiment is needed"
-        )
-    try:
-        found = srsly.read_yaml(path)
-    except Exception as err:  # ruamel has many
-        raise WeltError(
-            f"{path} is not YAML: {' '.join(str(err).split())[:200]}"
-        ) from None
+    found = read_yaml(path, "an experiment")
     kinds = {"config": str, "corpora": list, "schemes": dict, "seeds": list}
     optional = {"overrides": dict, "tuned": dict}
     if not isinstance(found, dict):

@@ -5,10 +5,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
-import srsly
-
 from ..errors import WeltError, check_number
 from ..generative.prompts import INSTRUCTION
+from ..io import read_yaml
 
 SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
@@ -132,16 +131,7 @@ def read_finetuning(path: Path, overrides: Mapping[str, Any]) -> Finetuning:
     RAISES (WeltError): If the file is missing, or a setting is unknown, missing, of
         another type or out of its range.
     """
-    if not path.is_file():
-        raise WeltError(
-            f"{path} is not a file: a YAML file with the settings is needed"
-        )
-    try:
-        found = srsly.read_yaml(path)
-    except Exception as err:  # ruamel has many
-        raise WeltError(
-            f"{path} is not YAML: {' '.join(str(err).split())[:200]}"
-        ) from None
+    found = read_yaml(path, "the settings")
     if not isinstance(found, dict):
         raise WeltError(f"{path} must have the keys model, train, dev, output")
     values = dict(found)

@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterable, List
 
 from ..errors import WeltError
 from ..io import load_pipeline
+from ..pipeline.running import find_pipe
 from .backends import Request
 from .generative_ner import GenerativeNER
 
@@ -26,12 +27,7 @@ def make_llm_model(pipeline: str, max_tokens: int = 512) -> Ask:
         the callable, if a request fails.
     """
     nlp = load_pipeline(Path(pipeline))
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, GenerativeNER)]
-    if len(found) != 1:
-        raise WeltError(
-            f"{pipeline} has {len(found)} components generative_ner; one is needed"
-        )
-    backend = found[0].backend
+    backend = find_pipe(nlp, GenerativeNER, "generative_ner").backend
 
     def answer(prompts: List[str]) -> List[str]:
         done = backend([Request(prompt, max_tokens) for prompt in prompts])

@@ -1,6 +1,6 @@
 """A pipeline, run up to its `welt_ner`, for what needs more than entities."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Sequence, Tuple, Type, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,26 @@ from spacy.tokens import Doc
 from ..errors import WeltError
 from .welt_ner import WeltNER
 
+PipeT = TypeVar("PipeT")
+
+
+def find_pipe(nlp: Language, kind: Type[PipeT], name: str) -> PipeT:
+    """Find the one component of a kind.
+
+    nlp (Language): The pipeline.
+    kind (Type): Its class.
+    name (str): What it is called in the message, the name of its factory.
+    RETURNS (Pipe): The component.
+    RAISES (WeltError): If the pipeline has none, or several.
+    """
+    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, kind)]
+    if len(found) != 1:
+        raise WeltError(
+            f"The pipeline has {len(found)} components {name}, of "
+            f"{', '.join(nlp.pipe_names) or 'none'}; one is needed"
+        )
+    return found[0]
+
 
 def find_component(nlp: Language) -> WeltNER:
     """Find the `welt_ner` of a pipeline.
@@ -18,13 +38,7 @@ def find_component(nlp: Language) -> WeltNER:
     RETURNS (WeltNER): The component.
     RAISES (WeltError): If it has none, or several.
     """
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
-    if len(found) != 1:
-        raise WeltError(
-            f"The pipeline has {len(found)} components welt_ner, of "
-            f"{', '.join(nlp.pipe_names) or 'none'}; one is needed"
-        )
-    return found[0]
+    return find_pipe(nlp, WeltNER, "welt_ner")
 
 
 def predict_docs(

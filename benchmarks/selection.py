@@ -1,0 +1,159 @@
+"""Does half of the sentences with entities do? Every strategy of `spacy welt select`, the same
+number of update steps, `welt_ner` with the CPU config (vanilla weights, and WeLT's for some).
+
+    python scripts/tiny_lm.py training/tiny_lm/weak corpus/*/train.spacy --width 128 --layers 2
+    WELT_CORPORA_MIRROR=... python benchmarks/selection.py ncbi_disease --seeds 0 --seeds 1 --seeds 2
+
+The weak model is a tiny one that has read nothing but training texts: what it finds hard
+is not what a real one does. `random` draws anew for each seed. The tagger of the tagger
+strategies is the model trained on all with seed 0.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+import srsly
+import typer
+from common import ROOT, about, evaluate, prepare, run_trainings, spread
+
+from welt_spacy.scoring.significance import approximate_randomization
+
+STRATEGIES = (
+    *("all", "random", "hybrid_superfilter", "superfilter", "lowest_ifd"),
+    *("longest", "most_mentions", "tagger_loss", "tagger_confidence"),
+)
+WITH_WELT = ("all", "random", "hybrid_superfilter")
+
+
+def main(
+    corpus: str,
+    output: Path = Path("training/benchmarks/selection"),
+    weak: Path = Path("training/tiny_lm/weak"),
+    piece_vectors: str = "training/minilm.vectors",
+    strategies: List[str] = list(STRATEGIES),  # noqa: B006
+    with_welt: List[str] = list(WITH_WELT),  # noqa: B006
+    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    keep: float = 0.5,
+    steps: int = 1000,
+    at_once: int = 2,
+) -> None:
+    data = prepare(corpus, Path("corpus"))
+    settings: Dict[str, Any] = {
+        "training.max_steps": steps,
+        "training.eval_frequency": max(1, steps // 5),
+        "paths.piece_vectors": piece_vectors,
+    }
+
+    def job(strategy: str, scheme: str, seed: int, train: Path) -> Dict[str, Any]:
+        weighting = f"welt_spacy.{scheme}_weights.v1"
+        return {
+            "config": ROOT / "configs" / "welt_cpu.cfg",
+            "data": data,
+            "output": output / corpus / f"{strategy}-{scheme}-{seed}",
+            "overrides": {
+                **settings,
+                "paths.train": train,
+                "components.welt_ner.weighting.@misc": weighting,
+                "system.seed": seed,
+            },
+            "threads": 1,
+        }
+
+    first = job("all", "vanilla", 0, data / "train.spacy")
+    run_trainings([first], 1)
+    jobs = {}
+    for seed in seeds:
+        for scheme in ("vanilla", "welt"):
+            for strategy in strategies if scheme == "vanilla" else with_welt:
+                train = data / "train.spacy"
+                if strategy != "all":
+                    tagger = first["output"] / "model-best"
+                    train = select(
+                        strategy, data, output / corpus, seed, keep, weak, tagger
+                    )
+                jobs[strategy, scheme, seed] = job(strategy, scheme, seed, train)
+    run_trainings(list(jobs.values()), at_once)
+    found = {
+        key: evaluate(
+            one["output"] / "model-best", data / "test.spacy", data, one["output"]
+        )
+        for key, one in jobs.items()
+    }
+    print(
+        f"\n{corpus}, {steps} steps, {len(seeds)} seeds, keep {keep:g}. "
+        f"{about(['spacy', 'torch'])}\n"
+    )
+    print(
+        "| strategy | weights | docs | mentions | F1 | strings F1 | unseen F1 | - random | p |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for scheme in ("vanilla", "welt"):
+        for strategy in strategies if scheme == "vanilla" else with_welt:
+            runs = [found[strategy, scheme, seed] for seed in seeds]
+            others = [found["random", scheme, seed] for seed in seeds]
+            f, strings = (
+                [100 * r[way]["f"] for r in runs] for way in ("strict", "strings")
+            )
+            unseen = [
+                100 * r["slices"]["mention in train"]["unseen"]["f"] for r in runs
+            ]
+            difference = np.mean(f) - np.mean([100 * r["strict"]["f"] for r in others])
+            p = approximate_randomization(summed(runs), summed(others))
+            n_docs, n_mentions = kept(strategy, output / corpus, seeds[0])
+            print(
+                f"| {strategy} | {scheme} | {n_docs} | {n_mentions} | {spread(f)} | "
+                f"{spread(strings)} | {spread(unseen)} | {difference:+.2f} | {p:.3f} |"
+            )
+
+
+def kept(strategy: str, output: Path, seed: int) -> Tuple[str, str]:
+    """How many docs and mentions a strategy keeps."""
+    if strategy == "all":
+        return "all", "all"
+    told = srsly.read_json(output / f"{name_of(strategy, seed)}.json")["found"]["kept"]
+    return f"{told['docs']:,}", f"{sum(told['mentions'].values()):,}"
+
+
+def name_of(strategy: str, seed: int) -> str:
+    return f"{strategy}-{seed}" if strategy == "random" else strategy
+
+
+def select(
+    strategy: str,
+    data: Path,
+    output: Path,
+    seed: int,
+    keep: float,
+    weak: Path,
+    tagger: Path,
+) -> Path:
+    path = output / f"{name_of(strategy, seed)}.spacy"
+    # A selection is ours to keep: the command replaces only what it wrote
+    command = ["spacy", "welt", "select", str(data / "train.spacy"), str(path)]
+    command += ["--strategy", strategy, "--keep", str(keep), "--seed", str(seed)]
+    if "tagger" in strategy:
+        command += ["--tagger", str(tagger)]
+    elif "ifd" in strategy or "superfilter" in strategy:
+        command += ["--weak", str(weak)]
+    record = path.with_suffix(".json")
+    told = json.dumps(command)
+    asked = path.with_suffix(".command")
+    if not (record.is_file() and asked.is_file() and asked.read_text() == told):
+        subprocess.run(
+            [sys.executable, "-m", *command], check=True, capture_output=True
+        )
+        asked.write_text(told)
+    return path
+
+
+def summed(runs: List[Dict[str, Any]]) -> np.ndarray:
+    """Counts of each doc over all seeds, so that a test is of the docs."""
+    return np.sum([np.array(run["by_doc"]) for run in runs], axis=0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
