@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -315,3 +316,12 @@ def test_a_model_for_spacy_llm(qwen, tmp_path):
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(WeltError, match="one is needed"):
         make_llm_model(str(tmp_path / "blank"))
+
+
+def test_many_threads_use_one_pipeline(qwen):
+    nlp = make_nlp(qwen)
+    expected = [ents(nlp(text)) for text in TEXTS]
+    fresh = make_nlp(qwen)  # the model is loaded by whichever thread comes first
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda text: ents(fresh(text)), TEXTS * 3))
+    assert found == expected * 3
