@@ -26,8 +26,8 @@ def main(
     gpu_id: int = -1,
     version: str = "0.1.0",
     demo: bool = False,
-    minutes: float = typer.Option(3.0, help="Of --demo: for each of the two models."),
-    steps: int = typer.Option(600, help="Of --demo: updates of the tuned one."),
+    minutes: float = typer.Option(2.0, help="Of --demo: for each of the two models."),
+    steps: int = typer.Option(500, help="Of --demo: updates of the tuned one."),
 ) -> None:
     started = time.perf_counter()
     data = Path("corpus") / corpus

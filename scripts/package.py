@@ -57,7 +57,7 @@ def main(
             },
             **{f"fair_{name}": scores["fair"][name] for name in "prf"},
             "speed": scores["speed"],
-            "dev": meta["performance"],
+            "dev": meta.get("performance", {}),
         },
     )
     meta["welt_spacy_version"] = package_version("welt-spacy")

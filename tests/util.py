@@ -114,16 +114,39 @@ def make_byte_tokenizer(limit: int = 16):
     )
 
 
-def make_tiny_lm(family: str = "qwen3", limit: int = 16, seed: int = 0):
-    """A random causal language model of two layers over bytes."""
+def make_merging_tokenizer(texts, limit: int = 1024):
+    """Pieces that reach across words, names and the marks of JSON."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=False
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", model_max_length=limit
+    )
+
+
+def make_tiny_lm(
+    family: str = "qwen3", limit: int = 16, seed: int = 0, vocab: int = 257
+):
+    """A random causal language model of two layers."""
     import torch
     import transformers
 
-    sizes = {"vocab_size": 257, "max_position_embeddings": limit}
+    sizes = {"vocab_size": vocab, "max_position_embeddings": limit}
     ids = {"eos_token_id": 0, "bos_token_id": None}
     if family == "gpt2":
         config = transformers.GPT2Config(
-            vocab_size=257, n_positions=limit, n_embd=16, n_layer=2, n_head=2, **ids
+            vocab_size=vocab, n_positions=limit, n_embd=16, n_layer=2, n_head=2, **ids
         )
     else:
         sizes.update(hidden_size=16, intermediate_size=32, num_hidden_layers=2)

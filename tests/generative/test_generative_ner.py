@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -21,7 +22,7 @@ from welt_spacy.generative.causal_lm import TransformersBackend, encode_prompt
 from welt_spacy.generative.spacy_llm import make_llm_model
 
 from ..cli.test_cli import fails_with_one_line, run
-from ..util import BIO, copies, ents, save_tiny_lm
+from ..util import BIO, copies, ents, make_merging_tokenizer, make_tiny_lm, save_tiny_lm
 
 torch = pytest.importorskip("torch", reason="needs welt-spacy[llm]")
 pytest.importorskip("llguidance")
@@ -138,6 +139,28 @@ def test_an_answer_always_ends(qwen, max_answer_tokens):
                 if max_answer_tokens > 1
                 else text == "["
             )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_answer_ends_though_pieces_go_on(tmp_path, seed):
+    """A piece such as '"}, {"entity' ends a name and begins another."""
+    frame = (
+        '{"entity": "Chemical", "name": "zinc"}, {"entity": "Disease", "name": "pain"}'
+    )
+    tokenizer = make_merging_tokenizer([f"[{frame}, {frame}]"] * 9 + TEXTS)
+    pieces = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+    assert any('"}, {' in piece for piece in pieces)
+    path = tmp_path / "lm"
+    make_tiny_lm("gpt2", 1024, seed, len(tokenizer)).save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    issues = Counter()
+    for max_answer_tokens in (30, 60, 90):
+        for doc in make_nlp(path, max_answer_tokens=max_answer_tokens).pipe(TEXTS):
+            found = generated_of(doc)["generative_ner"]
+            issues.update(found.issues)
+            for text in found.texts:
+                assert isinstance(json.loads(text), list)
+    assert set(issues) <= {"cut off", "over-generated", "ambiguous"}
 
 
 def test_real_sentences_and_no_invented_name(mirror, folder):

@@ -210,6 +210,7 @@ def finetune(settings: Finetuning, folder: Path) -> Finetuned:
     step = trainer.state.global_step
     if evaluates and trainer.state.best_model_checkpoint:
         step = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
+    nlp.meta["performance"] = {} if best is None else {"ents_f": best}
     nlp.meta["finetuned"] = {
         "model": settings.model,
         "revision": revision,

@@ -21,6 +21,8 @@ EXTRA = "llm"
 BATCH_TOKENS = 16384
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WEIGHTS, ADAPTER = "model", "adapter"
+# Parts of "[]", and of what ends a name, an object and the array
+CLOSERS = {b"[", b"[]", b"]", b"}", b"}]", b'"', b'"}', b'"}]'}
 # Without it, Qwen3 and its relatives think aloud first
 TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 
@@ -318,13 +320,12 @@ class _Guide(NamedTuple):
     """A tokenizer as llguidance sees it.
 
     tokens (Any): An LLTokenizer.
-    brackets, quotes (ndarray): Shape (n_vocab,), bool: the tokens that begin with "]",
-        and those that begin with a quote.
+    closers (ndarray): Shape (n_vocab,), bool: the tokens that bring an answer nearer to its
+        end and begin nothing new.
     """
 
     tokens: Any
-    brackets: NDArray[np.bool_]
-    quotes: NDArray[np.bool_]
+    closers: NDArray[np.bool_]
 
 
 def _make_guide(lm: CausalLM) -> _Guide:
@@ -334,12 +335,8 @@ def _make_guide(lm: CausalLM) -> _Guide:
     size = int(lm.model.get_input_embeddings().weight.shape[0])
     n_vocab = max(size, len(lm.tokenizer))
     tokens = from_tokenizer(lm.tokenizer, n_vocab=n_vocab, eos_token=ends_of(lm))
-    first = [tokens.decode_bytes([i])[:1] for i in range(n_vocab)]
-    return _Guide(
-        tokens,
-        np.array([byte == b"]" for byte in first]),
-        np.array([byte == b'"' for byte in first]),
-    )
+    told = [tokens.decode_bytes([i]) in CLOSERS for i in range(n_vocab)]
+    return _Guide(tokens, np.array(told))
 
 
 class _Steps:
@@ -375,8 +372,8 @@ class _Steps:
         scores = scores.float()
         if any(matcher is not None for matcher in self.matchers):
             allowed = self._allowed(scores.shape[1])
-            for row in self._closing():
-                self._close(row, allowed, scores)
+            if closing := self._closing():
+                self._close(closing, allowed, scores)
             scores = scores.masked_fill(
                 torch.from_numpy(~allowed).to(scores.device), float("-inf")
             )
@@ -415,21 +412,19 @@ class _Steps:
             and request.max_tokens - len(self.log_probs) <= request.closing
         ]
 
-    def _close(self, row: int, allowed: NDArray[np.bool_], scores: Any) -> None:
-        """Leave the tokens that end the array; else those that end a name, if it may end;
-        else all.
+    def _close(self, rows: List[int], allowed: NDArray[np.bool_], scores: Any) -> None:
+        """Leave rows nothing but what ends an answer, where it may end or come nearer to
+        its end; note whether they wanted something else.
         """
         import torch
 
-        width = allowed.shape[1]
-        for ending in (self.guide.brackets[:width], self.guide.quotes[:width]):
-            closing = allowed[row] & ending
+        mine = torch.from_numpy(~allowed[rows]).to(scores.device)
+        wanted = scores[rows].masked_fill(mine, float("-inf")).argmax(dim=1).tolist()
+        for row, token in zip(rows, wanted):
+            closing = allowed[row] & self.guide.closers[: allowed.shape[1]]
             if closing.any():
-                ids = np.flatnonzero(allowed[row])
-                wanted = scores[row, torch.from_numpy(ids).to(scores.device)].argmax()
-                self.closed[row] |= not closing[ids[int(wanted)]]
+                self.closed[row] |= not closing[token]
                 allowed[row] = closing
-                return
 
 
 def _check(matcher: Any) -> None:
