@@ -74,6 +74,8 @@ def main(
         *("--gpu-id", str(gpu_id)),
     )
     variables = {"config": config, "gpu_id": gpu_id, "version": version}
+    # Not to be mistaken for the tagger of the corpus
+    variables["suffix"] = "_demo" if demo else "_llm"
     run_steps(
         corpus, {**variables, "documents": ""}, ("threshold", "evaluate", "package")
     )

@@ -28,13 +28,19 @@ EXAMPLE = "Valproic acid was stopped; the hyperammonemic encephalopathy resolved
 
 
 def main(
-    corpus: str, model: Path, metrics: Path, output: Path, version: str = "0.0.0"
+    corpus: str,
+    model: Path,
+    metrics: Path,
+    output: Path,
+    version: str = "0.0.0",
+    suffix: str = "",
 ) -> None:
+    name = f"welt_{corpus}{suffix}"
     about = srsly.read_json(Path("corpus") / corpus / "corpus.json")
     scores = srsly.read_json(metrics)
     meta = srsly.read_json(model / "meta.json")
     meta.update(
-        name=f"welt_{corpus}",
+        name=name,
         version=version,
         description=f"Named entities as in {about['title']}: a spaCy pipeline trained "
         "with welt-spacy.",
@@ -78,7 +84,7 @@ def main(
         (staged / "README.md").write_text(card, encoding="utf8")
         built.mkdir()
         package(staged, built, create_sdist=False, create_wheel=False, silent=True)
-        source = built / f"en_welt_{corpus}-{version}"
+        source = built / f"en_{name}-{version}"
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
@@ -89,7 +95,7 @@ def main(
         )
         wheel = next(built.glob("*.whl"))
         write_atomically(output / wheel.name, wheel.read_bytes())
-    hub_card = output / f"en_welt_{corpus}-{version}.README.md"
+    hub_card = output / f"en_{name}-{version}.README.md"
     write_atomically(hub_card, f"{hub_metadata(meta)}\n{card}")
     print(f"✔ {output / wheel.name}\n✔ {hub_card}, the card for a model hub")
 

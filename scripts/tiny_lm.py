@@ -50,7 +50,8 @@ def main(
             for token in (*line, tokenizer.eos_token_id)
         ]
     )
-    blocks = ids[: len(ids) // WINDOW * WINDOW].view(-1, WINDOW)
+    window = min(WINDOW, len(ids))
+    blocks = ids[: len(ids) // window * window].view(-1, window)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=width,
