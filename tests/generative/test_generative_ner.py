@@ -348,3 +348,11 @@ def test_many_threads_use_one_pipeline(qwen):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: ents(fresh(text)), TEXTS * 3))
     assert found == expected * 3
+
+
+def test_several_processes_after_use_in_the_parent(qwen):
+    nlp = make_nlp(qwen)
+    expected = [ents(doc) for doc in nlp.pipe(TEXTS)]
+    docs = list(nlp.pipe(TEXTS * 2, n_process=2, batch_size=2))
+    assert [ents(doc) for doc in docs] == expected * 2
+    assert generated_of(docs[0])["generative_ner"].texts

@@ -5,7 +5,6 @@ and transformers are an extra.
 """
 
 import contextlib
-import os
 from typing import (
     Any,
     Callable,
@@ -25,6 +24,7 @@ from thinc.shims.shim import Shim
 from thinc.types import Floats2d, FloatsXd
 
 from ..errors import WeltError
+from .forks import calm_torch
 from .forward import Backprop, Forward, no_backprop
 from .pretrained import freeze_layers, group_parameters, load_encoder, load_tokenizer
 from .serialization import Encoder, decode_encoder, encode_encoder
@@ -47,7 +47,6 @@ class TransformerShim(Shim):
         self.forward: Optional[Forward] = None
         # How the encoder was made faster for prediction; then it can't be trained
         self.optimized: Optional[str] = None
-        self._pid = os.getpid()
 
     @property
     def width(self) -> Optional[int]:
@@ -80,7 +79,7 @@ class TransformerShim(Shim):
         RAISES (WeltError): If it is to be trained, and was optimized for prediction.
         """
         assert self.forward is not None
-        self._after_fork()
+        calm_torch()
         if is_train and self.optimized:
             raise WeltError(
                 f"This encoder was optimized for prediction ({self.optimized}) and "
@@ -92,13 +91,6 @@ class TransformerShim(Shim):
         self._model.eval()
         with torch.inference_mode():
             return self.forward(docs, trains=False)
-
-    def _after_fork(self) -> None:
-        # The threads of torch do not survive a fork (`nlp.pipe(n_process=2)`):
-        # a child that waits for them hangs.
-        if os.getpid() != self._pid:
-            self._pid = os.getpid()
-            torch.set_num_threads(1)
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Update the weights with the gradients that have been collected.

@@ -239,6 +239,9 @@ class TransformersBackend:
     def __call__(self, requests: Sequence[Request]) -> List[Completion]:
         """Answer. See `Backend`."""
         model, tokenizer = self.lm
+        from ..architectures.forks import calm_torch
+
+        calm_torch()
         prompts = [
             encode_prompt(tokenizer, request.prompt, self.template_arguments)
             for request in requests
