@@ -34,7 +34,7 @@ def encode_encoder(encoder: Encoder) -> bytes:
     """
     if encoder.model is None:
         return srsly.msgpack_dumps({})
-    with tempfile.TemporaryDirectory() as folder, _no_progress():
+    with tempfile.TemporaryDirectory() as folder, no_progress():
         if encoder.optimized:
             told = {"optimized": encoder.optimized}
             srsly.write_json(Path(folder) / OPTIMIZED_FILE, told)
@@ -68,7 +68,7 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
         )
     told = srsly.json_loads(files.pop(OPTIMIZED_FILE, b"{}"))
     optimized = told.get("optimized")
-    with tempfile.TemporaryDirectory() as folder, _no_progress():
+    with tempfile.TemporaryDirectory() as folder, no_progress():
         for name, content in files.items():
             # A name is a name: no way out of the folder.
             (Path(folder) / Path(name).name).write_bytes(content)
@@ -81,8 +81,11 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
 
 
 @contextlib.contextmanager
-def _no_progress() -> Iterator[None]:
-    """Keep transformers' progress bars out of the tables of `spacy train`."""
+def no_progress() -> Iterator[None]:
+    """Keep transformers' progress bars out of the tables of `spacy train`, and out of files.
+
+    YIELDS (None): While there are none.
+    """
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

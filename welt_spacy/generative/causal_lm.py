@@ -4,6 +4,7 @@ Importing this module does not import torch: it is an extra.
 """
 
 import contextlib
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
@@ -73,7 +74,11 @@ def load_causal_lm(
         "local_files_only": local,
         "trust_remote_code": False,
     }
-    with _clear_errors(f"the language model {name!r}"):
+    from ..architectures.serialization import no_progress
+
+    # Where nobody looks at a bar, it would stand beside messages
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else no_progress()
+    with quiet, _clear_errors(f"the language model {name!r}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             name, use_fast=True, **where
         )
