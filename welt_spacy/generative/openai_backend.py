@@ -1,5 +1,6 @@
 """Language models behind an OpenAI-compatible address: vLLM, llama.cpp, TGI and others."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,8 +80,6 @@ class OpenAIBackend:
             if self._client is None:
                 with extra_needed("An OpenAI-compatible server", EXTRA):
                     from openai import OpenAI
-                import os
-
                 self._client = OpenAI(
                     base_url=self.base_url,
                     # The package insists on one, most servers do not
