@@ -151,6 +151,8 @@ def test_a_server_that_is_not_there(server, tmp_path):
     nlp.to_disk(tmp_path / "model")
     for other in copies(nlp, tmp_path / "model"):
         assert ents(other("zinc")) == ents(doc)
+    forked = nlp.pipe(["zinc"] * 4, n_process=2, batch_size=2)
+    assert [ents(other) for other in forked] == [ents(doc)] * 4
     server.shutdown()
     server.server_close()
     found = generated_of(nlp("zinc"))["generative_ner"]

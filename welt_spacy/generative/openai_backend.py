@@ -63,10 +63,11 @@ class OpenAIBackend:
         self.log_probs = log_probs
         self.extra_body = dict(extra_body or {})
         self._client: Any = None
+        self._pid = os.getpid()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> Dict[str, Any]:
-        # Connections belong to a process
+        # Neither connections nor locks can be pickled or copied
         return {**self.__dict__, "_client": None, "_lock": None}
 
     def __setstate__(self, state: Dict[str, Any]) -> None:
@@ -77,7 +78,9 @@ class OpenAIBackend:
     def client(self) -> Any:
         """RETURNS (openai.OpenAI): The client, which is made when it is first needed."""
         with self._lock:
-            if self._client is None:
+            # Connections belong to a process, and it may have been forked
+            if self._client is None or self._pid != os.getpid():
+                self._pid = os.getpid()
                 with extra_needed("An OpenAI-compatible server", EXTRA):
                     from openai import OpenAI
                 self._client = OpenAI(
