@@ -39,6 +39,8 @@ def main(
     seeds: List[int] = [0, 1, 2],  # noqa: B006
     keep: float = 0.5,
     steps: int = 1000,
+    config: str = "welt_cpu",
+    override: List[str] = [],  # noqa: B006
     at_once: int = 2,
 ) -> None:
     data = prepare(corpus, Path("corpus"))
@@ -46,12 +48,16 @@ def main(
         "training.max_steps": steps,
         "training.eval_frequency": max(1, steps // 5),
         "paths.piece_vectors": piece_vectors,
+        **dict(pair.split("=", 1) for pair in override),
     }
+    if config != "welt_cpu":
+        del settings["paths.piece_vectors"]
+        output = output / config
 
     def job(strategy: str, scheme: str, seed: int, train: Path) -> Dict[str, Any]:
         weighting = f"welt_spacy.{scheme}_weights.v1"
         return {
-            "config": ROOT / "configs" / "welt_cpu.cfg",
+            "config": ROOT / "configs" / f"{config}.cfg",
             "data": data,
             "output": output / corpus / f"{strategy}-{scheme}-{seed}",
             "overrides": {
@@ -84,7 +90,7 @@ def main(
         for key, one in jobs.items()
     }
     print(
-        f"\n{corpus}, {steps} steps, {len(seeds)} seeds, keep {keep:g}. "
+        f"\n{corpus}, {config}, {steps} steps, {len(seeds)} seeds, keep {keep:g}. "
         f"{about(['spacy', 'torch'])}\n"
     )
     print(
