@@ -27,7 +27,7 @@ GUIDES = (
         "evaluation",
         "performance",
     ),
-    *("reliability", "results", "project", "architecture"),
+    *("reliability", "results", "results-selection", "project", "architecture"),
 )
 # What is registered and what is called from Python, before what is inside
 PACKAGES = (
