@@ -1,4 +1,5 @@
 import importlib
+import logging
 import os
 from pathlib import Path
 
@@ -18,6 +19,12 @@ settings.load_profile("same")
 def seed():
     """First weights and dropout do not depend on which tests ran before."""
     fix_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def logger():
+    """import-linter, which a test runs, disables all loggers that are there."""
+    logging.getLogger("welt_spacy").disabled = False
 
 
 @pytest.fixture(scope="session")
