@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.util import get_torch_default_device
 
-from ..annotated import annotated_labels
+from ..annotated import is_annotated
 from ..errors import WeltError, extra_needed
 from ..files import write_atomically
 from ..generative.answers import make_answer
@@ -24,6 +24,7 @@ from ..generative.causal_lm import EXTRA, CausalLM, encode_prompt, load_causal_l
 from ..generative.generative_ner import GenerativeNER
 from ..generative.prompts import JsonPrompt
 from ..io import bare_doc, read_docs
+from ..reporting.evaluation import predict
 from ..scoring.strict import ner_score
 from .settings import Finetuning
 
@@ -84,8 +85,7 @@ def make_rows(
     for i, doc in enumerate(docs):
         if i in dropped or not doc.text.strip():
             continue
-        known = annotated_labels(doc)
-        asked = [label for label in labels if known is None or label in known]
+        asked = [label for label in labels if is_annotated(doc, label)]
         before = encode_prompt(tokenizer, prompt(doc[:].text, asked))
         answer = tokenizer(make_answer(doc, asked), add_special_tokens=False)
         told = [*answer["input_ids"], tokenizer.eos_token_id]
@@ -304,9 +304,7 @@ def _make_trainer(nlp: Language, dev: Sequence[Doc], **settings: Any) -> Any:
             metric_key_prefix: str = "eval",
         ) -> Dict[str, float]:
             examples = [Example(bare_doc(doc), doc) for doc in dev]
-            predicted = nlp.pipe(eg.predicted for eg in examples)
-            for example, doc in zip(examples, predicted):
-                example.predicted = doc
+            predict(nlp, examples)
             scores = ner_score(examples)
             found = {
                 f"{metric_key_prefix}_{name}": float(scores[name] or 0.0)

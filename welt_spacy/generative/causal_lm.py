@@ -141,7 +141,8 @@ def window_of(model: Any) -> int:
 
 class TransformersBackend:
     """A language model in this process. Greedy, in batches of similar length, with a cache
-    of keys and values.
+    of keys and values. Registered as `welt_spacy.TransformersBackend.v1` in `@misc`. The model
+    is loaded when it is first needed.
 
     name (str): Its name on the hub, or its folder.
     revision (Optional[str]): The commit, branch or tag on the hub.
@@ -157,7 +158,7 @@ class TransformersBackend:
 
     def __init__(
         self,
-        name: str,
+        name: str = "",
         *,
         revision: Optional[str] = None,
         store: bool = False,
@@ -474,29 +475,3 @@ def _completion(
         places.append((len(data.decode("utf8", errors="ignore")), value))
     text = data.decode("utf8", errors="ignore")
     return Completion(text, places, cut_off=closed or n == len(tokens))
-
-
-def make_transformers_backend(
-    name: str = "",
-    revision: Optional[str] = None,
-    store: bool = False,
-    dtype: str = "auto",
-    batch_tokens: int = BATCH_TOKENS,
-    template_arguments: Optional[Dict[str, Any]] = None,
-) -> TransformersBackend:
-    """Make a backend of a model of the transformers library. Registered as
-    `welt_spacy.TransformersBackend.v1` in `@misc`.
-
-    name, revision, store, dtype, batch_tokens, template_arguments: See
-        `TransformersBackend`.
-    RETURNS (TransformersBackend): The backend. The model is loaded when it is first needed.
-    RAISES (WeltError): If a setting is out of its range.
-    """
-    return TransformersBackend(
-        name,
-        revision=revision,
-        store=store,
-        dtype=dtype,
-        batch_tokens=batch_tokens,
-        template_arguments=template_arguments,
-    )

@@ -14,7 +14,9 @@ GUIDES = ("json_schema", "grammar", "none")
 
 
 class OpenAIBackend:
-    """A language model behind an OpenAI-compatible address.
+    """A language model behind an OpenAI-compatible address. Registered as
+    `welt_spacy.OpenAIBackend.v1` in `@misc`. Nothing is asked of the server before it is
+    needed.
 
     Timeouts, answers that the server refuses for now (408, 409, 429, 5xx) and lost connections
     are tried again with growing pauses, by the openai package.
@@ -157,32 +159,3 @@ def _completion(told: Any) -> Completion:
             end = len(data.decode("utf8", errors="ignore"))
             tokens.append((end, float(token.logprob)))
     return Completion(text, tokens, cut_off=choice.finish_reason == "length")
-
-
-def make_openai_backend(
-    model: str,
-    base_url: str,
-    concurrency: int = 8,
-    timeout: float = 120.0,
-    max_retries: int = 3,
-    guide: Literal["json_schema", "grammar", "none"] = "json_schema",
-    log_probs: bool = True,
-    extra_body: Optional[Dict[str, Any]] = None,
-) -> OpenAIBackend:
-    """Make a backend of a server. Registered as `welt_spacy.OpenAIBackend.v1` in `@misc`.
-
-    model, base_url, concurrency, timeout, max_retries, guide, log_probs, extra_body: See
-        `OpenAIBackend`.
-    RETURNS (OpenAIBackend): The backend. Nothing is asked of the server yet.
-    RAISES (WeltError): If a setting is out of its range.
-    """
-    return OpenAIBackend(
-        model,
-        base_url,
-        concurrency=concurrency,
-        timeout=timeout,
-        max_retries=max_retries,
-        guide=guide,
-        log_probs=log_probs,
-        extra_body=extra_body,
-    )

@@ -22,13 +22,12 @@ def describe(candidates: Candidates, selection: Selection) -> Dict[str, Any]:
     selection (Selection): The choice.
     RETURNS (Dict[str, Any]): Docs with and without entities and mentions by label, of all
         and of those kept; quantiles of the ranks and of IFD; rank correlations
-        (Spearman) of IFD with tokens, characters of the answer and mentions; truncated
+        (Spearman) of IFD with tokens of text and answer and with mentions; truncated
         and left out. Only what JSON has.
     """
     docs = candidates.docs
     kept = set(selection.kept)
     labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
-    everything = range(len(docs))
     ranked = [score for score in selection.scores if score is not None]
     ifd = candidates.ifd
     positive = [i for i in ifd if docs[i].ents]
@@ -39,7 +38,7 @@ def describe(candidates: Candidates, selection: Selection) -> Dict[str, Any]:
         "mentions": [len(docs[i].ents) for i in positive],
     }
     return {
-        "all": _counts(docs, list(everything), labels),
+        "all": _counts(docs, range(len(docs)), labels),
         "kept": _counts(docs, selection.kept, labels),
         "ranks": _quantiles(ranked),
         "ifd": {

@@ -10,7 +10,7 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import srsly
 from spacy.tokens import Doc
 
-from ..annotated import annotated_labels
+from ..annotated import is_annotated
 from ..errors import WeltError
 from ..files import write_atomically
 from ..generative.answers import make_answer
@@ -31,8 +31,7 @@ def make_example(doc: Doc, labels: Sequence[str], prompt: Prompt) -> Tuple[str, 
     prompt (Callable[[str, Sequence[str]], str]): Makes prompts.
     RETURNS (Tuple[str, str]): Prompt and answer.
     """
-    known = annotated_labels(doc)
-    asked = [label for label in labels if known is None or label in known]
+    asked = [label for label in labels if is_annotated(doc, label)]
     return prompt(doc.text, asked) + "\n", make_answer(doc, asked)
 
 
