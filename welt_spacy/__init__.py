@@ -1,8 +1,23 @@
 """Cost-sensitive named entity recognition for spaCy."""
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, List
 
-try:
-    __version__ = version("welt-spacy")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0"
+from .about import __version__
+
+if TYPE_CHECKING:
+    from .annotation.annotator import annotate
+
+__all__ = ["__version__", "annotate"]
+
+
+def __getattr__(name: str) -> Any:
+    # spaCy is imported with it, so only when it is asked for
+    if name == "annotate":
+        from .annotation.annotator import annotate
+
+        return annotate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> List[str]:
+    return [*globals(), "annotate"]

@@ -7,6 +7,7 @@ Importing this module adds them to spaCy's own program (entry point
 from spacy.cli._util import app as spacy_app
 
 from ._util import PANELS, app
+from .annotate import annotate_cli
 from .config import config_cli
 from .convert import convert_cli
 from .corpora import corpora_app
@@ -17,6 +18,7 @@ from .finetune import finetune_cli
 from .optimize import optimize_cli
 from .push import push_cli
 from .select import select_cli
+from .serve import serve_cli
 from .tune import tune_cli
 from .vectors import vectors_cli
 
@@ -37,6 +39,8 @@ app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
 app.command("compare", rich_help_panel=EVALUATION)(compare_cli)
 app.command("tune", rich_help_panel=DEPLOYMENT)(tune_cli)
 app.command("optimize", rich_help_panel=DEPLOYMENT)(optimize_cli)
+app.command("annotate", rich_help_panel=DEPLOYMENT)(annotate_cli)
+app.command("serve", rich_help_panel=DEPLOYMENT)(serve_cli)
 app.command("push", rich_help_panel=DEPLOYMENT)(push_cli)
 spacy_app.add_typer(app, name="welt")
 

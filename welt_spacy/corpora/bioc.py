@@ -22,10 +22,18 @@ class _Annotation(NamedTuple):
     locations: List[Tuple[int, int]]  # offset, length
 
 
-class _Raw(NamedTuple):
+class RawDocument(NamedTuple):
+    """A document as the file has it.
+
+    id (str): Its id.
+    line (int): The line where it begins.
+    texts (List[Tuple[int, str, int]]): Offset, text and line of passages or sentences.
+    annotations (List[_Annotation]): What is annotated.
+    """
+
     id: str
     line: int
-    texts: List[Tuple[int, str, int]]  # offset, text, line
+    texts: List[Tuple[int, str, int]]
     annotations: List[_Annotation]
 
 
@@ -69,10 +77,18 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
     if not handler.documents:
         raise WeltError(f"{path}:1: no <document> in this BioC file")
     for raw in handler.documents:
-        yield _document(path, raw, report)
+        yield build_document(path, raw, report)
 
 
-def _document(path: Path, raw: _Raw, report: Report) -> Document:
+def build_document(path: Path, raw: RawDocument, report: Report) -> Document:
+    """Put texts at their offsets, and mentions where they belong.
+
+    path (Path): The file.
+    raw (RawDocument): The document.
+    report (Report): Where problems go.
+    RETURNS (Document): The document.
+    RAISES (WeltError): For any problem if the report is strict.
+    """
     text, parts = "", []
     origin = min((offset for offset, _, _ in raw.texts), default=0)
     for offset, piece, line in sorted(raw.texts):
@@ -133,7 +149,7 @@ class _Handler(xml.sax.handler.ContentHandler):
     def __init__(self, path: Path, report: Report) -> None:
         super().__init__()
         self.path, self.report = path, report
-        self.documents: List[_Raw] = []
+        self.documents: List[RawDocument] = []
         self._open: List[str] = []
         # How many of each name are open: a look at all of them at every end would be
         # quadratic in the depth.
@@ -192,7 +208,7 @@ class _Handler(xml.sax.handler.ContentHandler):
         in_annotation = bool(self._depth["annotation"])
         if name == "document":
             self.documents.append(
-                _Raw(self._id, self._line, self._texts, self._annotations)
+                RawDocument(self._id, self._line, self._texts, self._annotations)
             )
         elif name == "annotation":
             self._annotations.append(

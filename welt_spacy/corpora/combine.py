@@ -8,7 +8,7 @@ from spacy.attrs import SENT_START
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from .. import __version__
+from ..about import __version__
 from ..annotated import set_annotated_labels
 from ..errors import WeltError
 from .catalog import SPLITS, Corpus

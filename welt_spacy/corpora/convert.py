@@ -25,7 +25,7 @@ from spacy.attrs import ENT_IOB, ENT_TYPE, ORTH, SENT_START, SPACY
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
-from .. import __version__
+from ..about import __version__
 from ..errors import WeltError
 from ..files import one_writer, write_atomically
 from ..pipeline.sentences import Splitter, set_sentences

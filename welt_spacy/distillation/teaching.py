@@ -29,7 +29,7 @@ from spacy.training import Example
 from spacy.util import minibatch
 from weasel.util.hashing import get_checksum
 
-from .. import __version__
+from ..about import __version__
 from ..annotated import annotated_labels
 from ..arrays import starts_of
 from ..corpora.combine import RENAMED

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -21,6 +20,7 @@ from thinc.api import Config
 
 from ..errors import WeltError, first_line
 from ..files import Busy, one_writer, write_atomically
+from ..processes import end_all, start_module
 from .grid import Grid, Run
 from .step import STEP, WAIT
 
@@ -31,8 +31,6 @@ SPLITS = ("train", "dev", "test")
 PACKAGES = ("welt-spacy", "spacy", "thinc", "numpy", "torch", "transformers")
 # Seconds until a run that another runner is at is looked at again
 PAUSE = 0.5
-# Seconds for a process to end by itself
-GRACE = 10.0
 
 
 def run_all(
@@ -164,25 +162,17 @@ class _Runner:
         (folder / STARTED).unlink(missing_ok=True)
 
     def _call(self, command: Sequence[str], folder: Path, name: str) -> None:
-        threads = str(self.threads)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        environment = {
-            **os.environ,
-            **dict.fromkeys(names, threads),
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        step = [sys.executable, "-m", "welt_spacy.experiments.step", str(os.getpid())]
         log = folder / f"{name}.log"
         with log.open("w", encoding="utf8") as file:
             with self.lock:
                 if self.stopped.is_set():
                     raise WeltError("stopped")
-                process = subprocess.Popen(
-                    [*step, str(folder), *command],
+                process = start_module(
+                    "welt_spacy.experiments.step",
+                    [str(folder), *command],
+                    threads=self.threads,
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    env=environment,
                 )
                 self.processes.add(process)
             process.wait()
@@ -195,13 +185,7 @@ class _Runner:
         with self.lock:
             self.stopped.set()
             running = list(self.processes)
-        for process in running:
-            process.terminate()
-        for process in running:
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        end_all(running)
 
 
 def is_done(grid: Grid, run: Run, corpora: Path, output: Path) -> bool:

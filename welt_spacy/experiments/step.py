@@ -7,34 +7,17 @@ A runner that is killed can't end its trainings, so each looks after itself; unt
 has ended, nobody else can write into the folder.
 """
 
-import os
 import sys
-import threading
-import time
 from pathlib import Path
 
 from ..errors import WeltError
 from ..files import one_writer
+from ..processes import end_with_parent
 
-# Seconds between two looks at the parent, and for the process of a killed runner to end
-INTERVAL = 0.5
+# Seconds for the process of a killed runner to end
 WAIT = 20.0
 # What is locked in the folder of a run while a command writes there
 STEP = "step"
-
-
-def end_with_parent(parent: int) -> None:
-    """End this process soon after its parent has ended, however that ended.
-
-    parent (int): The process id of the parent.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(INTERVAL)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from spacy.language import Language
 from spacy.util import get_minor_version_range
 from thinc.api import Model
 
-from .. import __version__
+from ..about import __version__
 
 
 def require(nlp: Language, extra: str) -> None:

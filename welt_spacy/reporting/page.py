@@ -4,11 +4,10 @@ import json
 from math import ceil, floor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from .. import __version__
 from ..deployment.tuning import Point
+from ..pages import render
 from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, error_type
 from ..scoring.pairs import PairedDoc
 from ..scoring.spans import LabelledSpan
@@ -43,11 +42,6 @@ def to_html(
         precision against recall.
     RETURNS (str): HTML.
     """
-    environment = Environment(
-        loader=PackageLoader("welt_spacy", "assets/report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
     browsed = {
         "labels": list(found["per_type"]),
         "sentences": [_sentence(i, doc) for i, doc in enumerate(docs)],
@@ -66,7 +60,8 @@ def to_html(
         *([("classes", "Classes and weights")] if classes else []),
         ("errors", "Sentences"),
     ]
-    return environment.get_template("page.html.jinja").render(
+    return render(
+        "page.html.jinja",
         title=f"{name} on {data}" if data else name,
         found=found,
         sections=sections,
@@ -75,7 +70,6 @@ def to_html(
         matrix=_matrix(found),
         classes=classes,
         error_types=SHORT_TYPES,
-        version=__version__,
         data=_for_script(browsed),
     )
 

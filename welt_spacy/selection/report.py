@@ -4,11 +4,10 @@ from collections import Counter
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import spearmanr
 from spacy.tokens import Doc
 
-from .. import __version__
+from ..pages import render
 from .strategies import Candidates, Selection
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -102,11 +101,6 @@ def to_html(
     told (Sequence[Mapping[str, Any]]): What `rows` returned.
     RETURNS (str): HTML that needs no network.
     """
-    environment = Environment(
-        loader=PackageLoader("welt_spacy", "assets/report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
     ranked = sorted(
         (row for row in told if row["rank"] is not None and row["mentions"]),
         key=lambda row: row["rank"],
@@ -120,7 +114,8 @@ def to_html(
         )
         if any(row[key] is not None for row in told)
     ]
-    return environment.get_template("selection.html.jinja").render(
+    return render(
+        "selection.html.jinja",
         title=title,
         settings=settings,
         found=found,
@@ -130,7 +125,6 @@ def to_html(
             ("Wanted most", ranked[::-1][:N_SHOWN]),
             ("Wanted least", ranked[:N_SHOWN]),
         ],
-        version=__version__,
     )
 
 

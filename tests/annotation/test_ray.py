@@ -1,0 +1,104 @@
+"""Shards on a Ray cluster of two nodes on this machine."""
+
+import pytest
+
+from welt_spacy.annotation.engines import prepared, run_local
+from welt_spacy.annotation.status import finish
+from welt_spacy.errors import WeltError
+
+from .util import data_of, make_pipeline, make_settings, some_texts, write_jsonl
+
+ray = pytest.importorskip("ray")
+
+# So that a lost node is noticed within seconds, not half a minute
+QUICK = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": False,
+            "object_store_memory": 100 * 1024 * 1024,
+            "_system_config": QUICK,
+        },
+    )
+    cluster.second = add_node(cluster)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def add_node(cluster):
+    return cluster.add_node(num_cpus=1, object_store_memory=100 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Input, settings, and the output of the local engine."""
+    folder = tmp_path_factory.mktemp("work")
+    texts = some_texts(3000)
+    texts[5] = "x" * 5000
+    files = [str(write_jsonl(folder / "in.jsonl", texts))]
+    pipeline = make_pipeline(folder / "rules")
+    settings = make_settings(pipeline, shard_docs=30, max_chars=1000)
+    with prepared(folder / "local", files, settings) as plan:
+        run_local(folder / "local", plan)
+    return files, settings, data_of(folder / "local")
+
+
+@pytest.mark.slow
+def test_a_lost_node_changes_nothing(tmp_path, cluster, work):
+    from welt_spacy.annotation.ray_engine import run_ray
+
+    files, settings, expected = work
+    seen = []
+
+    def show(status):
+        seen.append(status.shards)
+        if cluster.second is not None and 0 < status.shards:
+            cluster.remove_node(cluster.second, allow_graceful=False)
+            cluster.second = None
+
+    output = tmp_path / "out"
+    with prepared(output, files, settings) as plan:
+        run_ray(output, plan, workers=2, show=show)
+        summary = finish(output, plan)
+    assert cluster.second is None and seen[-1] == len(plan.shards)
+    assert (summary["docs"], summary["rejects"]) == (2999, 1)
+    assert data_of(output) == expected
+
+
+def test_no_room_is_told_before_the_start(tmp_path, cluster, work):
+    from welt_spacy.annotation.ray_engine import run_ray
+
+    files, settings, _ = work
+    with prepared(tmp_path / "out", files, settings) as plan:
+        for options, told in (
+            ({"workers": 50}, "50 actors need 50 CPUs; .*use --workers"),
+            ({"workers": 1, "num_gpus": 1.0}, "an actor needs 1 GPUs; the cluster has 0"),
+        ):
+            with pytest.raises(WeltError, match=told):
+                run_ray(tmp_path / "out", plan, **options)
+
+
+def test_an_error_ends_the_run_in_one_line(tmp_path, cluster, work):
+    from welt_spacy.annotation.ray_engine import run_ray
+
+    files, settings, _ = work
+    gone = [{**settings.pipelines[0], "place": str(tmp_path / "gone")}]
+    with (
+        prepared(tmp_path / "out", files, settings._replace(pipelines=gone)) as plan,
+        pytest.raises(WeltError, match="gone"),
+    ):
+        run_ray(tmp_path / "out", plan, workers=1)

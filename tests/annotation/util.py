@@ -1,0 +1,117 @@
+"""Inputs and pipelines for the tests of annotation."""
+
+import gzip
+import json
+from pathlib import Path
+
+import spacy
+
+from welt_spacy.annotation.planning import Settings, identify
+from welt_spacy.confidence import install_extensions
+
+WORDS = (
+    "aspirin",
+    "selegiline",
+    "nausea",
+    "rats",
+    "Parkinson",
+    "é",
+    "e\u0301",
+    "😀",
+    "the",
+)
+
+
+def make_pipeline(path: Path, name: str = "rules", patterns=()) -> Path:
+    """A pipeline that loads at once: an entity_ruler."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns(
+        list(patterns)
+        or [
+            {"label": "Chemical", "pattern": "aspirin"},
+            {"label": "Chemical", "pattern": "selegiline"},
+            {"label": "Disease", "pattern": "nausea"},
+            {"label": "Symbol", "pattern": "😀"},
+        ]
+    )
+    nlp.meta["name"] = name
+    install_extensions()
+    nlp.to_disk(path)
+    return path
+
+
+def some_texts(n: int):
+    """Texts that are all different."""
+    return [
+        f"Doc {i}: {' '.join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9))}."
+        for i in range(n)
+    ]
+
+
+def write_jsonl(path: Path, texts, ids=None) -> Path:
+    rows = [
+        {"id": str(i) if ids is None else ids[i], "text": text}
+        for i, text in enumerate(texts)
+    ]
+    content = "".join(json.dumps(row) + "\n" for row in rows).encode("utf8")
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def make_settings(pipeline: Path, **settings) -> Settings:
+    return Settings([identify(pipeline)], **settings)
+
+
+def read_output(folder: Path):
+    """Rows of all files of an output in JSONL, in the order of the shards."""
+    return [
+        json.loads(line)
+        for path in sorted((folder / "data").glob("*.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def read_rejects(folder: Path):
+    return [
+        json.loads(line)
+        for path in sorted((folder / "rejects").glob("*.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def data_of(folder: Path):
+    """The bytes of all data and rejects."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for part in ("data", "rejects")
+        for path in sorted((folder / part).rglob("*"))
+        if path.is_file()
+    }
+
+
+def pubmed_article(pmid, title, abstract, version=1) -> str:
+    sections = "".join(
+        f'<AbstractText Label="{label}">{text}</AbstractText>'
+        if label
+        else f"<AbstractText>{text}</AbstractText>"
+        for label, text in abstract
+    )
+    told = f"<Abstract>{sections}</Abstract>" if sections else ""
+    return (
+        f'<PubmedArticle>\n  <MedlineCitation Status="MEDLINE">\n'
+        f'    <PMID Version="{version}">{pmid}</PMID>\n    <Article><Journal><Title>J</Title>'
+        f"</Journal><ArticleTitle>{title}</ArticleTitle>{told}"
+        "<OtherAbstract><AbstractText>other</AbstractText></OtherAbstract></Article>\n"
+        "    <CommentsCorrectionsList><PMID>1</PMID></CommentsCorrectionsList>\n"
+        "  </MedlineCitation>\n</PubmedArticle>\n"
+    )
+
+
+def pubmed(*articles: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE PubmedArticleSet SYSTEM '
+        '"http://dtd.example.org/pubmed.dtd">\n<PubmedArticleSet>\n'
+        f"{''.join(articles)}</PubmedArticleSet>\n"
+    )

@@ -1,0 +1,8 @@
+"""Which version this is."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("welt-spacy")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0.0.0"

@@ -1,0 +1,1 @@
+"""Entities of many texts: read, annotated and written, exactly once."""

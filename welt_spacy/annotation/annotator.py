@@ -1,0 +1,217 @@
+"""Texts to entities as plain data, with memory that does not grow with the texts."""
+
+import contextlib
+import itertools
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..confidence import confidence_of
+from ..errors import WeltError, first_line
+from ..io import load_pipeline
+from .records import Annotated, Entity, Item, Record, Reject
+
+# Docs that are annotated before their strings are given back
+ZONE_DOCS = 500
+# Docs until the tokenizer's cache of words is warm: in a memory zone it can't grow, and a
+# cold one costs more than half of the tokenizer's speed.
+WARM_DOCS = 2000
+DECIMALS = 4
+# So many failures and nothing else: the pipeline fails, not the documents
+ALL_FAIL = 20
+
+
+class Pipeline(NamedTuple):
+    """A loaded pipeline.
+
+    name (str): Its name and version, such as "en_welt_bc5cdr-0.1.0".
+    nlp (Language): The pipeline.
+    """
+
+    name: str
+    nlp: Language
+
+
+def named(nlp: Language) -> Pipeline:
+    """Give a pipeline the name that its entities have.
+
+    nlp (Language): The pipeline.
+    RETURNS (Pipeline): The pipeline with its name.
+    """
+    meta = nlp.meta
+    name = f"{meta.get('lang', '')}_{meta.get('name', 'pipeline')}"
+    return Pipeline(f"{name}-{meta.get('version', '')}", nlp)
+
+
+def entities_of(doc: Doc, pipeline: str) -> List[Entity]:
+    """Get the entities of a doc as plain data.
+
+    doc (Doc): A doc.
+    pipeline (str): The name that they get.
+    RETURNS (List[Entity]): Its `doc.ents`; confidences are None where a pipeline gives none.
+    """
+    found = []
+    for ent in doc.ents:
+        confidence = confidence_of(ent)
+        if confidence is not None:
+            confidence = round(float(confidence), DECIMALS)
+        place = ent.start_char, ent.end_char
+        found.append(Entity(*place, ent.label_, ent.text, confidence, pipeline))
+    return found
+
+
+class Pipelines:
+    """One or more pipelines that annotate the same texts.
+
+    Strings of texts are given back every few hundred docs (`nlp.memory_zone`), so that
+    memory does not grow with the number of texts. Only one thread may use the pipelines
+    meanwhile.
+
+    pipelines (Sequence[Pipeline]): The pipelines.
+    max_chars (int): Characters of the longest text.
+    """
+
+    def __init__(self, pipelines: Sequence[Pipeline], *, max_chars: int = 0) -> None:
+        self.pipelines = list(pipelines)
+        self._warm = 0
+        for _, nlp in self.pipelines:
+            nlp.max_length = max(nlp.max_length, max_chars)
+
+    def annotate(self, items: Iterable[Item]) -> Iterator[Any]:
+        """Annotate documents.
+
+        items (Iterable[Item]): Documents, and those that could not be read.
+        YIELDS (Union[Annotated, Reject]): For each item, in order: the document with its
+            entities, or why it has none. The doc in it must not be kept.
+        RAISES (WeltError): If the pipeline fails on every one of many documents.
+        """
+        items = iter(items)
+        while some := list(itertools.islice(items, ZONE_DOCS)):
+            with contextlib.ExitStack() as stack:
+                if self._warm >= WARM_DOCS:
+                    for _, nlp in self.pipelines:
+                        stack.enter_context(nlp.memory_zone())
+                self._warm += len(some)
+                yield from self._zone(some)
+
+    def _zone(self, items: List[Item]) -> Iterator[Any]:
+        records = [item for item in items if isinstance(item, Record)]
+        found = [_run(pipeline, records) for pipeline in self.pipelines]
+        each = zip(*found)
+        for item in items:
+            if isinstance(item, Reject):
+                yield item
+                continue
+            docs = next(each)
+            wrong = next((doc for doc in docs if isinstance(doc, Reject)), None)
+            if wrong is not None:
+                yield wrong
+                continue
+            entities = [
+                ent
+                for (name, _), doc in zip(self.pipelines, docs)
+                for ent in entities_of(doc, name)
+            ]
+            if len(docs) > 1:
+                entities.sort(key=lambda ent: (ent.start, ent.end))
+            yield Annotated(item, entities, len(docs[0]), docs[0])
+
+
+def _run(pipeline: Pipeline, records: Sequence[Record]) -> List[Any]:
+    texts = [record.text for record in records]
+    try:
+        return list(pipeline.nlp.pipe(texts))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception:
+        # Once more, one by one, so that only those are lost that it fails on
+        found: List[Any] = []
+        for record in records:
+            try:
+                found.append(pipeline.nlp(record.text))
+            except (MemoryError, KeyboardInterrupt):
+                raise
+            except Exception as err:
+                told = f"{pipeline.name}: {type(err).__name__}: {first_line(err)}"
+                found.append(Reject(record.id, "pipeline failed", told))
+        if len(found) >= ALL_FAIL and all(isinstance(doc, Reject) for doc in found):
+            raise WeltError(
+                f"the pipeline fails on every text: {found[0].message}"
+            ) from None
+        return found
+
+
+def annotate(
+    nlp: Language, texts: Iterable[str], *, batch_docs: int = ZONE_DOCS
+) -> Iterator[List[Entity]]:
+    """Find the entities of texts, as plain data: for notebooks and scripts.
+
+    Memory does not grow with the number of texts: they may be a stream without end. In
+    the meantime no other thread may use the pipeline.
+
+    nlp (Language): Any pipeline that sets `doc.ents`.
+    texts (Iterable[str]): The texts.
+    batch_docs (int): How many texts are read ahead.
+    YIELDS (List[Entity]): The entities of each text, in its order: start, end, label, text,
+        confidence and pipeline.
+    RAISES (Exception): What the pipeline raises, for a text that it fails on.
+    """
+    name = named(nlp).name
+    texts, warm = iter(texts), 0
+    while some := list(itertools.islice(texts, max(1, batch_docs))):
+        with contextlib.ExitStack() as stack:
+            if warm >= WARM_DOCS:
+                stack.enter_context(nlp.memory_zone())
+            warm += len(some)
+            found = [entities_of(doc, name) for doc in nlp.pipe(some)]
+        # Outside of the zone, which ends even if nobody asks for more
+        yield from found
+
+
+class Annotator:
+    """A callable class for batches of columns, as `map_batches` of Ray Data has them.
+
+        dataset.map_batches(
+            Annotator, fn_constructor_args=["en_welt_bc5cdr"], concurrency=4
+        )
+
+    model (str): The pipeline: its name if it is installed, or its folder.
+    text (str): The column with the texts.
+    output (str): The column that is added: a list of entities for each text, as dicts.
+    gpu_id (int): The GPU; -1 for the CPU.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        text: str = "text",
+        output: str = "entities",
+        gpu_id: int = -1,
+    ) -> None:
+        pipeline = named(load_pipeline(Path(model), gpu_id=gpu_id))
+        self.pipelines = Pipelines([pipeline])
+        self.text, self.output = text, output
+
+    def __call__(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+        """Annotate a batch.
+
+        batch (Dict[str, Any]): Columns, as arrays or lists.
+        RETURNS (Dict[str, Any]): The same, and the column with entities. A text that the
+            pipeline fails on has None.
+        RAISES (WeltError): If there is no such column.
+        """
+        if self.text not in batch:
+            raise WeltError(
+                f"there is no column {self.text!r}: there are {', '.join(batch)}"
+            )
+        records = [Record("", str(text)) for text in batch[self.text]]
+        found: List[Optional[List[Dict[str, Any]]]] = []
+        for item in self.pipelines.annotate(records):
+            if isinstance(item, Reject):
+                found.append(None)
+            else:
+                found.append([ent._asdict() for ent in item.entities])
+        return {**batch, self.output: found}

@@ -1,0 +1,149 @@
+"""The work of one process: shard after shard, until none is left.
+
+python -m welt_spacy.annotation.worker PARENT FOLDER GPU_ID PART MAX_ERRORS
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Set
+
+from ..claims import Claims, part
+from ..errors import WeltError
+from ..io import load_pipeline
+from ..processes import end_with_parent
+from .annotator import Pipeline, Pipelines
+from .planning import Plan, Shard, read_plan
+from .shards import CLAIMS, annotate_shard, done, is_done, read_record
+
+# Seconds between two looks at what others are at
+WAIT = 1.0
+
+
+class TooManyErrors(WeltError):
+    """More documents were refused than are allowed."""
+
+
+def load_pipelines(plan: Plan, *, gpu_id: int = -1) -> Pipelines:
+    """Load the pipelines of a plan.
+
+    plan (Plan): The plan.
+    gpu_id (int): The GPU; -1 for the CPU.
+    RETURNS (Pipelines): The pipelines.
+    RAISES (WeltError): If one can't be loaded.
+    """
+    loaded = [
+        Pipeline(told["name"], load_pipeline(Path(told["place"]), gpu_id=gpu_id))
+        for told in plan.settings.pipelines
+    ]
+    return Pipelines(loaded, max_chars=plan.settings.max_chars)
+
+
+class Rejects:
+    """Counts the documents that were refused in all shards that are done.
+
+    folder (Path): The folder of the output.
+    most (Optional[int]): How many are allowed; None: any number.
+    """
+
+    def __init__(self, folder: Path, most: Optional[int]) -> None:
+        self.folder, self.most = folder, most
+        self._known: Dict[str, int] = {}
+
+    def check(self) -> None:
+        """RAISES (TooManyErrors): If there are more than allowed."""
+        if self.most is None:
+            return
+        for name in done(self.folder) - set(self._known):
+            self._known[name] = read_record(self.folder, name).get("rejects", 0)
+        n = sum(self._known.values())
+        if n > self.most:
+            raise TooManyErrors(
+                f"{n:,} documents were refused, more than --max-errors {self.most:,}: see "
+                f"{self.folder / 'rejects'}. Raise it, and the run goes on where it is"
+            )
+
+
+def work(
+    folder: Path,
+    plan: Plan,
+    load: Callable[[], Pipelines],
+    *,
+    own: Optional[str] = None,
+    max_errors: Optional[int] = None,
+) -> int:
+    """Annotate shards that nobody else is at, until all are done.
+
+    folder (Path): The folder of the output.
+    plan (Plan): Its plan.
+    load (Callable[[], Pipelines]): Loads the pipelines; called if there is anything to do.
+    own (Optional[str]): Which part of the shards, such as "3/16"; None: all.
+    max_errors (Optional[int]): How many documents may be refused; None: any number.
+    RETURNS (int): How many shards this process has done.
+    RAISES (WeltError): If the work can't go on.
+    """
+    number, n_parts = part(own)
+    shards = plan.shards[number::n_parts]
+    claims, rejects = Claims(folder / CLAIMS), Rejects(folder, max_errors)
+    pipelines: Optional[Pipelines] = None
+    n_done = 0
+    while True:
+        left = _left(shards, done(folder))
+        if not left:
+            return n_done
+        taken = 0
+        for shard in left:
+            if is_done(folder, shard.name):
+                continue
+            with claims.take(shard.name) as claim:
+                if claim is None:
+                    continue
+                # It may have been finished since the look at the folder
+                if is_done(folder, shard.name):
+                    continue
+                rejects.check()
+                if pipelines is None:
+                    claim.tell(state="loading")
+                    pipelines = load()
+                annotate_shard(
+                    plan,
+                    shard,
+                    pipelines,
+                    folder,
+                    report=lambda progress, claim=claim: claim.tell(  # type: ignore[misc]
+                        **progress._asdict()
+                    ),
+                )
+                taken += 1
+        n_done += taken
+        rejects.check()
+        if not taken:
+            time.sleep(WAIT)
+
+
+def _left(shards: List[Shard], finished: Set[str]) -> List[Shard]:
+    return [shard for shard in shards if shard.name not in finished]
+
+
+def main() -> None:
+    """Work as a process of its own, which ends with the one that started it."""
+    parent, told, gpu_id, own, most = sys.argv[1:]
+    end_with_parent(int(parent))
+    folder = Path(told)
+    try:
+        plan = read_plan(folder)
+        work(
+            folder,
+            plan,
+            lambda: load_pipelines(plan, gpu_id=int(gpu_id)),
+            own=own or None,
+            max_errors=int(most) if most else None,
+        )
+    except WeltError as err:
+        sys.exit(f"✘ {err}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

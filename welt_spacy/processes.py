@@ -1,0 +1,69 @@
+"""Processes that end with the one that started them, and use no more cores than they may."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Sequence
+
+# Seconds between two looks at the parent, and for a process to end when it is asked to
+INTERVAL = 0.5
+GRACE = 10.0
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent has ended, however that ended.
+
+    parent (int): The process id of the parent.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(INTERVAL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def start_module(
+    module: str, arguments: Sequence[str], *, threads: int, **options: Any
+) -> subprocess.Popen:
+    """Start a module of this package as a process of its own. Its first argument is the
+    id of this process, for `end_with_parent`.
+
+    module (str): The module, such as "welt_spacy.experiments.step".
+    arguments (Sequence[str]): Its other arguments.
+    threads (int): Threads for what computes in it.
+    **options (Any): Of `subprocess.Popen`.
+    RETURNS (subprocess.Popen): The process.
+    """
+    environment = {
+        **os.environ,
+        **dict.fromkeys(THREAD_SETTINGS, str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", module, str(os.getpid()), *arguments],
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        **options,
+    )
+
+
+def end_all(processes: Sequence[subprocess.Popen]) -> None:
+    """End processes: they are asked to, and killed if they do not.
+
+    processes (Sequence[subprocess.Popen]): The processes; some may have ended already.
+    """
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
