@@ -476,6 +476,7 @@ SENSIBLE = {
     "compare": ["model", "gold.spacy", "gold.spacy"],
     "tune": ["model", "gold.spacy", "out/{n}"],
     "optimize": ["model", "out/{n}"],
+    "annotate": ["model", "x.tsv", "out/{n}"],
     "push": [
         "en_x-0.1.0-py3-none-any.whl",
         "--repo",

@@ -1,6 +1,7 @@
 import importlib
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from spacy.util import fix_random_seed
 ROOT = Path(__file__).parents[1]
 
 # The same examples each time: a test command passes always or never. New examples are
-# looked for by benchmarks/fuzz.py.
-settings.register_profile("same", derandomize=True, deadline=None)
+# looked for by benchmarks/fuzz.py, and where WELT_EXAMPLES says how many.
+settings.register_profile(
+    "same", derandomize="WELT_EXAMPLES" not in os.environ, deadline=None
+)
 settings.load_profile("same")
 
 
@@ -58,3 +61,22 @@ def benchmark(monkeypatch):
     """Imports a script of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, as Debian or another system has it."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        if os.environ.get("WELT_REQUIRE_CHROMIUM"):
+            pytest.fail("needs Chromium")
+        pytest.skip("needs Chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()

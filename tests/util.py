@@ -1,6 +1,7 @@
 """Small data and models for the tests."""
 
 import copy
+import os
 import pickle
 from pathlib import Path
 from typing import List
@@ -10,6 +11,12 @@ from spacy.training import Example
 from spacy.util import fix_random_seed
 
 BIO = {"nlp": {"tokenizer": {"@tokenizers": "welt_spacy.BioTokenizer.v1"}}}
+
+
+def n_examples(n: int) -> int:
+    """How many examples a test takes, unless WELT_EXAMPLES says otherwise."""
+    return int(os.environ.get("WELT_EXAMPLES", n))
+
 
 TRAIN_DATA = [
     (

@@ -18,6 +18,7 @@ from welt_spacy.annotation.records import Record, Reject
 from welt_spacy.annotation.shards import read_shard
 from welt_spacy.errors import WeltError
 
+from ..util import n_examples
 from .util import make_pipeline, make_settings, pubmed, pubmed_article, write_jsonl
 
 
@@ -135,7 +136,7 @@ def test_the_last_version_of_a_citation_wins(tmp_path, pipeline):
     assert "old one" in sum(texts_of(plan), [])
 
 
-@settings(max_examples=60)
+@settings(max_examples=n_examples(60))
 @given(st.data())
 def test_versions_against_a_plain_loop(tmp_path_factory, pipeline, data):
     folder = tmp_path_factory.mktemp("versions")

@@ -66,7 +66,7 @@ def test_a_lost_node_changes_nothing(tmp_path, cluster, work):
 
     def show(status):
         seen.append(status.shards)
-        if cluster.second is not None and 0 < status.shards:
+        if cluster.second is not None and status.shards > 0:
             cluster.remove_node(cluster.second, allow_graceful=False)
             cluster.second = None
 
@@ -86,7 +86,10 @@ def test_no_room_is_told_before_the_start(tmp_path, cluster, work):
     with prepared(tmp_path / "out", files, settings) as plan:
         for options, told in (
             ({"workers": 50}, "50 actors need 50 CPUs; .*use --workers"),
-            ({"workers": 1, "num_gpus": 1.0}, "an actor needs 1 GPUs; the cluster has 0"),
+            (
+                {"workers": 1, "num_gpus": 1.0},
+                "an actor needs 1 GPUs; the cluster has 0",
+            ),
         ):
             with pytest.raises(WeltError, match=told):
                 run_ray(tmp_path / "out", plan, **options)

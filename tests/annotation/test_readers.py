@@ -18,6 +18,7 @@ from welt_spacy.annotation.sources import find_files, open_stream
 from welt_spacy.annotation.xml_readers import split_elements
 from welt_spacy.errors import WeltError
 
+from ..util import n_examples
 from .util import pubmed, pubmed_article
 
 START = Place(0, 1)
@@ -314,7 +315,7 @@ def read_one(address):
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(max_examples=150)
+@settings(max_examples=n_examples(150))
 @given(st.lists(TEXTS, max_size=8), st.integers(1, 40))
 def test_elements_are_found_whatever_the_buffer(texts, size):
     from xml.sax.saxutils import escape
@@ -375,7 +376,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=n_examples(400))
 @given(st.sampled_from(FORMATS), st.lists(PARTS, max_size=25), st.booleans())
 def test_no_file_breaks_a_reader_and_every_document_is_found_again(
     tmp_path_factory, name, parts, whole

@@ -20,6 +20,8 @@ from welt_spacy.corpora.brat import read_brat
 from welt_spacy.corpora.pubtator import read_pubtator
 from welt_spacy.errors import WeltError
 
+from ..util import n_examples
+
 NAME = "en_rules-1.0"
 
 
@@ -67,7 +69,7 @@ def spans_of(found):
     return [(ent.start, ent.end, ent.label) for ent in found.entities]
 
 
-@settings(max_examples=150)
+@settings(max_examples=n_examples(150))
 @given(st.lists(documents(), max_size=4))
 def test_jsonl(found):
     rows = [json.loads(line) for line in written("jsonl", found).split(b"\n")[:-1]]
@@ -87,7 +89,7 @@ def test_packed_jsonl_has_no_time_in_it():
     assert one == written("jsonl.gz", found) and one[4:8] == b"\0\0\0\0"
 
 
-@settings(max_examples=60)
+@settings(max_examples=n_examples(60))
 @given(st.lists(documents(), max_size=4))
 def test_parquet(found):
     parquet = pytest.importorskip("pyarrow.parquet")
@@ -99,7 +101,7 @@ def test_parquet(found):
         assert [Entity(**ent) for ent in row["entities"]] == one.entities
 
 
-@settings(max_examples=150)
+@settings(max_examples=n_examples(150))
 @given(documents())
 @example(annotated("a\nb c\r\nd", [(0, 3, "Disease", 0.5)], title=3))
 def test_pubtator(tmp_path_factory, found):
@@ -119,7 +121,7 @@ def test_pubtator(tmp_path_factory, found):
         )
 
 
-@settings(max_examples=150)
+@settings(max_examples=n_examples(150))
 @given(st.lists(documents(), min_size=1, max_size=3))
 @example([annotated("a\r\n<b>&amp;\x00\x0b 😀 c", [(12, 13, "Disease", 0.5)])])
 def test_bioc(tmp_path_factory, found):
@@ -134,7 +136,7 @@ def test_bioc(tmp_path_factory, found):
         assert [tuple(m[:3]) for m in sorted(document.mentions)] == spans_of(one)
 
 
-@settings(max_examples=100)
+@settings(max_examples=n_examples(100))
 @given(documents())
 @example(annotated("one\ntwo", [(0, 7, "Disease", 0.5)], name="../../etc/passwd"))
 @example(annotated("one\n", [(0, 4, "Disease", 0.5)], name="a/b"))

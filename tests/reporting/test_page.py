@@ -1,9 +1,7 @@
 """The page of an evaluation, in a browser."""
 
 import json
-import os
 import re
-import shutil
 import time
 
 import pytest
@@ -18,25 +16,6 @@ from welt_spacy.scoring.pairs import pair_examples
 from ..util import make_examples, make_nlp, train
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&<b>\u2028"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, as Debian or another system has it."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        if os.environ.get("WELT_REQUIRE_CHROMIUM"):
-            pytest.fail("needs Chromium")
-        pytest.skip("needs Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

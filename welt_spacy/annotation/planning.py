@@ -53,7 +53,10 @@ class Settings(NamedTuple):
     threads: int = 1
 
     def reader(self, address: str) -> Reader:
-        """RETURNS (Reader): The reader of a file with these settings."""
+        """RETURNS (Reader): The reader of a file with these settings.
+
+        address (str): The file, or the address.
+        """
         return make_reader(
             address,
             limits=Limits(self.max_chars),

@@ -63,7 +63,10 @@ def find_files(inputs: Sequence[str], suffixes: Sequence[str]) -> List[str]:
 
 
 def suffix_of(address: str) -> str:
-    """RETURNS (str): What a file's name ends in, in lower case, without .gz or .zst."""
+    """RETURNS (str): What a file's name ends in, in lower case, without .gz or .zst.
+
+    address (str): The file, or the address.
+    """
     name = address.rsplit("/", 1)[-1].lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
@@ -71,7 +74,10 @@ def suffix_of(address: str) -> str:
 
 
 def stem_of(address: str) -> str:
-    """RETURNS (str): The name of a file, without folders and endings."""
+    """RETURNS (str): The name of a file, without folders and endings.
+
+    address (str): The file, or the address.
+    """
     name = address.replace("\\", "/").rsplit("/", 1)[-1]
     for packed in PACKED:
         if name.lower().endswith(packed):
@@ -80,7 +86,10 @@ def stem_of(address: str) -> str:
 
 
 def is_packed(address: str) -> bool:
-    """RETURNS (bool): Whether a file is gzip or zstd, by its name."""
+    """RETURNS (bool): Whether a file is gzip or zstd, by its name.
+
+    address (str): The file, or the address.
+    """
     return address.lower().endswith(PACKED)
 
 

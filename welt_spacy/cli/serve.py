@@ -1,6 +1,8 @@
 """`spacy welt serve`: a pipeline behind an address."""
 
+import contextlib
 import ipaddress
+import signal
 import socket
 from pathlib import Path
 from typing import Any, Optional
@@ -62,7 +64,9 @@ def serve_cli(
     address = f"{host}:{listening.getsockname()[1]}"
     typer.echo(f"✔ http://{address} (the interface: http://{address}/docs)")
     config = uvicorn.Config(app, log_level="warning", access_log=False)
-    with listening:
+    # uvicorn answers what was accepted, and then sends itself the signal once more
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    with listening, contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
     counts: Any = app.state.counts
     typer.echo(

@@ -133,7 +133,8 @@ def make_app(
     nlp (Language): The pipeline, which nothing else may use in this process.
     limits (Limits): What it takes.
     token (Optional[str]): What clients must send as `Authorization: Bearer ...`; None: nothing.
-    RETURNS (FastAPI): The application, for uvicorn or any other ASGI server.
+    RETURNS (FastAPI): The application, for uvicorn or any other ASGI server. What it refuses,
+        it RAISES as `HTTPException`, which is the answer.
     """
     batcher: List[Batcher] = []
     counts = {"accepted": 0, "answered": 0}
@@ -155,10 +156,8 @@ def make_app(
     app.state.counts = counts
 
     def check_token(request: Request) -> None:
-        told = request.headers.get("authorization", "")
-        if token and not hmac.compare_digest(
-            told.encode("utf8", "replace"), f"Bearer {token}".encode()
-        ):
+        told = dict(request.scope["headers"]).get(b"authorization", b"")
+        if token and not hmac.compare_digest(told, f"Bearer {token}".encode()):
             raise HTTPException(
                 401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )
