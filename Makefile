@@ -58,7 +58,7 @@ $(VENV)/.base: setup.cfg requirements/constraints.txt requirements/constraints-c
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, spacy-transformers and the tools of development"
 	$(PIP) "$(TORCH)"
-	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,llm,openai,dev]"
+	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,llm,openai,annotation,ray,serve,dev]"
 	@touch $@
 
 # The docstrings of encoders need torch to be read

@@ -25,6 +25,8 @@ GUIDES = (
         "distillation",
         "generative",
         "evaluation",
+        "annotation",
+        "scaling",
         "performance",
     ),
     *("reliability", "results", "results-selection", "project", "architecture"),
@@ -39,9 +41,14 @@ PACKAGES = (
         "generative",
         "selection",
         "finetuning",
+        "annotation",
+        "serving",
     ),
 )
-SINGLE = ("io", "files", "annotated", "generated", "confidence", "arrays", "errors")
+SINGLE = (
+    *("io", "files", "claims", "annotated", "generated", "confidence", "arrays"),
+    *("pages", "processes", "errors"),
+)
 
 
 def main(output: Path = ROOT / "build" / "site") -> None:

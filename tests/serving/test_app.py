@@ -376,7 +376,7 @@ def test_the_page_in_a_browser(server, browser):
     page.keyboard.press("Enter")
     page.fill("#text", "😀 Selegiline </script><b>x</b> and nausea.")
     page.keyboard.press("Control+Enter")
-    page.wait_for_selector("#result mark:nth-of-type(2)")
+    page.wait_for_selector("#result mark:has-text('Selegiline')")
     marks = page.eval_on_selector_all(
         "#result mark", "all => all.map(mark => mark.firstChild.textContent)"
     )

@@ -153,7 +153,8 @@ def identify(path: Path) -> Dict[str, Any]:
     return {
         "name": f"{meta.get('lang', '')}_{meta.get('name', '')}-{meta.get('version', '')}",
         "checksum": sha.hexdigest(),
-        "place": str(path if folder != path else path.resolve()),
+        # Packages may be elsewhere on other machines; folders must be in the same place
+        "place": str(path.resolve() if folder == path else path),
     }
 
 

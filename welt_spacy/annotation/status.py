@@ -110,7 +110,8 @@ def finish(folder: Path, plan: Plan) -> Dict[str, Any]:
     summary = summarize(plan, records)
     keys = ("shard", "file", "docs", "words", "entities", "rejects", "bytes", "sha256")
     lines = "".join(
-        srsly.json_dumps({key: record[key] for key in (*keys, "seconds")}) + "\n"
+        srsly.json_dumps({key: record[key] for key in (*keys, "seconds", "peak_mb")})
+        + "\n"
         for record in records
     )
     write_atomically(folder / ALL, lines)
@@ -124,7 +125,8 @@ def summarize(plan: Plan, records: List[Dict[str, Any]]) -> Dict[str, Any]:
     plan (Plan): The plan.
     records (List[Dict[str, Any]]): What the manifest says of each shard.
     RETURNS (Dict[str, Any]): Documents, words, entities by label, the most frequent names,
-        confidences, rejects by reason, and seconds of all workers together.
+        confidences, rejects by reason, seconds of all workers together, and the
+        memory of the largest.
     """
     labels: Counter = Counter()
     reasons: Counter = Counter()
@@ -145,6 +147,7 @@ def summarize(plan: Plan, records: List[Dict[str, Any]]) -> Dict[str, Any]:
         "pipelines": [told["name"] for told in plan.settings.pipelines],
         **total,
         "seconds": round(sum(record["seconds"] for record in records), 1),
+        "peak_mb": max((record["peak_mb"] or 0 for record in records), default=0),
         "left_out": {key: plan.counts[key] for key in ("replaced", "deleted")},
         "reasons": dict(reasons.most_common()),
         "labels": dict(labels.most_common()),
