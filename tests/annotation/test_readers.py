@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -19,7 +20,7 @@ from welt_spacy.annotation.xml_readers import split_elements
 from welt_spacy.errors import WeltError
 
 from ..util import n_examples
-from .util import pubmed, pubmed_article
+from .util import pubmed, pubmed_article, write_jsonl
 
 START = Place(0, 1)
 
@@ -333,6 +334,54 @@ def test_elements_are_found_whatever_the_buffer(texts, size):
     for raw in found:
         assert content[raw.place.offset :].startswith(raw.content)
         assert raw.place.line == content[: raw.place.offset].count(b"\n") + 1
+
+
+@settings(max_examples=n_examples(150))
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
+    st.sampled_from(["jsonl", "jsonl.gz", "csv", "tsv", "parquet", "xml", "pubmed"]),
+)
+def test_texts_come_back_as_they_were_written(tmp_path_factory, rows, format_):
+    """Ids and texts with any characters, through every format that can hold them."""
+    from xml.sax.saxutils import escape
+
+    if format_ in (
+        "xml",
+        "pubmed",
+    ):  # XML can't hold these, and strips blanks of titles
+        rows = [
+            tuple(re.sub(r"[^\w\n<&>é😀-]", "", x).strip() for x in r) for r in rows
+        ]
+    ids, texts = zip(*(((f"i{name}").strip(), text) for name, text in rows))
+    path = tmp_path_factory.mktemp("round") / f"a.{format_.replace('pubmed', 'xml')}"
+    if format_.startswith("jsonl"):
+        write_jsonl(path, texts, ids)
+    elif format_ == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        from pyarrow.parquet import write_table
+
+        write_table(pyarrow.table({"id": ids, "text": texts}), path, row_group_size=2)
+    elif format_ in ("csv", "tsv"):
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, delimiter="\t" if format_ == "tsv" else ",")
+        writer.writerows([("id", "text"), *zip(ids, texts)])
+        path.write_bytes(out.getvalue().encode("utf8"))
+        if sys.version_info < (3, 11) and "\0" in out.getvalue():
+            return
+    elif format_ == "xml":
+        body = "".join(
+            f"<document><id>{escape(name)}</id><passage><offset>0</offset>"
+            f"<text>{escape(text)}</text></passage></document>"
+            for name, text in zip(ids, texts)
+        )
+        put(path, f"<collection>{body}</collection>")
+    else:
+        ids = [str(i + 1) for i in range(len(texts))]
+        put(
+            path,
+            pubmed(*(pubmed_article(i, escape(t), []) for i, t in zip(ids, texts))),
+        )
+    assert [(item.id, item.text) for item in read(path)] == list(zip(ids, texts))
 
 
 FORMATS = ("a.txt", "a.jsonl", "a.csv", "a.tsv", "a.pubtator", "a.xml")
