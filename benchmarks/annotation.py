@@ -145,7 +145,9 @@ def speed(model: Path, path: Path, rounds: int) -> None:
     base = median(words for words, _ in found["nlp.pipe"])
     for side, runs in found.items():
         words, seconds = (median(values) for values in zip(*runs))
-        name = "`nlp.pipe`" if side == "nlp.pipe" else f"annotate, {side} worker(s)"
+        name = f"annotate, {side} worker(s)"
+        if side.startswith("nlp.pipe"):
+            name = "`nlp.pipe`" + (", batches of 64" if " " in side else "")
         print(f"| {name} | {words:,.0f} | {words / base:.2f} | {seconds:.1f} |")
     print()
 

@@ -1,6 +1,6 @@
 """Class weights, or a shift of O without retraining? At the same recall on dev.
 
-    spacy welt experiment configs/experiments/schemes.yml
+    spacy welt experiment run configs/experiments/schemes.yml
     python benchmarks/bias_or_weights.py [--runs training/experiments/schemes]
 
 For each seed the vanilla pipeline of the experiment gets the `o_bias` that has the
@@ -28,6 +28,12 @@ def score(nlp, path: Path) -> Point:
     return point
 
 
+def latest(runs: Path, name: str) -> Path:
+    """The folder of a run; the newest, if it was run with several settings."""
+    found = (runs / "runs").glob(f"{name}-*")
+    return max(found, key=lambda path: (path / "run.json").stat().st_mtime)
+
+
 def main(
     corpora: List[str] = ["bc5cdr_chemical", "bc5cdr_disease", "linnaeus"],  # noqa: B006
     seeds: List[int] = [0, 1, 2],  # noqa: B006
@@ -41,7 +47,7 @@ def main(
         found: Dict[str, List[Point]] = {}
         for seed in seeds:
             vanilla, welt = (
-                spacy.load(runs / corpus / f"{scheme}-{seed}" / "model-best")
+                spacy.load(latest(runs, f"{corpus}-{scheme}-{seed}") / "model-best")
                 for scheme in ("vanilla", "welt")
             )
             found.setdefault("WeLT", []).append(score(welt, test))

@@ -39,7 +39,7 @@ from welt_spacy.deployment.push import read_package, write_repository
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import read_grid
 from welt_spacy.experiments.results import read_results
-from welt_spacy.experiments.runner import is_done, result_files
+from welt_spacy.experiments.runs import is_done, job_of, result_files
 from welt_spacy.io import load_pipeline, read_docs
 
 # Seconds that a single case may take
@@ -388,20 +388,23 @@ def _readers(place: Workplace) -> Dict[str, Maker]:
 
     def run(folder: Path, rng: random.Random) -> Callable[[], Any]:
         one = place.grid.runs()[0]
-        (folder / one.name).mkdir(parents=True)
-        scores = dict.fromkeys("prf", 0.5)
-        content = {"strict": scores, "fair": scores, "by_doc": [[1, 2, 2]]}
-        data = json.dumps(content).encode("utf8")
-        damaged = rng.choice(result_files(one))
+        with _chdir(place.folder):
+            job = job_of(place.grid, one, place.folder / "data")
+        inside = folder / "runs" / job.name
+        inside.mkdir(parents=True)
+        scores = {f"{way}_{key}": 0.5 for way in ("strict", "fair") for key in "prf"}
+        keys = ("corpus", "encoder", "selection", "scheme", "seed")
+        row = {key: getattr(one, key) for key in keys}
+        row.update(scores, tuned="", by_doc=[[1, 2, 2]], train_seconds=1.0, peak_mb=1)
+        data = json.dumps([row]).encode("utf8")
+        (inside / "metrics.json").write_bytes(mutate(data, rng))
         for name in result_files(one):
-            (folder / one.name / name).write_bytes(
-                mutate(data, rng) if name == damaged else data
-            )
+            (inside / name).write_bytes(b"{}")
         record = json.dumps({"settings": {}, "results": {}}).encode("utf8")
-        (folder / one.name / "run.json").write_bytes(mutate(record, rng))
+        (inside / "run.json").write_bytes(mutate(record, rng))
 
         def read() -> None:
-            assert not is_done(place.grid, one, place.folder / "data", folder)
+            assert not is_done(job, folder)
             read_results(place.grid, folder)
 
         return read
@@ -485,7 +488,11 @@ SENSIBLE = {
         "-o",
         "out/{n}",
     ],
-    "experiment": ["grid.yml"],
+    "experiment run": ["grid.yml"],
+    "experiment plan": ["grid.yml"],
+    "experiment status": ["grid.yml"],
+    "experiment results": ["grid.yml"],
+    "experiment compare-paper": ["grid.yml"],
     "corpora list": [],
     "corpora fetch": ["bc5cdr", "--offline"],
     "corpora convert": ["bc5cdr", "--offline"],
@@ -515,7 +522,7 @@ def fuzz_options(place: Workplace, seed: int) -> Case:
         words.append("--dry-run")
     if command.startswith("corpora ") and "--offline" not in words and words:
         words.append("--offline")
-    if command == "experiment":
+    if command in ("experiment run", "experiment plan"):
         words += ["--corpora", "none"]  # no trainings here
     told = f"{command} {words}"
     with _chdir(place.folder), time_limit(6 * LIMIT):

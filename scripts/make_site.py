@@ -47,7 +47,7 @@ PACKAGES = (
 )
 SINGLE = (
     *("io", "files", "claims", "annotated", "generated", "confidence", "arrays"),
-    *("pages", "processes", "errors"),
+    *("pages", "processes", "ray_cluster", "errors"),
 )
 
 

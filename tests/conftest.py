@@ -80,3 +80,40 @@ def browser():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """Ray with two nodes of a CPU each on this machine; this process is connected. The
+    second one can be taken away, and made anew."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    memory = 100 * 1024 * 1024
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": False,
+            "object_store_memory": memory,
+            # So that a lost node is noticed within seconds, not half a minute
+            "_system_config": {
+                "health_check_initial_delay_ms": 0,
+                "health_check_period_ms": 500,
+                "health_check_timeout_ms": 1000,
+                "health_check_failure_threshold": 2,
+            },
+        },
+    )
+    cluster.second = None
+
+    def make_second():
+        if cluster.second is None:
+            cluster.second = cluster.add_node(num_cpus=1, object_store_memory=memory)
+
+    cluster.make_second = make_second
+    make_second()
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from welt_spacy import claims as module
-from welt_spacy.claims import Claims, part
+from welt_spacy.claims import Claims, part, share_work
 from welt_spacy.errors import WeltError
 
 HOLD = """
@@ -134,6 +136,40 @@ def test_many_processes_share_work(tmp_path):
     for worker in workers:
         worker.join()
     assert sorted(taken) == list(range(50))
+
+
+def test_work_is_shared_until_all_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WAIT", 0.01)
+    made, lock = [], threading.Lock()
+
+    def do(name, claim):
+        time.sleep(0.002)
+        with lock:
+            made.append(name)
+        (tmp_path / name).touch()
+
+    def work():
+        share_work(
+            Claims(tmp_path / "claims"),
+            [str(i) for i in range(40)],
+            lambda name: (tmp_path / name).exists(),
+            do,
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        for job in [pool.submit(work) for _ in range(4)]:
+            job.result()
+    assert sorted(made, key=int) == [str(i) for i in range(40)]
+
+    # What is raised ends it, and gives the claim back
+    def fail(name, claim):
+        raise WeltError("no")
+
+    claims = Claims(tmp_path / "claims")
+    with pytest.raises(WeltError, match="no"):
+        share_work(claims, ["x"], lambda name: False, fail)
+    assert not claims.held()
+    share_work(claims, ["x"], lambda name: False, fail, stopped=lambda: True)
 
 
 def test_a_folder_that_can_not_be_written_to(tmp_path):

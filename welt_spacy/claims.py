@@ -8,7 +8,17 @@ import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 from .errors import WeltError
 
@@ -20,6 +30,8 @@ except ImportError:  # Windows: a claim is given up by its heartbeat alone
 # Seconds between two signs of life, and without one until a claim counts as left
 BEAT = 2.0
 STALE = 60.0
+# Seconds between two looks at what others are at
+WAIT = 1.0
 # A claim is written in one piece of this size, so that a reader sees all of it
 SIZE = 1024
 
@@ -194,6 +206,41 @@ class Claims:
             return json.loads(content)["machine"] == machine()
         except (ValueError, KeyError, TypeError):
             return False
+
+
+def share_work(
+    claims: Claims,
+    names: Sequence[str],
+    is_done: Callable[[str], bool],
+    do: Callable[[str, Claim], None],
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Do work together with other processes: what nobody else is at, until all is done.
+
+    claims (Claims): The claims, in a folder that all of them share.
+    names (Sequence[str]): The pieces of work, in the order in which they are begun.
+    is_done (Callable[[str], bool]): Whether one is done, by whomever; it is asked often.
+    do (Callable[[str, Claim], None]): Does one. What it raises ends the loop.
+    stopped (Callable[[], bool]): Whether to return early.
+    RAISES (WeltError): If the folder of claims can't be written to.
+    """
+    left = list(names)
+    while left := [name for name in left if not is_done(name)]:
+        taken = 0
+        for name in left:
+            if stopped():
+                return
+            if is_done(name):
+                continue
+            with claims.take(name) as claim:
+                # It may have been finished since the look at it
+                if claim is None or is_done(name):
+                    continue
+                do(name, claim)
+                taken += 1
+        if not taken:
+            time.sleep(WAIT)
 
 
 def machine() -> str:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 # Seconds between two looks at the parent, and for a process to end when it is asked to
 INTERVAL = 0.5
@@ -67,3 +67,16 @@ def end_all(processes: Sequence[subprocess.Popen]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def peak_mb() -> Optional[int]:
+    """RETURNS (Optional[int]): The most memory that this process ever had, in MB; None where
+    the system does not tell.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    # In kB on Linux, in bytes on macOS
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

@@ -8,39 +8,7 @@ from welt_spacy.errors import WeltError
 
 from .util import data_of, make_pipeline, make_settings, some_texts, write_jsonl
 
-ray = pytest.importorskip("ray")
-
-# So that a lost node is noticed within seconds, not half a minute
-QUICK = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 2,
-}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "include_dashboard": False,
-            "object_store_memory": 100 * 1024 * 1024,
-            "_system_config": QUICK,
-        },
-    )
-    cluster.second = add_node(cluster)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
-
-def add_node(cluster):
-    return cluster.add_node(num_cpus=1, object_store_memory=100 * 1024 * 1024)
+pytest.importorskip("ray")
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +26,29 @@ def work(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_lost_node_changes_nothing(tmp_path, cluster, work):
+def test_a_lost_node_changes_nothing(tmp_path, ray_cluster, work):
     from welt_spacy.annotation.ray_engine import run_ray
 
     files, settings, expected = work
     seen = []
+    ray_cluster.make_second()
 
     def show(status):
         seen.append(status.shards)
-        if cluster.second is not None and status.shards > 0:
-            cluster.remove_node(cluster.second, allow_graceful=False)
-            cluster.second = None
+        if ray_cluster.second is not None and status.shards > 0:
+            ray_cluster.remove_node(ray_cluster.second, allow_graceful=False)
+            ray_cluster.second = None
 
     output = tmp_path / "out"
     with prepared(output, files, settings) as plan:
         run_ray(output, plan, workers=2, show=show)
         summary = finish(output, plan)
-    assert cluster.second is None and seen[-1] == len(plan.shards)
+    assert ray_cluster.second is None and seen[-1] == len(plan.shards)
     assert (summary["docs"], summary["rejects"]) == (2999, 1)
     assert data_of(output) == expected
 
 
-def test_no_room_is_told_before_the_start(tmp_path, cluster, work):
+def test_no_room_is_told_before_the_start(tmp_path, ray_cluster, work):
     from welt_spacy.annotation.ray_engine import run_ray
 
     files, settings, _ = work
@@ -95,7 +64,7 @@ def test_no_room_is_told_before_the_start(tmp_path, cluster, work):
                 run_ray(tmp_path / "out", plan, **options)
 
 
-def test_an_error_ends_the_run_in_one_line(tmp_path, cluster, work):
+def test_an_error_ends_the_run_in_one_line(tmp_path, ray_cluster, work):
     from welt_spacy.annotation.ray_engine import run_ray
 
     files, settings, _ = work

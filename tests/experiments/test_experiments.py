@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,10 +19,20 @@ from welt_spacy.cli import app
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.configuration import make_config
+from welt_spacy.experiments.executors import run_all, status
 from welt_spacy.experiments.grid import Grid, read_grid
+from welt_spacy.experiments.layout import (
+    beside_markdown,
+    beside_paper,
+    layout_csv,
+    layout_html,
+    layout_latex,
+    layout_markdown,
+    paper_results,
+    rows_of,
+)
 from welt_spacy.experiments.results import read_results, to_markdown
-from welt_spacy.experiments.runner import is_done, reason_in, run_all, settings_of
-from welt_spacy.files import one_writer
+from welt_spacy.experiments.runs import failures, is_done, job_of, jobs_of, reason_in
 
 from ..util import make_examples, make_nlp
 
@@ -61,7 +72,7 @@ def write_grid(folder, **changes):
 def test_all_combinations_scheme_by_scheme(tmp_path):
     grid = read_grid(write_grid(tmp_path, corpora=["bc2gm", "linnaeus"], seeds=[1, 2]))
     names = [run.name for run in grid.runs()]
-    assert names[:3] == ["bc2gm/vanilla-1", "linnaeus/vanilla-1", "bc2gm/vanilla-2"]
+    assert names[:3] == ["bc2gm-vanilla-1", "linnaeus-vanilla-1", "bc2gm-vanilla-2"]
     assert len(names) == len(set(names)) == 8
     assert grid.runs()[0].tuned == ("o_bias",) and grid.runs()[-1].tuned == ()
 
@@ -126,40 +137,81 @@ def corpora(tmp_path_factory):
 def test_run_and_run_again(tmp_path, corpora):
     """The whole way by the command: train, tune, score, and tables; a second time
     nothing is repeated, and a run that fails is told and leaves the others."""
-    path = write_grid(tmp_path)
-    arguments = ["experiment", path, "--corpora", corpora, "--output", tmp_path / "out"]
-    arguments = [str(argument) for argument in [*arguments, "--at-once", 2]]
-    result = CliRunner().invoke(app, arguments)
+    path, output = write_grid(tmp_path), tmp_path / "out"
+    told = invoke("plan", path, corpora, output)
+    assert "2 runs" in told.stdout and "not measured" in told.stdout
+    options = ("--at-once", 2)
+    result = invoke("run", path, corpora, output, *options)
     assert result.exit_code == 0, result.stderr
     assert "2 runs, 0 of them done before" in result.stderr
     assert "| vanilla + o_bias |" in result.stdout and "| ens_0.3 |" in result.stdout
     grid = read_grid(path)
-    found = read_results(grid, tmp_path / "out")["ncbi_disease"]
+    found = read_results(grid, output)[("ncbi_disease", "", "")]
     assert set(found) == {"vanilla", "vanilla + o_bias", "ens_0.3"}
     # ENS with a small beta has the weights of vanilla, so it is the same run
     assert found["ens_0.3"][0].strict == found["vanilla"][0].strict
-    models = [tmp_path / f"out/ncbi_disease/{s}-0/model-last" for s in grid.schemes]
-    weights = [(m / "welt_ner" / "model").read_bytes() for m in models]
+    jobs = jobs_of(grid, corpora)
+    folders = [output / "runs" / job.name for job in jobs]
+    weights = [(f / "model-last/welt_ner/model").read_bytes() for f in folders]
     assert weights[0] == weights[1]
-    again = CliRunner().invoke(app, arguments)
+    for name in ("config.cfg", "train.log", "predictions.spacy", "metrics.json"):
+        assert (folders[0] / name).is_file()
+    assert sorted(p.name for p in (output / "runs").iterdir()) == sorted(
+        f.name for f in folders
+    )
+    (row, tuned) = srsly.read_json(folders[0] / "metrics.json")
+    assert row["seed"] == 0 and row["tuned"] == "" and tuned["tuned"] == "o_bias"
+    assert row["words_s"] > 0 and row["seconds"] > 0 and row["peak_mb"] > 50
+    assert set(row["weights"]) >= {"O", "B-Disease", "I-Disease"}
+
+    again = invoke("run", path, corpora, output, *options)
     assert "2 of them done before" in again.stderr
     assert again.stdout == result.stdout
+    assert invoke("results", path, None, output).stdout.strip() == result.stdout.strip()
+    told = invoke("status", path, corpora, output).stdout
+    assert "2 of 2 runs are done, 0 running, 0 failed" in told
+    told = invoke("plan", path, corpora, output).stdout
+    assert "0 runs are left" in told and "runs that are done" in told
 
     changed = make_grid(tmp_path, overrides={**SMALL, "training.max_steps": 2})
-    assert not any(
-        is_done(changed, run, corpora, tmp_path / "out") for run in changed.runs()
-    )
+    assert not any(is_done(job, output) for job in jobs_of(changed, corpora))
     broken = make_grid(tmp_path, schemes={"vanilla": VANILLA, "bad": {"@misc": "x"}})
-    told = []
-    failed = run_all(broken, corpora, tmp_path / "out", report=told.append)
-    assert len(failed) == 1 and failed[0].startswith("ncbi_disease/bad-0: ")
-    assert "train.log" in failed[0]
-    assert any(line.startswith("✘ ncbi_disease/bad-0") for line in told)
+    lines = []
+    failed = run_all(broken, corpora, output, report=lines.append)
+    assert len(failed) == 1 and failed[0].startswith("ncbi_disease-bad-0: train: ")
+    assert any(line.startswith("✘ ncbi_disease-bad-0") for line in lines)
+    (name,) = failures(output)
+    assert (output / "failed" / name / "train.log").is_file()
+    assert status(jobs_of(broken, corpora), output).failed == 1
+
+
+def invoke(command, experiment, corpora, output, *options):
+    arguments = ["experiment", command, experiment, "--output", output, *options]
+    if corpora is not None:
+        arguments += ["--corpora", corpora]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def test_missing_corpus_is_told_first(tmp_path):
     with pytest.raises(WeltError, match="spacy welt corpora convert ncbi_disease"):
         run_all(make_grid(tmp_path), tmp_path, tmp_path / "out")
+
+
+def put_run(output, run, rows, f=None, knob=""):
+    """A run with known scores."""
+    f = sum(row[0] for row in rows) / sum(row[1] for row in rows) if f is None else f
+    folder = output / "runs" / f"{run.name}-0123456789abcdef"
+    folder.mkdir(parents=True)
+    row = {
+        **{k: getattr(run, k) for k in ("corpus", "encoder", "selection", "scheme", "seed")},
+        **{"tuned": knob, "by_doc": rows, "docs": len(rows), "per_type": {"X": f}},
+        **{f"{way}_{key}": f for way in ("strict", "fair") for key in "prf"},
+        **{"weights": {"O": 1.0}, "versions": {"spacy": "3"}, "revision": "", "words_s": 9.0},
+        **{"seconds": 2.0, "train_seconds": 1.0, "peak_mb": 100, "checksum": "0"},
+    }  # fmt: skip
+    (folder / "metrics.json").write_text(json.dumps([row]))
+    (folder / "run.json").write_text("{}")
+    return folder
 
 
 def test_tables_of_known_scores(tmp_path):
@@ -169,19 +221,8 @@ def test_tables_of_known_scores(tmp_path):
         tmp_path, corpora=["ncbi_disease", "bc2gm"], seeds=[0, 1], tuned={}
     )
     for run in grid.runs():
-        extra = int(run.scheme != "vanilla")
-        right = 6 + run.seed + extra
-        rows = [[right, 10, 10], [5, 10, 10]]
-        f = sum(row[0] for row in rows) / 20
-        scores = dict.fromkeys("prf", f)
-        folder = tmp_path / "out" / run.name
-        folder.mkdir(parents=True)
-        (folder / "test.json").write_text(
-            json.dumps(
-                {"strict": scores, "fair": scores, "by_doc": rows, "decoding": {}}
-            )
-        )
-        (folder / "run.json").write_text("{}")
+        right = 6 + run.seed + int(run.scheme != "vanilla")
+        put_run(tmp_path / "out", run, [[right, 10, 10], [5, 10, 10]])
     told = to_markdown(grid, tmp_path / "out")
     # 55 and 60 against 60 and 65: each run 5 points better
     assert told.count("| vanilla | 57.50 ± 3.54 |") == 2
@@ -193,7 +234,7 @@ def test_tables_of_known_scores(tmp_path):
     )
     assert "| all (pooled) | 3.54 |" in told
     # A run that is missing is left out of its scheme alone
-    shutil.rmtree(tmp_path / "out/bc2gm/ens_0.3-1")
+    shutil.rmtree(tmp_path / "out/runs/bc2gm-ens_0.3-1-0123456789abcdef")
     told = to_markdown(grid, tmp_path / "out")
     assert "| +5.00 | 3 / 0 / 0 | 3 / 0 / 0 | 0.250 |" in told
 
@@ -203,18 +244,18 @@ def test_nothing_run(tmp_path):
         to_markdown(make_grid(tmp_path), tmp_path / "out")
 
 
-def run_folder(tmp_path, corpora, **changes):
+def one_run(tmp_path, corpora, **changes):
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={}, **changes)
-    return grid, tmp_path / "out", tmp_path / "out" / grid.runs()[0].name
+    (job,) = jobs_of(grid, corpora)
+    return grid, tmp_path / "out", job
 
 
 def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
     data = shutil.copytree(corpora, tmp_path / "data")
-    grid, output, folder = run_folder(tmp_path, data)
-    (run,) = grid.runs()
+    grid, output, job = one_run(tmp_path, data)
 
     def done():
-        return is_done(grid, run, data, output)
+        return is_done(jobs_of(grid, data)[0], output)
 
     assert run_all(grid, data, output, report=str) == [] and done()
     # Another corpus under the same name
@@ -222,13 +263,15 @@ def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
     kept = train.read_bytes()
     docs = [eg.reference for eg in make_examples(make_nlp())]
     write_docs(train, docs)
-    assert not done()
+    assert not done() and jobs_of(grid, data)[0].name != job.name
     train.write_bytes(kept)
     assert done()
     # Results that are damaged or gone, and records that are none
+    folder = output / "runs" / job.name
     for name, content in (
         ("test.json", "{}"),
         ("test.json", None),
+        ("metrics.json", "[{}]"),
         ("run.json", "["),
         ("run.json", "[]"),
         ("run.json", '{"settings": 1}'),
@@ -237,28 +280,23 @@ def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
         before = path.read_bytes()
         path.unlink() if content is None else path.write_text(content)
         assert not done()
-        if name == "test.json":
-            with pytest.raises(WeltError, match="test.json: can't read these scores"):
+        if name == "metrics.json":
+            with pytest.raises(
+                WeltError, match="metrics.json: can't read these scores"
+            ):
                 read_results(grid, output)
         path.write_bytes(before)
         assert done()
+    # A damaged result is made anew
+    (folder / "test.json").write_text("{}")
+    assert run_all(grid, data, output, report=str) == [] and done()
 
 
 def test_another_version_is_another_run(tmp_path, corpora, monkeypatch):
-    grid, output, folder = run_folder(tmp_path, corpora)
-    (run,) = grid.runs()
-    before = settings_of(grid, run, corpora)
-    monkeypatch.setattr("welt_spacy.experiments.runner._version", lambda name: "9.9")
-    assert settings_of(grid, run, corpora) != before
-
-
-def test_a_folder_that_is_not_ours_is_left_alone(tmp_path, corpora):
-    grid, output, folder = run_folder(tmp_path, corpora)
-    (folder / "model-best").mkdir(parents=True)
-    (folder / "model-best" / "precious").write_text("x")
-    (failed,) = run_all(grid, corpora, output, report=str)
-    assert "files that are not those of a run" in failed
-    assert (folder / "model-best" / "precious").read_text() == "x"
+    grid, output, job = one_run(tmp_path, corpora)
+    monkeypatch.setattr("welt_spacy.experiments.runs._version", lambda name: "9.9")
+    other = job_of(grid, job.run, corpora)
+    assert other.settings != job.settings and other.name != job.name
 
 
 def test_two_runners_train_each_run_once(tmp_path, corpora):
@@ -273,8 +311,9 @@ def test_two_runners_train_each_run_once(tmp_path, corpora):
         assert [job.result() for job in jobs] == [[], []]
     trained = [line for lines in told for line in lines if re.search(r": \d+ s", line)]
     assert len(trained) == 4
-    assert len(read_results(grid, output)["ncbi_disease"]) == 2
-    assert not list(output.rglob("*.lock"))
+    assert len(read_results(grid, output)[("ncbi_disease", "", "")]) == 2
+    assert len(list((output / "runs").iterdir())) == 4
+    assert not list((output / "claims").iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
@@ -286,7 +325,7 @@ def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
         tuned=None,
         overrides={**SMALL, "training.max_steps": 100000},
     )
-    command = [sys.executable, "-m", "spacy", "welt", "experiment", str(path)]
+    command = [sys.executable, "-m", "spacy", "welt", "experiment", "run", str(path)]
     command += ["--corpora", str(corpora), "--output", str(tmp_path / "out")]
     runner = subprocess.Popen(
         command,
@@ -295,11 +334,13 @@ def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
         # A shell in the background has it ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    log = tmp_path / "out/ncbi_disease/vanilla-0/train.log"
     limit = time.monotonic() + 60
     try:
-        while not (log.is_file() and "0     " in log.read_text()):
-            assert time.monotonic() < limit, log.read_text() if log.is_file() else ""
+        while not any(
+            "0     " in log.read_text()
+            for log in (tmp_path / "out/runs").glob(".*/train.log")
+        ):
+            assert time.monotonic() < limit
             time.sleep(0.1)
         os.kill(runner.pid, number)  # the runner alone, not its group
         _, errors = runner.communicate(timeout=30)
@@ -313,11 +354,16 @@ def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
         assert time.monotonic() < limit
         time.sleep(0.1)
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
+    assert failures(tmp_path / "out") == {}
     assert run_all(grid, corpora, tmp_path / "out", report=str) == []
+    left = [path.name for path in (tmp_path / "out/runs").iterdir()]
+    assert len(left) == 1, left  # and nothing half-made
 
 
 def trainings(folder):
-    found = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    found = subprocess.run(
+        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True
+    ).stdout
     return [
         line for line in found.splitlines() if "step" in line and str(folder) in line
     ]
@@ -339,18 +385,199 @@ def test_the_reason_of_a_failure(tmp_path):
         assert reason in told and len(told) <= 200
 
 
-def test_a_folder_is_cleared_only_when_nobody_writes_there(tmp_path, corpora):
-    """The training of a killed runner may still be at its end."""
-    grid, output, folder = run_folder(tmp_path, corpora)
-    (run,) = grid.runs()
-    folder.mkdir(parents=True)
-    (folder / "started.json").write_text("{}")
-    (folder / "model-last").mkdir()
-    told = []
-    with ThreadPoolExecutor(1) as pool:
-        with one_writer(folder / "step"):
-            job = pool.submit(run_all, grid, corpora, output, report=told.append)
-            time.sleep(2)
-            assert (folder / "model-last").is_dir() and not job.done()
-        assert job.result() == []
-    assert is_done(grid, run, corpora, output)
+def test_encoders_settings_by_corpus_and_selections(tmp_path, corpora):
+    narrow = {"components.tok2vec.model.encode.width": 8}
+    config = str(make_grid(tmp_path).config)
+    path = write_grid(
+        tmp_path,
+        config=None,
+        encoders={
+            "small": {"config": config},
+            "narrow": {"config": config, "overrides": narrow},
+        },
+        per_corpus={"ncbi_disease": {"training.max_steps": 2}},
+        selections={"all": None, "half": {"strategy": "random", "keep": 0.5}},
+        schemes={"vanilla": VANILLA},
+        tuned=None,
+        keep_models=False,
+    )
+    grid, output = read_grid(path), tmp_path / "out"
+    assert len(grid.runs()) == 4
+    config = grid.config_of(grid.runs()[-1])
+    assert config["training"]["max_steps"] == 2
+    assert config["components"]["tok2vec"]["model"]["encode"]["width"] == 8
+    result = invoke("run", path, corpora, output)
+    assert result.exit_code == 0, result.stderr
+    assert set(read_results(grid, output)) == {
+        ("ncbi_disease", encoder, selection)
+        for encoder in ("small", "narrow")
+        for selection in ("all", "half")
+    }
+    # Selected once for both encoders; models are not kept
+    assert len(list((output / "selected").glob("*.spacy"))) == 1
+    assert not list(output.glob("runs/*/model-*"))
+    assert "### ncbi_disease, narrow, half" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "changes, part",
+    [
+        ({"encoders": {"x": {"config": "none.cfg"}}}, "config is missing"),
+        ({"config": None, "encoders": {"x": None}}, "encoder x needs a config"),
+        ({"config": None, "encoders": {"x": {"cfg": 1}}}, "and nothing else"),
+        ({"config": None, "encoders": {"a/b": None}}, "can't be called"),
+        ({"per_corpus": {"bc2gm": {}}}, "'bc2gm', which is not run"),
+        ({"selections": {"x": {"keep": 0.5}}}, "needs a strategy"),
+        ({"train_on_dev": True}, "nothing to tune on"),
+        ({"keep_models": "no"}, "keep_models must be a bool"),
+    ],
+)
+def test_what_is_wrong_with_the_new_keys(tmp_path, changes, part):
+    with pytest.raises(WeltError, match=part):
+        read_grid(write_grid(tmp_path, **changes))
+
+
+def test_the_paper_and_the_laptop(root, monkeypatch):
+    monkeypatch.chdir(root)
+    grid = read_grid(root / "configs/experiments/paper.yml")
+    assert len(grid.runs()) == 280
+    cells = {(run.corpus, run.encoder, run.scheme) for run in grid.runs()}
+    assert cells == set(paper_results())
+    run = next(
+        r for r in grid.runs() if (r.corpus, r.encoder) == ("linnaeus", "scibert")
+    )
+    config = grid.config_of(run)
+    # Table 12: windows of 256, batches of 16, 13 epochs
+    assert config["training"]["max_epochs"] == 13
+    assert config["paths"]["encoder"] == "allenai/scibert_scivocab_uncased"
+    laptop = read_grid(root / "configs/experiments/laptop.yml")
+    assert len(laptop.runs()) == 2 * 2 * 2 * 2
+    assert all(laptop.config_of(run) for run in laptop.runs())
+
+
+def test_layouts_of_known_scores(tmp_path):
+    """Best bold, second underlined, in every form."""
+    encoders = {"a_b": {"config": str(make_grid(tmp_path).config)}}
+    schemes = {"vanilla": VANILLA, "welt": VANILLA, "ens_0.3": ENS}
+    path = write_grid(
+        tmp_path,
+        config=None,
+        encoders=encoders,
+        schemes=schemes,
+        seeds=[0, 1],
+        tuned=None,
+    )
+    grid, output = read_grid(path), tmp_path / "out"
+    f = {"vanilla": (0.5, 0.6), "welt": (0.7, 0.9), "ens_0.3": (0.4, 0.5)}
+    for run in grid.runs():
+        put_run(output, run, [[1, 2, 2]], f[run.scheme][run.seed])
+    rows = rows_of(read_results(grid, output))
+    assert [row.score for row in rows] == ["P", "R", "F1"]
+    assert "| **80.00 ± 14.14** |" in layout_markdown(rows)
+    assert "| <u>55.00 ± 7.07</u> |" in layout_markdown(rows)
+    latex = layout_latex(rows)
+    assert "\\textbf{80.00 $\\pm$ 14.14}" in latex and "a\\_b" in latex
+    assert "ncbi_disease,a_b,,welt,F1,80.0000,14.1421,2" in layout_csv(rows)
+    page = layout_html(rows, "<b>")
+    assert '<td class="best" title="2 seeds">80.00 ± 14.14</td>' in page
+    assert "<title>&lt;b&gt;</title>" in page
+    for form in ("markdown", "csv", "latex", "html"):
+        to = tmp_path / f"table.{form}"
+        assert (
+            invoke("results", path, None, output, "-f", form, "--to", to).exit_code == 0
+        )
+        assert to.stat().st_size > 100
+    parquet = pytest.importorskip("pyarrow.parquet")
+    found = invoke("results", path, None, output, "--form", "parquet")
+    assert found.exit_code == 0
+    table = parquet.read_table(output / "results")
+    assert table.num_rows == 6 and len(list((output / "results").iterdir())) == 6
+    assert set(table["scheme"].to_pylist()) == set(schemes)
+    wrong = invoke("compare-paper", path, None, output)
+    assert wrong.exit_code == 1 and "no run is of a cell of the paper" in wrong.stderr
+
+
+def test_beside_the_paper(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(root)
+    text = (
+        (root / "configs/experiments/paper.yml").read_text().replace("[0]", "[0, 1, 2]")
+    )
+    path = tmp_path / "paper.yml"
+    path.write_text(text)
+    grid, output = read_grid(path), tmp_path / "out"
+    told = paper_results()["ncbi_disease", "biobert", "welt"]["f1"]
+    for run in grid.runs():
+        if (run.corpus, run.encoder) == ("ncbi_disease", "biobert"):
+            near = told / 100 + 0.01 * (run.seed - 1)
+            if run.scheme == "welt":
+                put_run(output, run, [[1, 2, 2]], near)
+            elif run.scheme == "vanilla":
+                put_run(output, run, [[1, 2, 2]], 0.2 + 0.001 * run.seed)
+            elif run.scheme == "ins" and run.seed == 0:
+                put_run(output, run, [[1, 2, 2]], 0.5)
+    cells = {cell.scheme: cell for cell in beside_paper(read_results(grid, output))}
+    welt = cells["welt"]
+    assert welt.within and abs(welt.ours - told) < 1e-6 and welt.seeds == 3
+    # t(0.975, 2) = 4.303; sd 1; sqrt(1 + 1/3)
+    assert abs((welt.high - welt.ours) - 4.3027 * 1.0 * (4 / 3) ** 0.5) < 1e-3
+    assert cells["vanilla"].within is False
+    assert cells["ins"].within is None and cells["ins"].sd is None
+    told = beside_markdown(list(cells.values()))
+    assert "within our interval in 1 of 2 cells" in told
+    result = invoke("compare-paper", path, None, output)
+    assert result.exit_code == 0 and "**outside**" in result.stdout
+
+
+def test_parts_of_a_grid(tmp_path, corpora):
+    path, output = write_grid(tmp_path, tuned=None), tmp_path / "out"
+    first = invoke("run", path, corpora, output, "--shard", "2/2")
+    assert first.exit_code == 0 and "1 runs, 0 of them" in first.stderr
+    rest = invoke("run", path, corpora, output, "--claim")
+    assert rest.exit_code == 0 and "2 runs, 1 of them done before" in rest.stderr
+    for wrong in (("--shard", "3/2"), ("--engine", "dask")):
+        found = invoke("run", path, corpora, output, *wrong)
+        assert found.exit_code == 1 and "Traceback" not in found.output
+
+
+def test_a_training_that_is_killed_is_a_failure_and_is_made_good(tmp_path, corpora):
+    long = {**SMALL, "training.max_steps": 100000}
+    grid, output, job = one_run(tmp_path, corpora, overrides=long)
+    killed, seen = [], []
+
+    def kill():
+        limit = time.monotonic() + 60
+        while not trainings(output) and time.monotonic() < limit:
+            time.sleep(0.1)
+        seen.append(status([job], output))
+        for line in trainings(output):
+            killed.append(int(line.split()[0]))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    (failed,) = run_all(grid, corpora, output, report=str)
+    killer.join()
+    assert killed and failed.startswith("ncbi_disease-vanilla-0: train: ")
+    assert (seen[0].done, list(seen[0].running)) == (0, [job.name])
+    assert list(failures(output)) == [job.name]
+    assert not list((output / "runs").iterdir())
+    short, _, _ = one_run(tmp_path, corpora)
+    assert run_all(short, corpora, output, report=str) == []
+
+
+def test_a_full_disk_loses_nothing(tmp_path, corpora):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("can't mount a small file system")
+    try:
+        grid, _, job = one_run(tmp_path, corpora)
+        (failed,) = run_all(grid, corpora, small / "out", report=str)
+        assert "No space left" in failed
+        assert not list((small / "out/runs").iterdir())
+        subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
+        assert run_all(grid, corpora, small / "out", report=str) == []
+        assert is_done(job, small / "out") and failures(small / "out") == {}
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from ..claims import Claims
-from ..errors import WeltError, extra_needed, first_line
+from ..errors import WeltError, first_line
 from ..processes import THREAD_SETTINGS
+from ..ray_cluster import connected
 from .annotator import Pipelines
 from .planning import Plan, read_plan
 from .shards import CLAIMS, annotate_shard, done
 from .status import Status, Watch
 from .worker import Rejects, load_pipelines
 
-OLDEST = (2, 40)
 # Seconds between two looks
 INTERVAL = 0.5
 # Seconds for the resources of an earlier run to be free again
@@ -88,17 +88,7 @@ def run_ray(
     RAISES (WeltError): If the cluster can't be reached, no actor would find room in it, or
         the work can't go on. What is done is kept.
     """
-    with extra_needed("--engine ray", "ray"):
-        import ray
-    if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST:
-        raise WeltError(
-            f"Ray {ray.__version__} is too old: at least {'.'.join(map(str, OLDEST))} is "
-            'needed: pip install -U "welt-spacy[ray]"'
-        )
-    ours = not ray.is_initialized()
-    if ours:
-        _connect(ray, address)
-    try:
+    with connected(address) as ray:
         _check_room(ray, workers, num_cpus, num_gpus)
         variables = dict.fromkeys(THREAD_SETTINGS, str(plan.settings.threads))
         variables["TOKENIZERS_PARALLELISM"] = "false"
@@ -116,24 +106,6 @@ def run_ray(
             Rejects(folder, max_errors),
         )
         run.go(workers, show)
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    try:
-        ray.init(
-            address=None if address == "local" else address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            include_dashboard=False if address == "local" else None,
-        )
-    except (ConnectionError, ValueError, RuntimeError, OSError) as err:
-        raise WeltError(
-            f"no Ray cluster at {address!r} ({first_line(err)}): start one with 'ray start "
-            "--head', or use --ray-address local"
-        ) from None
 
 
 def _check_room(ray: Any, workers: int, num_cpus: float, num_gpus: float) -> None:

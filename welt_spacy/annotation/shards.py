@@ -16,7 +16,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import time
 from collections import Counter
 from itertools import islice
@@ -27,6 +26,7 @@ import srsly
 
 from ..errors import WeltError
 from ..files import write_atomically
+from ..processes import peak_mb
 from .annotator import Pipelines
 from .planning import Plan, Shard
 from .readers import Place
@@ -167,7 +167,7 @@ def annotate_shard(
         "bytes": size,
         "sha256": checksum,
         "seconds": round(time.perf_counter() - started, 2),
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "reasons": dict(sorted(Counter(r.reason for r in rejects).items())),
         **tally.told(),
     }
@@ -284,17 +284,6 @@ def _publish(partial: Path, target: Path) -> None:
             os.fsync(place)
         finally:
             os.close(place)
-
-
-def _peak_mb() -> Optional[int]:
-    """The most memory that this process ever had, in MB."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    # In kB on Linux, in bytes on macOS
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def _measure(path: Path) -> "tuple[int, str]":

@@ -4,20 +4,16 @@ python -m welt_spacy.annotation.worker PARENT FOLDER GPU_ID PART MAX_ERRORS
 """
 
 import sys
-import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Set
+from typing import Callable, Dict, Optional
 
-from ..claims import Claims, part
+from ..claims import Claim, Claims, part, share_work
 from ..errors import WeltError
 from ..io import load_pipeline
 from ..processes import end_with_parent
 from .annotator import Pipeline, Pipelines
-from .planning import Plan, Shard, read_plan
+from .planning import Plan, read_plan
 from .shards import CLAIMS, annotate_shard, done, is_done, read_record
-
-# Seconds between two looks at what others are at
-WAIT = 1.0
 
 
 class TooManyErrors(WeltError):
@@ -71,7 +67,7 @@ def work(
     *,
     own: Optional[str] = None,
     max_errors: Optional[int] = None,
-) -> int:
+) -> None:
     """Annotate shards that nobody else is at, until all are done.
 
     folder (Path): The folder of the output.
@@ -79,50 +75,33 @@ def work(
     load (Callable[[], Pipelines]): Loads the pipelines; called if there is anything to do.
     own (Optional[str]): Which part of the shards, such as "3/16"; None: all.
     max_errors (Optional[int]): How many documents may be refused; None: any number.
-    RETURNS (int): How many shards this process has done.
     RAISES (WeltError): If the work can't go on.
     """
     number, n_parts = part(own)
-    shards = plan.shards[number::n_parts]
-    claims, rejects = Claims(folder / CLAIMS), Rejects(folder, max_errors)
+    shards = {shard.name: shard for shard in plan.shards[number::n_parts]}
+    rejects = Rejects(folder, max_errors)
     pipelines: Optional[Pipelines] = None
-    n_done = 0
-    while True:
-        left = _left(shards, done(folder))
-        if not left:
-            return n_done
-        taken = 0
-        for shard in left:
-            if is_done(folder, shard.name):
-                continue
-            with claims.take(shard.name) as claim:
-                if claim is None:
-                    continue
-                # It may have been finished since the look at the folder
-                if is_done(folder, shard.name):
-                    continue
-                rejects.check()
-                if pipelines is None:
-                    claim.tell(state="loading")
-                    pipelines = load()
-                annotate_shard(
-                    plan,
-                    shard,
-                    pipelines,
-                    folder,
-                    report=lambda progress, claim=claim: claim.tell(  # type: ignore[misc]
-                        **progress._asdict()
-                    ),
-                )
-                taken += 1
-        n_done += taken
+
+    def annotate(name: str, claim: Claim) -> None:
+        nonlocal pipelines
         rejects.check()
-        if not taken:
-            time.sleep(WAIT)
+        if pipelines is None:
+            claim.tell(state="loading")
+            pipelines = load()
+        annotate_shard(
+            plan,
+            shards[name],
+            pipelines,
+            folder,
+            report=lambda progress: claim.tell(**progress._asdict()),
+        )
 
-
-def _left(shards: List[Shard], finished: Set[str]) -> List[Shard]:
-    return [shard for shard in shards if shard.name not in finished]
+    finished = done(folder)
+    left = [name for name in shards if name not in finished]
+    share_work(
+        Claims(folder / CLAIMS), left, lambda name: is_done(folder, name), annotate
+    )
+    rejects.check()
 
 
 def main() -> None:

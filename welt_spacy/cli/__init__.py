@@ -13,7 +13,7 @@ from .convert import convert_cli
 from .corpora import corpora_app
 from .distill import distill_cli
 from .evaluate import compare_cli, evaluate_cli
-from .experiment import experiment_cli
+from .experiment import experiment_app
 from .finetune import finetune_cli
 from .optimize import optimize_cli
 from .push import push_cli
@@ -34,7 +34,7 @@ app.command(
     context_settings={"ignore_unknown_options": True},
 )(distill_cli)
 app.command("finetune", rich_help_panel=TRAINING)(finetune_cli)
-app.command("experiment", rich_help_panel=TRAINING)(experiment_cli)
+app.add_typer(experiment_app, name="experiment", rich_help_panel=TRAINING)
 app.command("evaluate", rich_help_panel=EVALUATION)(evaluate_cli)
 app.command("compare", rich_help_panel=EVALUATION)(compare_cli)
 app.command("tune", rich_help_panel=DEPLOYMENT)(tune_cli)

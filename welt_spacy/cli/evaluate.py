@@ -9,6 +9,7 @@ import typer
 from spacy.training import Example
 from spacy.vocab import Vocab
 
+from ..corpora.convert import to_bytes
 from ..deployment.tuning import sweep
 from ..errors import WeltError
 from ..files import write_atomically
@@ -47,6 +48,9 @@ def evaluate_cli(
     html: Optional[Path] = typer.Option(
         None, "--html", help="A file for a page with figures and sentences."
     ),
+    predictions: Optional[Path] = typer.Option(
+        None, "--predictions", help="A .spacy file for what the pipeline found."
+    ),
     gpu_id: int = GPU_ID,
 ) -> None:
     """Score a pipeline, on the terminal and as a page.
@@ -81,6 +85,10 @@ def evaluate_cli(
         )
     _print_scores(found, data)
     _write_json(json, found)
+    if predictions is not None:
+        write_atomically(
+            predictions, to_bytes(example.predicted for example in examples)
+        )
     if html is not None:
         sweeps = found["decoding"] and found["gold"] and not found["unknown_labels"]
         curve = sweep(nlp, examples) if sweeps else None

@@ -1,50 +1,266 @@
-"""`spacy welt experiment`: corpora, schemes and seeds, one table."""
+"""`spacy welt experiment`: corpora, encoders, schemes and seeds, and their tables."""
 
+import os
+import sys
+import tempfile
+from enum import Enum
 from pathlib import Path
+from typing import Any, Callable, List, Optional, Tuple
 
 import typer
 
 from ..errors import WeltError
-from ..experiments.grid import read_grid
-from ..experiments.results import to_markdown
-from ..experiments.runner import run_all
-from ._util import GPU_ID, one_line_errors, sigterm_ends
+from ..experiments.estimate import estimate, measure
+from ..experiments.executors import run_all, run_ray, status
+from ..experiments.grid import Grid, read_grid
+from ..experiments.layout import (
+    beside_markdown,
+    beside_paper,
+    layout_csv,
+    layout_html,
+    layout_latex,
+    layout_markdown,
+    rows_of,
+)
+from ..experiments.results import read_results, to_markdown, write_parquet
+from ..experiments.runs import failures, jobs_of
+from ..files import write_atomically
+from ..ray_cluster import connected
+from ._util import one_line_errors, print_table, sigterm_ends
+
+EXPERIMENT = typer.Argument(
+    ..., help="A YAML file, such as configs/experiments/schemes.yml."
+)
+CORPORA = typer.Option(
+    Path("corpus"), "--corpora", "-c", help="The folder of converted corpora."
+)
+OUTPUT = typer.Option(
+    None, "--output", "-o", help="Where runs go; training/experiments/NAME."
+)
+
+experiment_app = typer.Typer(
+    name="experiment",
+    help="Corpora, encoders, schemes and seeds: train, compare, set beside the paper.",
+    no_args_is_help=True,
+)
 
 
-@one_line_errors
-def experiment_cli(
-    experiment: Path = typer.Argument(
-        ..., help="A YAML file, such as configs/experiments/schemes.yml."
-    ),
-    corpora: Path = typer.Option(
-        Path("corpus"), "--corpora", "-c", help="The folder of converted corpora."
-    ),
-    output: Path = typer.Option(
-        None, "--output", "-o", help="Where runs go; training/experiments/NAME."
-    ),
-    at_once: int = typer.Option(
-        1, "--at-once", "-n", min=1, help="Runs that share the cores."
-    ),
-    gpu_id: int = GPU_ID,
-) -> None:
-    """Train and compare schemes, corpora and seeds.
+class Form(str, Enum):
+    """Forms of tables."""
 
-    Every scheme is trained on every corpus with every seed, scored and tested.
+    tests = "tests"
+    markdown = "markdown"
+    csv = "csv"
+    latex = "latex"
+    html = "html"
+    parquet = "parquet"
 
-    What was run before with the same settings, data and versions is not run again.
-    """
+
+def _read(experiment: Path, output: Optional[Path]) -> Tuple[Grid, Path]:
     grid = read_grid(experiment)
-    if output is None:
-        output = Path("training/experiments") / experiment.stem
-    with sigterm_ends():
-        failed = run_all(
-            grid,
-            corpora,
-            output,
-            at_once=at_once,
-            gpu_id=gpu_id,
-            report=lambda line: typer.echo(line, err=True),
+    return grid, output or Path("training/experiments") / experiment.stem
+
+
+@experiment_app.command("plan")
+@one_line_errors
+def plan_cli(
+    experiment: Path = EXPERIMENT,
+    corpora: Path = CORPORA,
+    output: Optional[Path] = OUTPUT,
+    measured: bool = typer.Option(
+        False, "--measure", help="Train each encoder for a few steps, to know how long."
+    ),
+    at_once: int = typer.Option(1, "--at-once", "-n", min=1),
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", min=-1),
+    names: bool = typer.Option(False, "--names", help="List the runs."),
+) -> None:
+    """Tell what would be run, and how long it would take. Nothing is asked, and nothing
+    but --measure is trained.
+    """
+    grid, output = _read(experiment, output)
+    jobs = jobs_of(grid, corpora)
+    rates = None
+    if measured:
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        with tempfile.TemporaryDirectory() as folder, sigterm_ends():
+            rates = measure(
+                *(jobs, grid, corpora, Path(folder)),
+                threads=threads,
+                gpu_id=gpu_id,
+                report=lambda line: typer.echo(line, err=True),
+            )
+    found = estimate(jobs, grid, corpora, output, rates=rates)
+    if names:
+        for job in jobs:
+            typer.echo(job.name)
+    print_table(
+        f"{len(jobs)} runs",
+        ["corpus", "encoder", "runs", "left", "words", "hours", "MB", "from"],
+        [
+            [
+                *(one.corpus, one.encoder, one.runs, one.left, f"{one.words:,}"),
+                "?" if one.hours is None else f"{one.hours:.2f}",
+                "?" if one.peak_mb is None else f"{one.peak_mb:,.0f}",
+                one.source,
+            ]
+            for one in found
+        ],
+    )
+    known = [one.hours for one in found if one.hours is not None]
+    if len(known) == len(found):
+        typer.echo(
+            f"{sum(one.left for one in found):,} runs are left: {sum(known):.1f} hours one "
+            f"after another, {sum(known) / at_once:.1f} with {at_once} at once"
         )
+    else:
+        typer.echo("Some were not measured: use --measure, or run one of each")
+
+
+@experiment_app.command("run")
+@one_line_errors
+def run_cli(
+    experiment: Path = EXPERIMENT,
+    corpora: Path = CORPORA,
+    output: Optional[Path] = OUTPUT,
+    at_once: int = typer.Option(
+        0, "--at-once", "-n", min=0, help="Runs at once; 0: one, or one for each GPU."
+    ),
+    gpu_id: List[int] = typer.Option(
+        [],
+        "--gpu-id",
+        "-g",
+        min=-1,
+        help="A GPU to run on; may be given several times.",
+    ),
+    claim: bool = typer.Option(
+        False,
+        "--claim",
+        help="For jobs of a cluster. Any number of processes may work in one folder, with "
+        "this or without: each takes runs that no other is at. With it, no tables.",
+    ),
+    shard: Optional[str] = typer.Option(
+        None, "--shard", help="One part of the runs, such as 3/16."
+    ),
+    engine: str = typer.Option("local", "--engine", help="local or ray."),
+    address: str = typer.Option("auto", "--ray-address", help="The Ray cluster."),
+    num_cpus: float = typer.Option(
+        1.0, "--num-cpus", min=0.01, help="For a run on Ray."
+    ),
+    num_gpus: float = typer.Option(
+        0.0, "--num-gpus", min=0.0, help="For a run on Ray."
+    ),
+) -> None:
+    """Train and compare schemes, encoders, corpora and seeds.
+
+    Every scheme is trained with every encoder on every corpus with every seed, scored and
+    tested. What was run before with the same settings, data and versions is not run again.
+    Runs that fail are listed, and stop nothing.
+    """
+    grid, output = _read(experiment, output)
+    say: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
+    gpus = [gpu for gpu in gpu_id if gpu >= 0]
+    with sigterm_ends():
+        if engine == "local":
+            failed = run_all(
+                *(grid, corpora, output),
+                at_once=at_once or max(1, len(gpus)),
+                gpus=gpus or None,
+                own=shard,
+                report=say,
+            )
+        elif engine == "ray":
+            with connected(address) as ray:
+                failed = run_ray(
+                    *(grid, corpora, output),
+                    connect=lambda: ray,
+                    num_cpus=num_cpus,
+                    num_gpus=num_gpus,
+                    report=say,
+                )
+        else:
+            raise WeltError(f"--engine is {engine!r}: use local or ray")
     if failed:
+        for line in failed:
+            say(f"  {line}")
         raise WeltError(f"{len(failed)} runs failed, the first: {failed[0]}")
-    typer.echo(to_markdown(grid, output))
+    if not claim and not shard:
+        typer.echo(to_markdown(grid, output))
+
+
+@experiment_app.command("status")
+@one_line_errors
+def status_cli(
+    experiment: Path = EXPERIMENT,
+    corpora: Path = CORPORA,
+    output: Optional[Path] = OUTPUT,
+) -> None:
+    """Tell how far an experiment is, from its folder alone."""
+    grid, output = _read(experiment, output)
+    jobs = jobs_of(grid, corpora)
+    found = status(jobs, output)
+    typer.echo(
+        f"{found.done:,} of {found.runs:,} runs are done, {len(found.running):,} running, "
+        f"{found.failed:,} failed"
+    )
+    for name, told in found.running.items():
+        typer.echo(f"  {name}: {told.get('host')}, process {told.get('pid')}")
+    ours = {job.name for job in jobs}
+    for name, reason in failures(output).items():
+        if name in ours:
+            typer.echo(f"✘ {name}: {reason}")
+
+
+@experiment_app.command("results")
+@one_line_errors
+def results_cli(
+    experiment: Path = EXPERIMENT,
+    output: Optional[Path] = OUTPUT,
+    form: Form = typer.Option(
+        Form.tests,
+        "--form",
+        "-f",
+        help="tests: spread and significance, as Markdown. markdown, csv, latex, html: the "
+        "layout of the paper's tables. parquet: a data set, a file a run.",
+    ),
+    to: Optional[Path] = typer.Option(None, "--to", help="A file to write."),
+) -> None:
+    """Make tables of the runs that exist, without training."""
+    grid, output = _read(experiment, output)
+    if form is Form.parquet:
+        typer.echo(f"✔ {write_parquet(output)}")
+        return
+    if form is Form.tests:
+        told = to_markdown(grid, output)
+    else:
+        rows = rows_of(read_results(grid, output))
+        forms: Any = {
+            Form.markdown: layout_markdown,
+            Form.csv: layout_csv,
+            Form.latex: layout_latex,
+            Form.html: lambda rows: layout_html(rows, experiment.stem),
+        }
+        told = forms[form](rows)
+    if to is None:
+        sys.stdout.write(told)
+    else:
+        write_atomically(to, told)
+        typer.echo(f"✔ {to}")
+
+
+@experiment_app.command("compare-paper")
+@one_line_errors
+def compare_paper_cli(
+    experiment: Path = EXPERIMENT,
+    output: Optional[Path] = OUTPUT,
+) -> None:
+    """Set the runs that exist beside the paper's figures (Mobasher et al. 2023), cell by
+    cell: the difference, and whether the paper's lies where a further run is expected.
+    """
+    grid, output = _read(experiment, output)
+    cells = beside_paper(read_results(grid, output))
+    if not cells:
+        raise WeltError(
+            "no run is of a cell of the paper: corpora, encoders and schemes must have its "
+            "names, as in configs/experiments/paper.yml"
+        )
+    typer.echo(beside_markdown(cells))

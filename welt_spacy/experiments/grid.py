@@ -1,19 +1,28 @@
-"""What an experiment runs: corpora, weighting schemes and seeds, from a YAML file."""
+"""What an experiment runs: corpora, encoders, weighting schemes and seeds, from a YAML file."""
 
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from spacy.util import registry
+from thinc.api import Config
 
-from ..corpora.catalog import get_corpus
+from ..corpora.catalog import encoder_names, get_corpus
 from ..deployment.tuning import KNOBS
-from ..errors import WeltError
+from ..errors import WeltError, first_line
 from ..io import read_yaml
+from .configuration import make_config
 
 Settings = Dict[str, Any]
+# What a selection may set, as options of `spacy welt select`
+SELECTION = ("strategy", "keep", "negatives", "weak", "tagger", "diverse")
+KINDS = {"corpora": list, "schemes": dict, "seeds": list}
+OPTIONAL = {
+    **{"config": str, "encoders": dict, "selections": dict, "overrides": dict},
+    **{"per_corpus": dict, "tuned": dict, "keep_models": bool, "train_on_dev": bool},
+}
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,8 @@ class Run:
     weighting (Dict[str, Any]): The block `components.welt_ner.weighting`.
     seed (int): The random seed.
     tuned (Tuple[str, ...]): The settings to tune on dev afterwards, each for itself.
+    encoder (str): What the experiment calls the encoder; empty if it has one config.
+    selection (str): What it calls the selection of training data; empty for all of them.
     """
 
     corpus: str
@@ -32,18 +43,36 @@ class Run:
     weighting: Settings
     seed: int
     tuned: Tuple[str, ...] = ()
+    encoder: str = ""
+    selection: str = ""
 
     @property
     def name(self) -> str:
-        """RETURNS (str): Its folder below that of the experiment."""
-        return f"{self.corpus}/{self.scheme}-{self.seed}"
+        """RETURNS (str): What it is called in messages and, with a checksum, on disk."""
+        parts = (self.corpus, self.encoder, self.selection, self.scheme, str(self.seed))
+        return "-".join(filter(None, parts))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder with its training config.
+
+    config (Optional[Path]): The config; None for the paper's encoder of this name with
+        the paper's hyper-parameters for each corpus.
+    overrides (Dict[str, Any]): Other settings of the config, with dots.
+    per_corpus (Dict[str, Dict[str, Any]]): The same, for some corpora.
+    """
+
+    config: Optional[Path] = None
+    overrides: Settings = field(default_factory=dict)
+    per_corpus: Dict[str, Settings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """An experiment: all corpora with all schemes and all seeds.
+    """An experiment: all corpora with all encoders, schemes and seeds.
 
-    config (Path): The training config, the same for all runs.
+    config (Optional[Path]): The training config, where there are no encoders.
     corpora (List[str]): Ids of corpora.
     schemes (Dict[str, Dict[str, Any]]): For each scheme its block
         `components.welt_ner.weighting`. The first is what the others are tested
@@ -52,23 +81,79 @@ class Grid:
     overrides (Dict[str, Any]): Other settings of the config, with dots.
     tuned (Dict[str, List[str]]): For some schemes the settings to tune on dev:
         "o_bias", "logit_adjustment".
+    encoders (Dict[str, Encoder]): Encoders by name.
+    selections (Dict[str, Dict[str, Any]]): Selections of training data by name: options of
+        `spacy welt select`; none for all data.
+    per_corpus (Dict[str, Dict[str, Any]]): Overrides for some corpora.
+    keep_models (bool): Whether trained pipelines are kept.
+    train_on_dev (bool): Whether dev is trained on too, as the paper did; scores on dev
+        mean nothing then.
     """
 
-    config: Path
+    config: Optional[Path]
     corpora: List[str]
     schemes: Dict[str, Settings]
     seeds: List[int]
     overrides: Settings = field(default_factory=dict)
     tuned: Dict[str, List[str]] = field(default_factory=dict)
+    encoders: Dict[str, Encoder] = field(default_factory=dict)
+    selections: Dict[str, Settings] = field(default_factory=dict)
+    per_corpus: Dict[str, Settings] = field(default_factory=dict)
+    keep_models: bool = True
+    train_on_dev: bool = False
 
     def runs(self) -> List[Run]:
         """RETURNS (List[Run]): All runs, scheme by scheme."""
         return [
-            Run(corpus, scheme, weighting, seed, tuple(self.tuned.get(scheme, ())))
+            Run(
+                corpus,
+                scheme,
+                weighting,
+                seed,
+                tuple(self.tuned.get(scheme, ())),
+                encoder,
+                selection,
+            )
+            for encoder in self.encoders or [""]
+            for selection in self.selections or [""]
             for scheme, weighting in self.schemes.items()
             for seed in self.seeds
             for corpus in self.corpora
         ]
+
+    def config_of(self, run: Run) -> Config:
+        """Get the complete training config of a run.
+
+        run (Run): The run.
+        RETURNS (Config): The config; the paths of train and dev are those of the command.
+        RAISES (WeltError): If it can't be made.
+        """
+        setup = self.encoders.get(run.encoder) or Encoder(self.config)
+        overrides = {
+            **self.overrides,
+            **self.per_corpus.get(run.corpus, {}),
+            **setup.overrides,
+            **setup.per_corpus.get(run.corpus, {}),
+            "system.seed": run.seed,
+        }
+        if setup.config is None:
+            text = make_config(
+                corpus=run.corpus,
+                encoder=run.encoder,
+                scheme="vanilla",
+                train_on_dev=self.train_on_dev,
+            )
+        else:
+            text = _read(setup.config)
+        try:
+            config = Config().from_str(text, interpolate=False, overrides=overrides)
+            config["components"]["welt_ner"]["weighting"] = dict(run.weighting)
+        except (ValueError, KeyError) as err:  # thinc's errors are ValueErrors
+            raise WeltError(
+                f"{setup.config or run.encoder}: can't make the config of {run.name}: "
+                f"{' '.join(str(err).split())[:200]}"
+            ) from None
+        return config
 
 
 def read_grid(path: Path) -> Grid:
@@ -80,23 +165,53 @@ def read_grid(path: Path) -> Grid:
     RAISES (WeltError): If the file is missing or not as it should be.
     """
     found = read_yaml(path, "an experiment")
-    kinds = {"config": str, "corpora": list, "schemes": dict, "seeds": list}
-    optional = {"overrides": dict, "tuned": dict}
     if not isinstance(found, dict):
-        raise WeltError(f"{path} must have the keys {', '.join(kinds)}")
-    if unknown := sorted(set(found) - set(kinds) - set(optional)):
+        raise WeltError(f"{path} must have the keys {', '.join(KINDS)}")
+    if unknown := sorted(set(found) - set(KINDS) - set(OPTIONAL)):
         raise WeltError(f"{path}: unknown key {unknown[0]!r}")
-    for key, kind in {**kinds, **optional}.items():
-        if key in kinds and not found.get(key):
+    for key, kind in {**KINDS, **OPTIONAL}.items():
+        if key in KINDS and not found.get(key):
             raise WeltError(f"{path}: {key} is missing")
         if key in found and not isinstance(found[key], kind):
             raise WeltError(f"{path}: {key} must be a {kind.__name__}")
-    grid = Grid(**{**found, "config": Path(found["config"])})
+    if bool(found.get("config")) == bool(found.get("encoders")):
+        raise WeltError(f"{path}: config is missing (or encoders, but not both)")
     try:
+        if found.get("config"):
+            found["config"] = Path(found["config"])
+        else:
+            found["config"] = None
+            found["encoders"] = {
+                name: _read_encoder(name, told)
+                for name, told in found["encoders"].items()
+            }
+        grid = Grid(**found)
         _check(grid)
     except WeltError as err:
         raise WeltError(f"{path}: {err}") from None
     return grid
+
+
+def _read_encoder(name: Any, told: Any) -> Encoder:
+    _check_name("an encoder", name)
+    told = {} if told is None else told
+    if not isinstance(told, dict) or set(told) - {"config", "overrides", "per_corpus"}:
+        raise WeltError(
+            f"encoder {name} may have config, overrides and per_corpus, and nothing else"
+        )
+    for key in ("overrides", "per_corpus"):
+        if not isinstance(told.get(key, {}), dict):
+            raise WeltError(f"encoder {name}: {key} must be a dict")
+    if told.get("config") is None:
+        if name not in encoder_names():
+            raise WeltError(
+                f"encoder {name} needs a config: only {', '.join(encoder_names())} are in "
+                "the paper"
+            )
+        return Encoder(None, told.get("overrides", {}), told.get("per_corpus", {}))
+    return Encoder(
+        Path(str(told["config"])), told.get("overrides", {}), told.get("per_corpus", {})
+    )
 
 
 def _check(grid: Grid) -> None:
@@ -106,6 +221,21 @@ def _check(grid: Grid) -> None:
         if not isinstance(corpus, str):
             raise WeltError(f"corpora has {corpus!r}: it must be a list of names")
         get_corpus(corpus)
+    for name, encoder in grid.encoders.items():
+        _check_per_corpus(f"encoder {name}", encoder.per_corpus, grid)
+        if encoder.config is not None and not encoder.config.is_file():
+            raise WeltError(f"the config {encoder.config} is not a file")
+    _check_per_corpus("the experiment", grid.per_corpus, grid)
+    for name, selection in grid.selections.items():
+        _check_name("a selection", name)
+        if selection and (
+            not isinstance(selection, dict)
+            or set(selection) - set(SELECTION)
+            or "strategy" not in selection
+        ):
+            raise WeltError(
+                f"selection {name} needs a strategy, and may have {', '.join(SELECTION[1:])}"
+            )
     for scheme, knobs in grid.tuned.items():
         if scheme not in grid.schemes:
             raise WeltError(f"tuned names {scheme!r}, which is not a scheme")
@@ -113,6 +243,8 @@ def _check(grid: Grid) -> None:
             raise WeltError(f"tuned has {knobs!r} for {scheme}: it must be a list")
         if unknown := sorted(set(knobs) - set(KNOBS)):
             raise WeltError(f"{unknown[0]!r} can't be tuned: use {' or '.join(KNOBS)}")
+    if grid.train_on_dev and any(grid.tuned.values()):
+        raise WeltError("train_on_dev leaves nothing to tune on: leave one of both out")
     for seed in grid.seeds:
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise WeltError(f"seeds must be whole numbers below 2^32, not {seed!r}")
@@ -124,17 +256,29 @@ def _check(grid: Grid) -> None:
     for key, values in lists.items():
         if twice := [value for value, n in Counter(values).items() if n > 1]:
             raise WeltError(f"{key} has {twice[0]!r} more than once")
-    if not grid.config.is_file():
+    if grid.config is not None and not grid.config.is_file():
         raise WeltError(f"the config {grid.config} is not a file")
 
 
-def _check_scheme(name: Any, weighting: Any) -> None:
+def _check_per_corpus(what: str, found: Dict[str, Any], grid: Grid) -> None:
+    for corpus, overrides in found.items():
+        if corpus not in grid.corpora:
+            raise WeltError(f"per_corpus of {what} names {corpus!r}, which is not run")
+        if not isinstance(overrides, dict):
+            raise WeltError(f"per_corpus of {what}: {corpus} must be a dict")
+
+
+def _check_name(what: str, name: Any) -> None:
     # It becomes a part of a path
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", str(name)):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+]*(-[A-Za-z0-9._+]+)*", str(name)):
         raise WeltError(
-            f"a scheme can't be called {name!r}: use letters, digits, dots, underscores, "
+            f"{what} can't be called {name!r}: use letters, digits, dots, underscores, "
             "+ and -"
         )
+
+
+def _check_scheme(name: Any, weighting: Any) -> None:
+    _check_name("a scheme", name)
     if not isinstance(weighting, dict) or not isinstance(weighting.get("@misc"), str):
         raise WeltError(f"scheme {name} needs a registered function, @misc")
     if not registry.has("misc", weighting["@misc"]):
@@ -147,3 +291,10 @@ def _check_scheme(name: Any, weighting: Any) -> None:
     except ValueError as err:  # pydantic's and our own
         told = "; ".join(line.strip() for line in str(err).splitlines() if line.strip())
         raise WeltError(f"scheme {name}: {told[:200]}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise WeltError(f"{path}: can't read this config: {first_line(err)}") from None

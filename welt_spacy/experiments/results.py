@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 import srsly
 
-from ..errors import WeltError, first_line
+from ..errors import WeltError, extra_needed, first_line
 from ..scoring.significance import (
     approximate_randomization,
     compare_schemes,
@@ -15,7 +15,7 @@ from ..scoring.significance import (
     seeds_needed,
 )
 from .grid import Grid
-from .runner import RECORD, result_files
+from .runs import METRICS, RECORD, RUNS
 
 # The median gain of WeLT over vanilla in the paper's tables, in points of F1
 GAIN = 0.45
@@ -28,52 +28,150 @@ class Scored(NamedTuple):
 
     strict, fair (Dict[str, float]): "p", "r" and "f", in per cent.
     by_doc (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
+    seconds (float): Of its training.
+    peak_mb (float): Memory of its largest process.
     """
 
     strict: Dict[str, float]
     fair: Dict[str, float]
     by_doc: np.ndarray
+    seconds: float = 0.0
+    peak_mb: float = 0.0
 
 
-Results = Dict[str, Dict[str, Dict[int, Scored]]]
+class Group(NamedTuple):
+    """What schemes are compared within.
+
+    corpus, encoder, selection (str): As in `Run`.
+    """
+
+    corpus: str
+    encoder: str = ""
+    selection: str = ""
+
+    def __str__(self) -> str:
+        return ", ".join(filter(None, self))
+
+
+Results = Dict[Group, Dict[str, Dict[int, Scored]]]
+
+
+def read_rows(output: Path) -> List[Dict[str, Any]]:
+    """Read the figures of all runs in a folder, from the folder alone.
+
+    output (Path): The folder of an experiment.
+    RETURNS (List[Dict[str, Any]]): A row for each scored pipeline, the oldest run first.
+    RAISES (WeltError): If nothing was run, or figures are damaged.
+    """
+    folders = [
+        path.parent
+        for path in (output / RUNS).glob(f"*/{RECORD}")
+        if path.parent.name[0] != "."
+    ]
+    rows: List[Dict[str, Any]] = []
+    for folder in sorted(folders, key=lambda path: (path / RECORD).stat().st_mtime):
+        try:
+            found = srsly.read_json(folder / METRICS)
+            for row in found:
+                _scored(row)
+                rows.append({**row, "folder": folder.name})
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise WeltError(
+                f"{folder / METRICS}: can't read these scores ({first_line(err)}): run the "
+                "experiment again, which makes them anew"
+            ) from None
+    if not rows:
+        raise WeltError(f"There are no runs in {output}")
+    return rows
 
 
 def read_results(grid: Grid, output: Path) -> Results:
-    """Read what was run.
+    """Read what was run of an experiment. Of a run that is there several times, with other
+    settings or versions, the latest counts.
 
     grid (Grid): The experiment.
     output (Path): Its folder.
-    RETURNS (Dict[str, Dict[str, Dict[int, Scored]]]): Corpus -> scheme -> seed ->
-        scores. A scheme with a setting tuned is one more, "vanilla + o_bias".
+    RETURNS (Dict[Group, Dict[str, Dict[int, Scored]]]): Corpus, encoder and selection ->
+        scheme -> seed -> scores. A scheme with a setting tuned is one more, "vanilla +
+        o_bias".
     RAISES (WeltError): If nothing was run, or scores are damaged.
     """
-    results: Results = {corpus: {} for corpus in grid.corpora}
+    found = {
+        (*(row[key] for key in KEYS), row["tuned"]): _scored(row)
+        for row in read_rows(output)
+    }
+    results: Results = {}
     for run in grid.runs():
-        folder = output / run.name
-        if not (folder / RECORD).is_file():
-            continue
-        names = [run.scheme, *(f"{run.scheme} + {knob}" for knob in run.tuned)]
-        for name, file in zip(names, result_files(run)):
-            scored = _read_scores(folder / file)
-            results[run.corpus].setdefault(name, {})[run.seed] = scored
+        group = Group(run.corpus, run.encoder, run.selection)
+        schemes = results.setdefault(group, {})
+        for knob in ("", *run.tuned):
+            key = (*group, run.scheme, run.seed, knob)
+            if key in found:
+                name = f"{run.scheme} + {knob}" if knob else run.scheme
+                schemes.setdefault(name, {})[run.seed] = found[key]
     if not any(results.values()):
-        raise WeltError(f"There are no runs in {output}")
+        raise WeltError(f"There are no runs of this experiment in {output}")
     return results
 
 
-def _read_scores(path: Path) -> Scored:
-    try:
-        found = srsly.read_json(path)
-        return Scored(
-            {key: 100 * found["strict"][key] for key in "prf"},
-            {key: 100 * found["fair"][key] for key in "prf"},
-            np.array(found["by_doc"], dtype="int64").reshape(-1, 3),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise WeltError(
-            f"{path}: can't read these scores ({first_line(err)}): delete "
-            f"{path.parent / RECORD} and run the experiment again"
-        ) from None
+KEYS = ("corpus", "encoder", "selection", "scheme", "seed")
+
+
+def _scored(row: Dict[str, Any]) -> Scored:
+    return Scored(
+        {key: 100 * row[f"strict_{key}"] for key in "prf"},
+        {key: 100 * row[f"fair_{key}"] for key in "prf"},
+        np.array(row["by_doc"], dtype="int64").reshape(-1, 3),
+        float(row["train_seconds"]),
+        float(row["peak_mb"]),
+    )
+
+
+def write_parquet(output: Path) -> Path:
+    """Write the figures of all runs as a Parquet data set, a file a run.
+
+    output (Path): The folder of an experiment.
+    RETURNS (Path): The folder of the data set: `pyarrow.parquet.read_table` reads it.
+    RAISES (WeltError): If nothing was run, or pyarrow is missing.
+    """
+    with extra_needed("a Parquet data set", "annotation"):
+        import pyarrow
+        from pyarrow.parquet import write_table
+    text, number = pyarrow.string(), pyarrow.float64()
+    by_name = pyarrow.map_(text, number)
+    schema = pyarrow.schema(
+        [
+            *((key, text) for key in ("corpus", "encoder", "selection", "scheme")),
+            ("tuned", text),
+            ("seed", pyarrow.int64()),
+            *((f"{way}_{key}", number) for way in ("strict", "fair") for key in "prf"),
+            ("per_type", by_name),
+            ("weights", by_name),
+            ("docs", pyarrow.int64()),
+            ("by_doc", pyarrow.list_(pyarrow.list_(pyarrow.int32()))),
+            *((key, number) for key in ("words_s", "seconds", "train_seconds")),
+            ("peak_mb", number),
+            ("revision", text),
+            ("versions", pyarrow.map_(text, text)),
+            ("checksum", text),
+        ]
+    )
+    folder = output / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    by_run: Dict[str, List[Dict[str, Any]]] = {}
+    for row in read_rows(output):
+        flat = {name: row.get(name) for name in schema.names}
+        for key in ("per_type", "weights", "versions"):
+            flat[key] = list((row.get(key) or {}).items())
+        by_run.setdefault(row["folder"], []).append(flat)
+    for path in folder.glob("*.parquet"):
+        if path.stem not in by_run:
+            path.unlink()
+    for name, rows in by_run.items():
+        partial = folder / f".{name}"
+        write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
+        partial.replace(folder / f"{name}.parquet")
+    return folder
 
 
 def to_markdown(grid: Grid, output: Path) -> str:
@@ -81,15 +179,16 @@ def to_markdown(grid: Grid, output: Path) -> str:
 
     grid (Grid): The experiment.
     output (Path): Its folder.
-    RETURNS (str): Markdown: a table a corpus, schemes over all corpora, seeds.
+    RETURNS (str): Markdown: a table for each corpus and encoder, schemes over all of them,
+        seeds.
     RAISES (WeltError): If nothing was run.
     """
     results = read_results(grid, output)
     baseline = next(iter(grid.schemes))
     parts = []
-    for corpus, schemes in results.items():
+    for group, schemes in results.items():
         if schemes:
-            parts += [f"### {corpus}", _markdown(_corpus_table(schemes, baseline))]
+            parts += [f"### {group}", _markdown(_corpus_table(schemes, baseline))]
     parts += ["### Over all corpora", _markdown(_scheme_table(results, baseline))]
     parts += ["### Seeds", _markdown(_seed_table(results, baseline))]
     return "\n\n".join(parts) + "\n"
@@ -186,12 +285,12 @@ def _deviations(
 ) -> Iterator[Tuple[str, Optional[float]]]:
     """Of each corpus, and of a run of all of them."""
     squares: List[float] = []
-    for corpus, schemes in results.items():
+    for group, schemes in results.items():
         scores = [run.strict["f"] for run in schemes.get(baseline, {}).values()]
         sd = stdev(scores) if len(scores) > 1 else None
         if sd is not None:
             squares.append(sd**2)
-        yield corpus, sd
+        yield str(group), sd
     yield "all (pooled)", mean(squares) ** 0.5 if squares else None
 
 

@@ -120,7 +120,9 @@ class Health(BaseModel):
 _ERRORS: Dict[Any, Dict[str, Any]] = {
     401: {"description": "The token is missing or wrong"},
     413: {"description": "A text, or the request, is too long"},
-    503: {"description": "Too many texts wait; try again after the seconds of Retry-After"},
+    503: {
+        "description": "Too many texts wait; try again after the seconds of Retry-After"
+    },
     504: {"description": "It took too long"},
 }
 
