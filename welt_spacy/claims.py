@@ -56,7 +56,7 @@ class Claim:
     def tell(self, **progress: Any) -> None:
         """Keep how far the work is, for who looks at the folder.
 
-        **progress (Any): Numbers or short strings; written with the next sign of life.
+        progress (Any): Numbers or short strings; written with the next sign of life.
         """
         self._told = progress
 

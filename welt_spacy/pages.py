@@ -11,7 +11,7 @@ def render(template: str, **values: Any) -> str:
     """Write a page.
 
     template (str): The name of a template in `assets/report`.
-    **values (Any): What it shows; markup in it is escaped.
+    values (Any): What it shows; markup in it is escaped.
     RETURNS (str): HTML that needs no network.
     """
     environment = Environment(

@@ -36,7 +36,7 @@ def start_module(
     module (str): The module, such as "welt_spacy.experiments.step".
     arguments (Sequence[str]): Its other arguments.
     threads (int): Threads for what computes in it.
-    **options (Any): Of `subprocess.Popen`.
+    options (Any): Of `subprocess.Popen`.
     RETURNS (subprocess.Popen): The process.
     """
     environment = {
