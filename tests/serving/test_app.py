@@ -216,6 +216,12 @@ def test_a_text_that_the_pipeline_fails_on():
         assert client.post({"text": "a", "o_bias": 1}).status_code == 422
 
 
+def in_a_thread(coroutine):
+    """The main thread may have the loop of a browser."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def test_texts_of_many_clients_share_batches(nlp):
     sizes = []
 
@@ -238,7 +244,7 @@ def test_texts_of_many_clients_share_batches(nlp):
             assert await batcher.annotate(["b"]) == [[]]
             return found
 
-    found = asyncio.run(main())
+    found = in_a_thread(main())
     assert [len(one) for one in found] == [1] * 40
     expected = [entities(doc) for doc in nlp.pipe(TEXTS[:3])]
     for i, (one,) in enumerate(found):
@@ -257,7 +263,7 @@ def test_memory_does_not_grow():
                 await batcher.annotate([f"word{i}x{j}" for j in range(64)])
                 sizes.append(len(nlp.vocab.strings))
 
-    asyncio.run(main())
+    in_a_thread(main())
     assert sizes[0] < sizes[20] and sizes[40] == sizes[-1]
 
 

@@ -53,6 +53,9 @@ class Group(NamedTuple):
         return ", ".join(filter(None, self))
 
 
+# What tells one scored pipeline from another
+KEYS = ("corpus", "encoder", "selection", "scheme", "seed", "tuned")
+
 Results = Dict[Group, Dict[str, Dict[int, Scored]]]
 
 
@@ -74,8 +77,12 @@ def read_rows(output: Path) -> List[Dict[str, Any]]:
             found = srsly.read_json(folder / METRICS)
             for row in found:
                 _scored(row)
+                for key in KEYS:
+                    kind = int if key == "seed" else str
+                    if not isinstance(row[key], kind):
+                        raise ValueError(f"{key} is {row[key]!r}")
                 rows.append({**row, "folder": folder.name})
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as err:
             raise WeltError(
                 f"{folder / METRICS}: can't read these scores ({first_line(err)}): run the "
                 "experiment again, which makes them anew"
@@ -96,10 +103,7 @@ def read_results(grid: Grid, output: Path) -> Results:
         o_bias".
     RAISES (WeltError): If nothing was run, or scores are damaged.
     """
-    found = {
-        (*(row[key] for key in KEYS), row["tuned"]): _scored(row)
-        for row in read_rows(output)
-    }
+    found = {tuple(row[key] for key in KEYS): _scored(row) for row in read_rows(output)}
     results: Results = {}
     for run in grid.runs():
         group = Group(run.corpus, run.encoder, run.selection)
@@ -112,9 +116,6 @@ def read_results(grid: Grid, output: Path) -> Results:
     if not any(results.values()):
         raise WeltError(f"There are no runs of this experiment in {output}")
     return results
-
-
-KEYS = ("corpus", "encoder", "selection", "scheme", "seed")
 
 
 def _scored(row: Dict[str, Any]) -> Scored:
