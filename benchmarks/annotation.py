@@ -26,6 +26,8 @@ import typer
 from common import about
 from spacy.tokens import DocBin
 
+from welt_spacy.claims import Claims
+
 
 def main(
     model: Path,
@@ -233,13 +235,8 @@ def kill(model: Path, path: Path, kills: int, seed: int) -> None:
 
 
 def claimants(output: Path) -> List[int]:
-    found = set()
-    for path in (output / "claims").glob("*"):
-        try:
-            found.add(json.loads(path.read_bytes())["pid"])
-        except (OSError, ValueError):
-            continue
-    return list(found)
+    told = Claims(output / "claims").told().values()
+    return list({one["pid"] for one in told})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -141,6 +142,23 @@ class Claims:
         except FileNotFoundError:
             return []
         return [path.name for path in paths if not self._is_left(path)]
+
+    def clean(self, folder: Path) -> None:
+        """Take away what killed processes have left half-made, if no other is at work.
+
+        folder (Path): Where the work is made, under hidden names, and renamed when it is
+            whole.
+        """
+        if self.held():
+            return
+        with contextlib.suppress(FileNotFoundError):
+            for path in folder.iterdir():
+                if not path.name.startswith("."):
+                    continue
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
     def told(self) -> Dict[str, Dict[str, Any]]:
         """RETURNS (Dict[str, Dict[str, Any]]): What is being worked on, by name, with what

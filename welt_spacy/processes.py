@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 # Seconds between two looks at the parent, and for a process to end when it is asked to
 INTERVAL = 0.5
@@ -27,6 +27,18 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def thread_variables(threads: int) -> Dict[str, str]:
+    """RETURNS (Dict[str, str]): Variables of the environment for a process that may use so
+    many threads.
+
+    threads (int): How many.
+    """
+    return {
+        **dict.fromkeys(THREAD_SETTINGS, str(threads)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
 def start_module(
     module: str, arguments: Sequence[str], *, threads: int, **options: Any
 ) -> subprocess.Popen:
@@ -39,15 +51,10 @@ def start_module(
     options (Any): Of `subprocess.Popen`.
     RETURNS (subprocess.Popen): The process.
     """
-    environment = {
-        **os.environ,
-        **dict.fromkeys(THREAD_SETTINGS, str(threads)),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
     return subprocess.Popen(
         [sys.executable, "-m", module, str(os.getpid()), *arguments],
         stdin=subprocess.DEVNULL,
-        env=environment,
+        env={**os.environ, **thread_variables(threads)},
         **options,
     )
 

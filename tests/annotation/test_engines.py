@@ -86,13 +86,7 @@ def start(*arguments):
 
 def workers_of(output):
     """The processes that are at a shard."""
-    found = set()
-    for path in (output / "claims").glob("*"):
-        try:
-            found.add(json.loads(path.read_bytes())["pid"])
-        except (OSError, ValueError):
-            continue
-    return found
+    return {told["pid"] for told in Claims(output / "claims").told().values()}
 
 
 def test_output(undisturbed):

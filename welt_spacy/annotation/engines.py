@@ -17,6 +17,7 @@ from ..files import Busy, one_writer
 from ..processes import end_all, start_module
 from .planning import (
     PLAN,
+    SHARDS,
     Plan,
     Settings,
     difference,
@@ -79,8 +80,7 @@ def prepared(
             plan = read_plan(folder)
         else:
             if folder.exists() and any(
-                path.name[0] != "." and path.name not in ("shards.jsonl",)
-                for path in folder.iterdir()
+                path.name[0] != "." and path.name != SHARDS for path in folder.iterdir()
             ):
                 raise WeltError(
                     f"{folder} has files that this command did not write: use another folder"
@@ -92,7 +92,7 @@ def prepared(
             # The plan stands: the others may go on with it
             alone.close()
         else:
-            clean(folder)
+            Claims(folder / CLAIMS).clean(folder / DATA)
         yield plan
 
 
@@ -101,24 +101,6 @@ def _check_done(folder: Path, plan: Plan, thorough: bool) -> None:
     for name in done(folder):
         if not is_whole(folder, read_record(folder, name), thorough=thorough):
             forget(folder, name)
-
-
-def clean(folder: Path) -> None:
-    """Take away what killed processes have left half-written, if no other is at work.
-
-    folder (Path): The folder of the output.
-    """
-    if Claims(folder / CLAIMS).held():
-        return
-    with contextlib.suppress(FileNotFoundError):
-        for path in (folder / DATA).iterdir():
-            if path.name.startswith("."):
-                if path.is_dir():
-                    for file in path.iterdir():
-                        file.unlink()
-                    path.rmdir()
-                else:
-                    path.unlink()
 
 
 def run_local(

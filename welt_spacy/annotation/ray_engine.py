@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ..claims import Claims
 from ..errors import WeltError, first_line
-from ..processes import THREAD_SETTINGS
+from ..processes import thread_variables
 from ..ray_cluster import connected
 from .annotator import Pipelines
 from .planning import Plan, read_plan
@@ -90,13 +90,11 @@ def run_ray(
     """
     with connected(address) as ray:
         _check_room(ray, workers, num_cpus, num_gpus)
-        variables = dict.fromkeys(THREAD_SETTINGS, str(plan.settings.threads))
-        variables["TOKENIZERS_PARALLELISM"] = "false"
         make = ray.remote(Worker).options(
             num_cpus=num_cpus,
             num_gpus=num_gpus,
             max_restarts=0,
-            runtime_env={"env_vars": variables},
+            runtime_env={"env_vars": thread_variables(plan.settings.threads)},
         )
         run = _Run(
             ray,

@@ -12,15 +12,15 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ..annotation.engines import clean, prepared, run_local
+from ..annotation.engines import prepared, run_local
 from ..annotation.formats import SUFFIXES
 from ..annotation.planning import Plan, Settings, identify
 from ..annotation.report import to_html
-from ..annotation.shards import REJECTS
+from ..annotation.shards import CLAIMS, DATA, REJECTS
 from ..annotation.sources import find_files
 from ..annotation.status import Status, finish
 from ..annotation.writers import WRITERS, check_format
-from ..claims import part
+from ..claims import Claims, part
 from ..errors import WeltError
 from ..files import write_atomically
 from ._util import one_line_errors, sigterm_ends
@@ -131,7 +131,7 @@ def annotate_cli(
     files = find_files(inputs, SUFFIXES)
     workers = workers or max(1, len(gpu_id))
     started = time.monotonic()
-    view = View(output)
+    view = View()
     with (
         sigterm_ends(),
         prepared(
@@ -176,7 +176,7 @@ def annotate_cli(
             )
             return
         summary = finish(output, plan)
-        clean(output)
+        Claims(output / CLAIMS).clean(output / DATA)
         if report:
             write_atomically(output / "report.html", to_html(output, plan, summary))
     _print(output, plan, summary, time.monotonic() - started, report)
@@ -194,14 +194,10 @@ def _check_names(settings: Settings) -> None:
 
 
 class View:
-    """How far the run is: a live table on a terminal, a line now and then elsewhere.
+    """How far the run is: a live table on a terminal, a line now and then elsewhere."""
 
-    output (Path): What it is called.
-    """
-
-    def __init__(self, output: Path) -> None:
+    def __init__(self) -> None:
         self.console = Console(file=sys.stderr)
-        self.output = output
         self.status: Optional[Status] = None
         self._live: Optional[Live] = None
         self._told = time.monotonic()

@@ -6,7 +6,6 @@ processes from the same run; where they fail, a run is made twice, and put in pl
 
 import contextlib
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -106,7 +105,7 @@ class _Runner:
         self.begun = time.time()
 
     def run(self) -> List[str]:
-        clean(self.output)
+        Claims(self.output / CLAIMS).clean(self.output / RUNS)
         for name, job in self.jobs.items():
             if is_done(job, self.output):
                 self.done.add(name)
@@ -118,7 +117,7 @@ class _Runner:
                     worker.result()
             finally:
                 self._stop()
-        clean(self.output)
+        Claims(self.output / CLAIMS).clean(self.output / RUNS)
         return [
             f"{self.jobs[name].run.name}: {told}" for name, told in self.failed.items()
         ]
@@ -199,19 +198,6 @@ class _Runner:
             self.stopped.set()
             running = list(self.processes)
         end_all(running)
-
-
-def clean(output: Path) -> None:
-    """Take away what killed processes have left half-made, if no other is at work.
-
-    output (Path): The folder of the experiment.
-    """
-    if Claims(output / CLAIMS).held():
-        return
-    with contextlib.suppress(FileNotFoundError):
-        for path in (output / RUNS).iterdir():
-            if path.name.startswith("."):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def run_ray(

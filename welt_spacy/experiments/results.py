@@ -1,5 +1,6 @@
 """What came out of an experiment: scores with their spread, and tests, as tables."""
 
+from io import BytesIO
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -8,6 +9,7 @@ import numpy as np
 import srsly
 
 from ..errors import WeltError, extra_needed, first_line
+from ..files import write_atomically
 from ..scoring.significance import (
     approximate_randomization,
     compare_schemes,
@@ -169,9 +171,9 @@ def write_parquet(output: Path) -> Path:
         if path.stem not in by_run:
             path.unlink()
     for name, rows in by_run.items():
-        partial = folder / f".{name}"
-        write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
-        partial.replace(folder / f"{name}.parquet")
+        content = BytesIO()
+        write_table(pyarrow.Table.from_pylist(rows, schema=schema), content)
+        write_atomically(folder / f"{name}.parquet", content.getvalue())
     return folder
 
 

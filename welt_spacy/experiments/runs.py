@@ -33,7 +33,6 @@ RECORD, CONFIG, METRICS, PREDICTIONS = (
     "metrics.json",
     "predictions.spacy",
 )
-SPLITS = ("train", "dev", "test")
 PACKAGES = ("welt-spacy", "spacy", "thinc", "numpy", "torch", "transformers")
 # What the paths of a config are at the time of training
 PATHS = ("train", "dev")

@@ -18,7 +18,7 @@ from typing import (
 
 from spacy.language import Language
 
-from ..annotation.annotator import Pipelines, named
+from ..annotation.annotator import BATCH_CHARS, BATCH_DOCS, Pipelines, named
 from ..annotation.records import Annotated, Entity, Record, Reject
 from ..errors import WeltError, first_line
 from ..pipeline.welt_ner import WeltNER
@@ -61,8 +61,8 @@ class Batcher:
         self,
         nlp: Language,
         *,
-        batch_docs: int = 64,
-        batch_chars: int = 200_000,
+        batch_docs: int = BATCH_DOCS,
+        batch_chars: int = BATCH_CHARS,
         max_queue: int = 1000,
     ) -> None:
         self.pipelines = Pipelines([named(nlp)], max_chars=nlp.max_length)
