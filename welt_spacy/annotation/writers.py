@@ -6,13 +6,11 @@ The same documents give the same bytes, in whatever process they are written.
 import gzip
 import json
 import re
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Protocol, Sequence, Tuple
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
-import srsly
 from spacy.tokens import Doc, DocBin
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
@@ -298,19 +296,7 @@ class SpacyWriter:
 
     def close(self) -> None:
         """Write the file."""
-        self.file.write(sorted_strings(self.docs.to_bytes()))
-
-
-def sorted_strings(content: bytes) -> bytes:
-    """Put the strings of a `.spacy` file in order: spaCy writes a set of them, in another
-    order in each process.
-
-    content (bytes): A `.spacy` file.
-    RETURNS (bytes): The same docs, in the same bytes from every process.
-    """
-    message = srsly.msgpack_loads(zlib.decompress(content))
-    message["strings"] = sorted(message["strings"])
-    return zlib.compress(srsly.msgpack_dumps(message))
+        self.file.write(self.docs.to_bytes())
 
 
 # Writer and ending of each format; brat's is a folder
