@@ -38,8 +38,8 @@ from welt_spacy.corpora.report import Report
 from welt_spacy.deployment.push import read_package, write_repository
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import read_grid
+from welt_spacy.experiments.jobs import is_done, job_of, result_files
 from welt_spacy.experiments.results import read_results
-from welt_spacy.experiments.runs import is_done, job_of, result_files
 from welt_spacy.io import load_pipeline, read_docs
 
 # Seconds that a single case may take

@@ -83,14 +83,23 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def ray_cluster():
+def ray_cluster(tmp_path_factory):
     """Ray with two nodes of a CPU each on this machine; this process is connected. The
     second one can be taken away, and made anew."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     memory = 100 * 1024 * 1024
-    cluster = Cluster(
+    caches = tmp_path_factory.mktemp("cache")
+
+    def started(start, **options):
+        # Tasks keep nothing in the user's cache
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WELT_CORPORA_CACHE", str(caches))
+            return start(**options)
+
+    cluster = started(
+        Cluster,
         initialize_head=True,
         head_node_args={
             "num_cpus": 1,
@@ -109,7 +118,9 @@ def ray_cluster():
 
     def make_second():
         if cluster.second is None:
-            cluster.second = cluster.add_node(num_cpus=1, object_store_memory=memory)
+            cluster.second = started(
+                cluster.add_node, num_cpus=1, object_store_memory=memory
+            )
 
     cluster.make_second = make_second
     make_second()

@@ -11,7 +11,7 @@ import pytest
 import welt_spacy
 
 # The commands: typer makes their help from the declarations of the options
-EXCLUDED = ("welt_spacy.cli.", "welt_spacy.__main__", "welt_spacy.experiments.step")
+EXCLUDED = ("welt_spacy.cli.", "welt_spacy.__main__", "welt_spacy.experiments.steps")
 NOT_TOLD = {"self", "cls", "args", "kwargs"}
 
 

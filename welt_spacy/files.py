@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 from pathlib import Path
 from typing import Iterator, Union
@@ -54,6 +55,27 @@ def _mode(path: Path) -> Union[int, None]:
         return path.stat().st_mode
     except FileNotFoundError:
         return None
+
+
+def publish(work: Path, final: Path) -> None:
+    """Rename a folder that has been made to its place. What is there, damaged or made by
+    another process in the meantime, is taken away.
+
+    work (Path): The folder, in the same parent folder as `final`.
+    final (Path): Its place.
+    RAISES (OSError): If it can't be renamed.
+    """
+    while True:
+        try:
+            work.rename(final)
+            return
+        except OSError:
+            if not (work.exists() and final.exists()):
+                raise
+        old = final.with_name(f".{final.name}.old-{secrets.token_hex(4)}")
+        with contextlib.suppress(FileNotFoundError):
+            final.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 class Busy(WeltError):

@@ -45,7 +45,7 @@ def start_module(
     """Start a module of this package as a process of its own. Its first argument is the
     id of this process, for `end_with_parent`.
 
-    module (str): The module, such as "welt_spacy.experiments.step".
+    module (str): The module, such as "welt_spacy.experiments.steps".
     arguments (Sequence[str]): Its other arguments.
     threads (int): Threads for what computes in it.
     options (Any): Of `subprocess.Popen`.

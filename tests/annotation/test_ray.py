@@ -1,9 +1,13 @@
 """Shards on a Ray cluster of two nodes on this machine."""
 
+import time
+
 import pytest
 
 from welt_spacy.annotation.engines import prepared, run_local
+from welt_spacy.annotation.shards import CLAIMS, DATA
 from welt_spacy.annotation.status import finish
+from welt_spacy.claims import Claims
 from welt_spacy.errors import WeltError
 
 from .util import data_of, make_pipeline, make_settings, some_texts, write_jsonl
@@ -45,6 +49,11 @@ def test_a_lost_node_changes_nothing(tmp_path, ray_cluster, work):
         summary = finish(output, plan)
     assert ray_cluster.second is None and seen[-1] == len(plan.shards)
     assert (summary["docs"], summary["rejects"]) == (2999, 1)
+    # The processes of the lost node end by themselves; then the command cleans up
+    claims, limit = Claims(output / CLAIMS), time.monotonic() + 30
+    while claims.held() and time.monotonic() < limit:
+        time.sleep(0.2)
+    claims.clean(output / DATA)
     assert data_of(output) == expected
 
 

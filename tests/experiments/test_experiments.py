@@ -1,26 +1,17 @@
 """Experiments: what is run, how, and the tables."""
 
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import srsly
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.errors import WeltError
-from welt_spacy.experiments.configuration import make_config
-from welt_spacy.experiments.executors import run_all, status
-from welt_spacy.experiments.grid import Grid, read_grid
+from welt_spacy.experiments.executors import convert_missing, run_all, status
+from welt_spacy.experiments.grid import read_grid
+from welt_spacy.experiments.jobs import failures, is_done, job_of, jobs_of
 from welt_spacy.experiments.layout import (
     beside_markdown,
     beside_paper,
@@ -32,41 +23,19 @@ from welt_spacy.experiments.layout import (
     rows_of,
 )
 from welt_spacy.experiments.results import read_results, to_markdown
-from welt_spacy.experiments.runs import failures, is_done, job_of, jobs_of, reason_in
+from welt_spacy.experiments.runs import reason_in
 
 from ..util import make_examples, make_nlp
-
-VANILLA = {"@misc": "welt_spacy.vanilla_weights.v1"}
-ENS = {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.3}
-SMALL = {
-    "components.tok2vec.model.encode.width": 16,
-    "components.tok2vec.model.encode.depth": 1,
-    "components.tok2vec.model.embed.rows": [100, 100, 100, 100],
-    "training.max_steps": 4,
-    "training.eval_frequency": 2,
-}
-
-
-def make_grid(folder, **changes):
-    config = folder / "welt_cpu.cfg"
-    config.write_text(make_config(encoder="cpu"), encoding="utf8")
-    settings = {
-        "config": config,
-        "corpora": ["ncbi_disease"],
-        "schemes": {"vanilla": VANILLA, "ens_0.3": ENS},
-        "seeds": [0],
-        "overrides": SMALL,
-        "tuned": {"vanilla": ["o_bias"]},
-    }
-    return Grid(**{**settings, **changes})
-
-
-def write_grid(folder, **changes):
-    grid = make_grid(folder)
-    found = {**vars(grid), "config": str(grid.config), **changes}
-    path = folder / "grid.yml"
-    srsly.write_yaml(path, {k: v for k, v in found.items() if v is not None})
-    return path
+from .util import (
+    ENS,
+    SMALL,
+    VANILLA,
+    invoke,
+    make_corpora,
+    make_grid,
+    one_run,
+    write_grid,
+)
 
 
 def test_all_combinations_scheme_by_scheme(tmp_path):
@@ -125,13 +94,7 @@ def test_no_yaml(tmp_path):
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("corpora")
-    nlp = make_nlp()
-    # As often as it takes for 0.3^n to be nothing beside 1
-    docs = [eg.reference for eg in make_examples(nlp)] * 30
-    for split in ("train", "dev", "test"):
-        write_docs(folder / "ncbi_disease" / f"{split}.spacy", docs)
-    return folder
+    return make_corpora(tmp_path_factory.mktemp("corpora"))
 
 
 def test_run_and_run_again(tmp_path, corpora):
@@ -168,7 +131,7 @@ def test_run_and_run_again(tmp_path, corpora):
     assert "2 of them done before" in again.stderr
     assert again.stdout == result.stdout
     assert invoke("results", path, None, output).stdout.strip() == result.stdout.strip()
-    told = invoke("status", path, corpora, output).stdout
+    told = invoke("status", path, None, output).stdout
     assert "2 of 2 runs are done, 0 running, 0 failed" in told
     told = invoke("plan", path, corpora, output).stdout
     assert "0 runs are left" in told and "runs that are done" in told
@@ -182,19 +145,58 @@ def test_run_and_run_again(tmp_path, corpora):
     assert any(line.startswith("✘ ncbi_disease-bad-0") for line in lines)
     (name,) = failures(output)
     assert (output / "failed" / name / "train.log").is_file()
-    assert status(jobs_of(broken, corpora), output).failed == 1
+    assert list(status(output).failed) == [name]
 
 
-def invoke(command, experiment, corpora, output, *options):
-    arguments = ["experiment", command, experiment, "--output", output, *options]
-    if corpora is not None:
-        arguments += ["--corpora", corpora]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def test_missing_corpus_is_told_first(tmp_path):
+def test_missing_corpus_is_told_first(tmp_path, monkeypatch):
     with pytest.raises(WeltError, match="spacy welt corpora convert ncbi_disease"):
-        run_all(make_grid(tmp_path), tmp_path, tmp_path / "out")
+        jobs_of(make_grid(tmp_path), tmp_path)
+    monkeypatch.setenv("WELT_CORPORA_MIRROR", str(tmp_path / "none"))
+    monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
+
+    def no_network(*_):
+        raise WeltError("no network")
+
+    monkeypatch.setattr("welt_spacy.corpora.fetch._from_publisher", no_network)
+    with pytest.raises(WeltError, match="no network"):
+        run_all(make_grid(tmp_path), tmp_path, tmp_path / "out", report=str)
+
+
+def test_missing_corpora_are_converted_once(tmp_path, mirror):
+    """By whoever comes first; what is there is left alone."""
+    grid, told = make_grid(tmp_path, corpora=["linnaeus"]), []
+    with ThreadPoolExecutor(2) as pool:
+        for job in [
+            pool.submit(convert_missing, grid, tmp_path / "corpus", report=told.append)
+            for _ in range(2)
+        ]:
+            job.result()
+    assert len(told) == 1 and "linnaeus is missing" in told[0]
+    assert len(jobs_of(grid, tmp_path / "corpus")) == 2
+    convert_missing(grid, tmp_path / "corpus", report=told.append)
+    assert len(told) == 1
+    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["linnaeus"]
+
+
+def test_status_needs_a_start(tmp_path):
+    found = invoke("status", write_grid(tmp_path), None, tmp_path / "out")
+    assert found.exit_code == 1 and "no experiment was started here" in found.stderr
+
+
+def test_files_of_the_config_decide_the_result(tmp_path, corpora):
+    """An encoder, vectors, anything in [paths]: with other content it is another run."""
+    found = set()
+    (tmp_path / "encoder").mkdir()
+    paths = {
+        "paths.init_tok2vec": str(tmp_path / "weights.bin"),
+        "paths.encoder": str(tmp_path / "encoder"),
+    }
+    for content in "ab":
+        for place in ("weights.bin", "encoder/config.json"):
+            (tmp_path / place).write_text(content)
+            _, _, job = one_run(tmp_path, corpora, overrides={**SMALL, **paths})
+            found.add(job.name)
+    assert len(found) == 4
 
 
 def put_run(output, run, rows, f=None, knob=""):
@@ -244,12 +246,6 @@ def test_nothing_run(tmp_path):
         to_markdown(make_grid(tmp_path), tmp_path / "out")
 
 
-def one_run(tmp_path, corpora, **changes):
-    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={}, **changes)
-    (job,) = jobs_of(grid, corpora)
-    return grid, tmp_path / "out", job
-
-
 def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
     data = shutil.copytree(corpora, tmp_path / "data")
     grid, output, job = one_run(tmp_path, data)
@@ -275,6 +271,8 @@ def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
         ("run.json", "["),
         ("run.json", "[]"),
         ("run.json", '{"settings": 1}'),
+        ("run.json", '{"results": {}}'),
+        ("predictions.spacy", ""),
     ):
         path = folder / name
         before = path.read_bytes()
@@ -294,79 +292,9 @@ def test_old_results_are_not_taken_for_new_ones(tmp_path, corpora):
 
 def test_another_version_is_another_run(tmp_path, corpora, monkeypatch):
     grid, output, job = one_run(tmp_path, corpora)
-    monkeypatch.setattr("welt_spacy.experiments.runs._version", lambda name: "9.9")
+    monkeypatch.setattr("welt_spacy.experiments.jobs._version", lambda name: "9.9")
     other = job_of(grid, job.run, corpora)
     assert other.settings != job.settings and other.name != job.name
-
-
-def test_two_runners_train_each_run_once(tmp_path, corpora):
-    grid = make_grid(tmp_path, tuned={}, seeds=[0, 1])
-    output = tmp_path / "out"
-    told = [[], []]
-    with ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(run_all, grid, corpora, output, report=lines.append)
-            for lines in told
-        ]
-        assert [job.result() for job in jobs] == [[], []]
-    trained = [line for lines in told for line in lines if re.search(r": \d+ s", line)]
-    assert len(trained) == 4
-    assert len(read_results(grid, output)[("ncbi_disease", "", "")]) == 2
-    assert len(list((output / "runs").iterdir())) == 4
-    assert not list((output / "claims").iterdir())
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
-def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
-    """And what it was at is trained again from the beginning, by one process."""
-    path = write_grid(
-        tmp_path,
-        schemes={"vanilla": VANILLA},
-        tuned=None,
-        overrides={**SMALL, "training.max_steps": 100000},
-    )
-    command = [sys.executable, "-m", "spacy", "welt", "experiment", "run", str(path)]
-    command += ["--corpora", str(corpora), "--output", str(tmp_path / "out")]
-    runner = subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        # A shell in the background has it ignored
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    limit = time.monotonic() + 60
-    try:
-        while not any(
-            "0     " in log.read_text()
-            for log in (tmp_path / "out/runs").glob(".*/train.log")
-        ):
-            assert time.monotonic() < limit
-            time.sleep(0.1)
-        os.kill(runner.pid, number)  # the runner alone, not its group
-        _, errors = runner.communicate(timeout=30)
-    finally:
-        runner.kill()
-    wanted = {signal.SIGTERM: 143, signal.SIGKILL: -9, signal.SIGINT: 130}
-    assert runner.returncode == wanted[number]
-    assert b"Traceback" not in errors
-    limit = time.monotonic() + 15
-    while trainings(tmp_path):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
-    assert failures(tmp_path / "out") == {}
-    assert run_all(grid, corpora, tmp_path / "out", report=str) == []
-    left = [path.name for path in (tmp_path / "out/runs").iterdir()]
-    assert len(left) == 1, left  # and nothing half-made
-
-
-def trainings(folder):
-    found = subprocess.run(
-        ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True
-    ).stdout
-    return [
-        line for line in found.splitlines() if "step" in line and str(folder) in line
-    ]
 
 
 def test_the_reason_of_a_failure(tmp_path):
@@ -537,47 +465,3 @@ def test_parts_of_a_grid(tmp_path, corpora):
     for wrong in (("--shard", "3/2"), ("--engine", "dask")):
         found = invoke("run", path, corpora, output, *wrong)
         assert found.exit_code == 1 and "Traceback" not in found.output
-
-
-def test_a_training_that_is_killed_is_a_failure_and_is_made_good(tmp_path, corpora):
-    long = {**SMALL, "training.max_steps": 100000}
-    grid, output, job = one_run(tmp_path, corpora, overrides=long)
-    killed, seen = [], []
-
-    def kill():
-        limit = time.monotonic() + 60
-        while not trainings(output) and time.monotonic() < limit:
-            time.sleep(0.1)
-        seen.append(status([job], output))
-        for line in trainings(output):
-            killed.append(int(line.split()[0]))
-            os.kill(killed[-1], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    (failed,) = run_all(grid, corpora, output, report=str)
-    killer.join()
-    assert killed and failed.startswith("ncbi_disease-vanilla-0: train: ")
-    assert (seen[0].done, list(seen[0].running)) == (0, [job.name])
-    assert list(failures(output)) == [job.name]
-    assert not list((output / "runs").iterdir())
-    short, _, _ = one_run(tmp_path, corpora)
-    assert run_all(short, corpora, output, report=str) == []
-
-
-def test_a_full_disk_loses_nothing(tmp_path, corpora):
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("can't mount a small file system")
-    try:
-        grid, _, job = one_run(tmp_path, corpora)
-        (failed,) = run_all(grid, corpora, small / "out", report=str)
-        assert "No space left" in failed
-        assert not list((small / "out/runs").iterdir())
-        subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        assert run_all(grid, corpora, small / "out", report=str) == []
-        assert is_done(job, small / "out") and failures(small / "out") == {}
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

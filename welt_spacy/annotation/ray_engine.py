@@ -12,15 +12,13 @@ from typing import Any, Callable, Dict, List, Optional
 from ..claims import Claims
 from ..errors import WeltError, first_line
 from ..processes import thread_variables
-from ..ray_cluster import connected
+from ..ray_cluster import INTERVAL, connected
 from .annotator import Pipelines
 from .planning import Plan, read_plan
 from .shards import CLAIMS, annotate_shard, done
 from .status import Status, Watch
 from .worker import Rejects, load_pipelines
 
-# Seconds between two looks
-INTERVAL = 0.5
 # Seconds for the resources of an earlier run to be free again
 SETTLE = 5.0
 # How often a shard may take its process with it

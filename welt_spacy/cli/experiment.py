@@ -5,14 +5,15 @@ import sys
 import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import typer
 
 from ..errors import WeltError
 from ..experiments.estimate import estimate, measure
-from ..experiments.executors import run_all, run_ray, status
+from ..experiments.executors import convert_missing, run_all, status
 from ..experiments.grid import Grid, read_grid
+from ..experiments.jobs import jobs_of
 from ..experiments.layout import (
     beside_markdown,
     beside_paper,
@@ -22,8 +23,9 @@ from ..experiments.layout import (
     layout_markdown,
     rows_of,
 )
+from ..experiments.ray_engine import run_ray
 from ..experiments.results import read_results, to_markdown, write_parquet
-from ..experiments.runs import failures, jobs_of
+from ..experiments.storage import Storage
 from ..files import write_atomically
 from ..ray_cluster import connected
 from ._util import one_line_errors, print_table, sigterm_ends
@@ -36,6 +38,12 @@ CORPORA = typer.Option(
 )
 OUTPUT = typer.Option(
     None, "--output", "-o", help="Where runs go; training/experiments/NAME."
+)
+STORAGE = typer.Option(
+    None,
+    "--storage",
+    help="An address that fsspec knows, such as s3://bucket/experiment, where runs of all "
+    "machines are kept. OUTPUT is then this machine's copy.",
 )
 
 experiment_app = typer.Typer(
@@ -56,9 +64,18 @@ class Form(str, Enum):
     parquet = "parquet"
 
 
-def _read(experiment: Path, output: Optional[Path]) -> Tuple[Grid, Path]:
+def _read(
+    experiment: Path, output: Optional[Path], storage: Optional[str] = None
+) -> Tuple[Grid, Path]:
     grid = read_grid(experiment)
-    return grid, output or Path("training/experiments") / experiment.stem
+    output = output or Path("training/experiments") / experiment.stem
+    if storage is not None:
+        Storage(storage).fetch_all(output)
+    return grid, output
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 @experiment_app.command("plan")
@@ -78,6 +95,7 @@ def plan_cli(
     but --measure is trained.
     """
     grid, output = _read(experiment, output)
+    convert_missing(grid, corpora, report=_say)
     jobs = jobs_of(grid, corpora)
     rates = None
     if measured:
@@ -87,7 +105,7 @@ def plan_cli(
                 *(jobs, grid, corpora, Path(folder)),
                 threads=threads,
                 gpu_id=gpu_id,
-                report=lambda line: typer.echo(line, err=True),
+                report=_say,
             )
     found = estimate(jobs, grid, corpora, output, rates=rates)
     if names:
@@ -147,8 +165,9 @@ def run_cli(
         1.0, "--num-cpus", min=0.01, help="For a run on Ray."
     ),
     num_gpus: float = typer.Option(
-        0.0, "--num-gpus", min=0.0, help="For a run on Ray."
+        0.0, "--num-gpus", min=0.0, help="For a run on Ray; may be a fraction."
     ),
+    storage: Optional[str] = STORAGE,
 ) -> None:
     """Train and compare schemes, encoders, corpora and seeds.
 
@@ -157,8 +176,8 @@ def run_cli(
     Runs that fail are listed, and stop nothing.
     """
     grid, output = _read(experiment, output)
-    say: Callable[[str], None] = lambda line: typer.echo(line, err=True)  # noqa: E731
     gpus = [gpu for gpu in gpu_id if gpu >= 0]
+    kept = None if storage is None else Storage(storage)
     with sigterm_ends():
         if engine == "local":
             failed = run_all(
@@ -166,7 +185,8 @@ def run_cli(
                 at_once=at_once or max(1, len(gpus)),
                 gpus=gpus or None,
                 own=shard,
-                report=say,
+                storage=kept,
+                report=_say,
             )
         elif engine == "ray":
             with connected(address) as ray:
@@ -175,13 +195,14 @@ def run_cli(
                     connect=lambda: ray,
                     num_cpus=num_cpus,
                     num_gpus=num_gpus,
-                    report=say,
+                    storage=kept,
+                    report=_say,
                 )
         else:
             raise WeltError(f"--engine is {engine!r}: use local or ray")
     if failed:
         for line in failed:
-            say(f"  {line}")
+            _say(f"  {line}")
         raise WeltError(f"{len(failed)} runs failed, the first: {failed[0]}")
     if not claim and not shard:
         typer.echo(to_markdown(grid, output))
@@ -191,23 +212,20 @@ def run_cli(
 @one_line_errors
 def status_cli(
     experiment: Path = EXPERIMENT,
-    corpora: Path = CORPORA,
     output: Optional[Path] = OUTPUT,
+    storage: Optional[str] = STORAGE,
 ) -> None:
     """Tell how far an experiment is, from its folder alone."""
-    grid, output = _read(experiment, output)
-    jobs = jobs_of(grid, corpora)
-    found = status(jobs, output)
+    _, output = _read(experiment, output, storage)
+    found = status(output)
     typer.echo(
         f"{found.done:,} of {found.runs:,} runs are done, {len(found.running):,} running, "
-        f"{found.failed:,} failed"
+        f"{len(found.failed):,} failed"
     )
     for name, told in found.running.items():
         typer.echo(f"  {name}: {told.get('host')}, process {told.get('pid')}")
-    ours = {job.name for job in jobs}
-    for name, reason in failures(output).items():
-        if name in ours:
-            typer.echo(f"✘ {name}: {reason}")
+    for name, reason in found.failed.items():
+        typer.echo(f"✘ {name}: {reason}")
 
 
 @experiment_app.command("results")
@@ -223,9 +241,10 @@ def results_cli(
         "layout of the paper's tables. parquet: a data set, a file a run.",
     ),
     to: Optional[Path] = typer.Option(None, "--to", help="A file to write."),
+    storage: Optional[str] = STORAGE,
 ) -> None:
     """Make tables of the runs that exist, without training."""
-    grid, output = _read(experiment, output)
+    grid, output = _read(experiment, output, storage)
     if form is Form.parquet:
         typer.echo(f"✔ {write_parquet(output)}")
         return
@@ -252,11 +271,12 @@ def results_cli(
 def compare_paper_cli(
     experiment: Path = EXPERIMENT,
     output: Optional[Path] = OUTPUT,
+    storage: Optional[str] = STORAGE,
 ) -> None:
     """Set the runs that exist beside the paper's figures (Mobasher et al. 2023), cell by
     cell: the difference, and whether the paper's lies where a further run is expected.
     """
-    grid, output = _read(experiment, output)
+    grid, output = _read(experiment, output, storage)
     cells = beside_paper(read_results(grid, output))
     if not cells:
         raise WeltError(

@@ -11,8 +11,9 @@ from spacy.vocab import Vocab
 from ..errors import WeltError
 from ..io import read_docs
 from .grid import Grid
+from .jobs import Job, is_done, splits_of
 from .results import read_rows
-from .runs import Job, execute, is_done, splits_of
+from .runs import execute
 
 # Steps of the two short trainings of which the difference is measured
 SHORT = (10, 40)
@@ -140,7 +141,6 @@ def measure(
                 *(short, grid, corpora, folder),
                 threads=threads,
                 gpu_id=gpu_id,
-                check=False,
             )
             took.append(time.perf_counter() - began)
         rows = [row for row in read_rows(folder) if row["encoder"] == encoder]

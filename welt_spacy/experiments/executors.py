@@ -1,4 +1,4 @@
-"""Who trains which run: threads of this process, any number of processes, or Ray.
+"""Who trains which run: threads of this process, together with any number of processes.
 
 Each run is an ordinary subprocess and gives the same files whoever starts it. Claims keep two
 processes from the same run; where they fail, a run is made twice, and put in place once.
@@ -13,36 +13,117 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
+import srsly
+
 from ..claims import Claim, Claims, part, share_work
+from ..corpora.catalog import get_corpus
+from ..corpora.convert import convert_corpus
+from ..corpora.fetch import fetch
 from ..errors import WeltError
+from ..files import one_writer, write_atomically
 from ..processes import end_all
 from .grid import Grid
-from .runs import FAILED, RUNS, Job, execute, failures, is_done, jobs_of
+from .jobs import (
+    FAILED,
+    REASON,
+    RUNS,
+    Job,
+    failures,
+    is_done,
+    is_whole,
+    jobs_of,
+    splits_of,
+    to_json,
+)
+from .runs import make
+from .storage import Storage
 
-CLAIMS = "claims"
+CLAIMS, PLAN = "claims", "experiment.json"
 
 
 class Status(NamedTuple):
     """How far an experiment is.
 
-    runs, done, failed (int): How many.
+    runs, done (int): How many there are, and how many of them are done.
     running (Dict[str, Dict[str, Any]]): What is being trained, and by which process.
+    failed (Dict[str, str]): What has failed and was not run since, with reasons.
     """
 
     runs: int
     done: int
-    failed: int
     running: Dict[str, Dict[str, Any]]
+    failed: Dict[str, str]
 
 
-def status(jobs: List[Job], output: Path) -> Status:
+def prepare(
+    grid: Grid,
+    corpora: Path,
+    output: Path,
+    *,
+    storage: Optional[Storage] = None,
+    report: Callable[[str], None] = print,
+) -> List[Job]:
+    """Get ready to run: corpora that are not there are converted, once whoever else wants
+    them, runs that others have made are fetched, and the list of runs is written, for
+    `status`.
+
+    grid (Grid): The experiment.
+    corpora (Path): The folder of the converted corpora.
+    output (Path): The folder of the experiment.
+    storage (Optional[Storage]): Where runs of all machines are kept, besides `output`.
+    report (Callable[[str], None]): Is given a line about each corpus.
+    RETURNS (List[Job]): All runs.
+    RAISES (WeltError): If a corpus can't be made, a config can't be made, or a folder or
+        the storage can't be written to.
+    """
+    convert_missing(grid, corpora, report=report)
+    jobs = jobs_of(grid, corpora)
+    write_atomically(output / PLAN, to_json({"runs": [job.name for job in jobs]}))
+    if storage is not None:
+        storage.fetch_all(output)
+        storage.send_missing([job.name for job in jobs], output)
+    return jobs
+
+
+def convert_missing(
+    grid: Grid, corpora: Path, *, report: Callable[[str], None] = print
+) -> None:
+    """Fetch and convert the corpora of an experiment that are not there. What is there is
+    left as it is, however it was made.
+
+    grid (Grid): The experiment.
+    corpora (Path): The folder of the converted corpora.
+    report (Callable[[str], None]): Is given a line about each.
+    RAISES (WeltError): If one can't be fetched or converted.
+    """
+
+    def is_there(name: str) -> bool:
+        return all((corpora / name / f"{s}.spacy").is_file() for s in splits_of(grid))
+
+    for name in grid.corpora:
+        if is_there(name):
+            continue
+        # Not the lock of the conversion itself, which holds its own
+        with one_writer(corpora / f"{name}.fetched", wait=3600):
+            if not is_there(name):
+                report(f"{corpora / name} is missing: it is fetched and converted")
+                corpus = get_corpus(name)
+                convert_corpus(corpus, fetch(corpus), corpora / name)
+
+
+def status(output: Path) -> Status:
     """Tell how far an experiment is, from its folder alone.
 
-    jobs (List[Job]): Its runs.
     output (Path): Its folder.
     RETURNS (Status): How far it is.
+    RAISES (WeltError): If nothing was started there.
     """
-    names = {job.name for job in jobs}
+    try:
+        names = list(map(str, srsly.read_json(output / PLAN)["runs"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise WeltError(
+            f"{output}: no experiment was started here: 'spacy welt experiment run' does"
+        ) from None
     claims = Claims(output / CLAIMS)
     held = set(claims.held())
     running = {
@@ -50,8 +131,13 @@ def status(jobs: List[Job], output: Path) -> Status:
         for name, told in claims.told().items()
         if name in names and name in held
     }
-    done = sum(is_done(job, output) for job in jobs)
-    return Status(len(jobs), done, len(names & set(failures(output))), running)
+    failed = failures(output)
+    return Status(
+        len(names),
+        sum(is_whole(name, output) for name in names),
+        running,
+        {name: failed[name] for name in names if name in failed},
+    )
 
 
 def run_all(
@@ -62,6 +148,7 @@ def run_all(
     at_once: int = 1,
     gpus: Optional[List[int]] = None,
     own: Optional[str] = None,
+    storage: Optional[Storage] = None,
     report: Callable[[str], None] = print,
 ) -> List[str]:
     """Run what has not been run yet. Several of these can work on one folder, on any
@@ -73,13 +160,15 @@ def run_all(
     at_once (int): How many runs share the cores; they are divided among them.
     gpus (Optional[List[int]]): A GPU for each of these, in turns; None: the CPU.
     own (Optional[str]): Which part of the runs, such as "3/16"; None: all.
+    storage (Optional[Storage]): Where runs of all machines are kept, besides `output`.
     report (Callable[[str], None]): Is given a line about each run.
     RETURNS (List[str]): What failed, a line a run.
-    RAISES (WeltError): If a corpus is not there, or the folder can't be written to.
+    RAISES (WeltError): As `prepare`.
     """
     number, n_parts = part(own)
-    jobs = jobs_of(grid, corpora)[number::n_parts]
-    return _Runner(grid, corpora, output, jobs, at_once, gpus, report).run()
+    jobs = prepare(grid, corpora, output, storage=storage, report=report)
+    places = (grid, corpora, output, storage)
+    return _Runner(*places, jobs[number::n_parts], at_once, gpus, report).run()
 
 
 class _Runner:
@@ -88,12 +177,14 @@ class _Runner:
         grid: Grid,
         corpora: Path,
         output: Path,
+        storage: Optional[Storage],
         jobs: List[Job],
         at_once: int,
         gpus: Optional[List[int]],
         report: Callable[[str], None],
     ):
-        self.grid, self.corpora, self.output = grid, corpora, output
+        self.grid, self.corpora = grid, corpora
+        self.output, self.storage = output, storage
         self.jobs = {job.name: job for job in jobs}
         self.at_once, self.gpus, self.report = at_once, gpus, report
         self.threads = max(1, (os.cpu_count() or 1) // at_once)
@@ -146,7 +237,7 @@ class _Runner:
             if is_done(self.jobs[name], self.output):
                 self._tell(name, "✔", "was run by another process")
                 return True
-            reason = self.output / FAILED / name / "reason.txt"
+            reason = self.output / FAILED / name / REASON
             with contextlib.suppress(OSError):
                 if reason.stat().st_mtime > self.begun:
                     self._tell(name, "✘", reason.read_text(encoding="utf8").strip())
@@ -156,11 +247,12 @@ class _Runner:
     def _execute(self, name: str, claim: Claim, gpu: int) -> None:
         started = time.perf_counter()
         try:
-            execute(
+            make(
                 self.jobs[name],
                 self.grid,
                 self.corpora,
                 self.output,
+                self.storage,
                 threads=self.threads,
                 gpu_id=gpu,
                 started=self._started,
@@ -198,88 +290,3 @@ class _Runner:
             self.stopped.set()
             running = list(self.processes)
         end_all(running)
-
-
-def run_ray(
-    grid: Grid,
-    corpora: Path,
-    output: Path,
-    *,
-    connect: Callable[[], Any],
-    num_cpus: float = 1.0,
-    num_gpus: float = 0.0,
-    report: Callable[[str], None] = print,
-) -> List[str]:
-    """Run what has not been run yet, on a Ray cluster: a task a run.
-
-    A task whose node is lost is given out again; one that fails is not.
-
-    grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora, which all nodes see.
-    output (Path): The folder of the experiment, likewise.
-    connect (Callable[[], Any]): Gets the connected module `ray`.
-    num_cpus, num_gpus (float): What each run needs; a GPU may be shared.
-    report (Callable[[str], None]): Is given a line about each run.
-    RETURNS (List[str]): What failed, a line a run.
-    RAISES (WeltError): If a corpus is not there.
-    """
-    jobs = [job for job in jobs_of(grid, corpora) if not is_done(job, output)]
-    total = len(grid.runs())
-    report(f"{total} runs, {total - len(jobs)} of them done before")
-    if not jobs:
-        return []
-    ray = connect()
-    task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=3, max_calls=1)(
-        _run_task
-    )
-    places = (corpora.resolve(), output.resolve(), Path.cwd())
-    # Not all at once: a window of what can run, and as much again
-    cpus = ray.cluster_resources().get("CPU", 1.0)
-    window = max(2, int(2 * cpus / max(num_cpus, 0.01)))
-    left, n = jobs[::-1], total - len(jobs)
-    waiting: Dict[Any, Job] = {}
-    failed: List[str] = []
-    while left or waiting:
-        while left and len(waiting) < window:
-            job = left.pop()
-            waiting[
-                task.remote(job, grid, *places, int(num_cpus) or 1, num_gpus > 0)
-            ] = job
-        ready, _ = ray.wait(list(waiting), timeout=1.0)
-        for result in ready:
-            job, n = waiting.pop(result), n + 1
-            try:
-                told = ray.get(result)
-            except ray.exceptions.RayError as err:
-                told = " ".join(str(err).split())[:200]
-            sign = "✘" if told else "✔"
-            if told:
-                failed.append(f"{job.run.name}: {told}")
-            report(
-                f"{sign} {job.run.name}{': ' if told else ''}{told} ({n} of {total})"
-            )
-    return failed
-
-
-def _run_task(
-    job: Job,
-    grid: Grid,
-    corpora: Path,
-    output: Path,
-    folder: Path,
-    threads: int,
-    gpu: bool,
-) -> str:
-    """Why a run failed; empty if it did not. An exception would be retried by nobody."""
-    # Paths of the experiment begin where its command runs
-    os.chdir(folder)
-    if is_done(job, output):
-        return ""
-    with Claims(output / CLAIMS).take(job.name):
-        try:
-            execute(
-                job, grid, corpora, output, threads=threads, gpu_id=0 if gpu else -1
-            )
-        except WeltError as err:
-            return str(err)
-    return ""

@@ -17,7 +17,7 @@ from ..scoring.significance import (
     seeds_needed,
 )
 from .grid import Grid
-from .runs import METRICS, RECORD, RUNS
+from .jobs import METRICS, RECORD, RUNS
 
 # The median gain of WeLT over vanilla in the paper's tables, in points of F1
 GAIN = 0.45
