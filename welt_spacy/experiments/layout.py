@@ -162,14 +162,16 @@ def layout_html(rows: Sequence[Row], title: str) -> str:
     rows (Sequence[Row]): The rows.
     title (str): Its title.
     """
+    filters = {
+        name: list(dict.fromkeys(getattr(row, name) for row in rows))
+        for name in ("corpus", "encoder", "selection", "score")
+    }
     return render(
         "experiment.html.jinja",
         title=title,
         schemes=_schemes(rows),
-        filters={
-            name: list(dict.fromkeys(getattr(row, name) for row in rows))
-            for name in ("corpus", "encoder", "selection", "score")
-        },
+        filters=filters,
+        shown=[name for name, values in filters.items() if any(values)],
         rows=[
             {
                 **row._asdict(),

@@ -1,6 +1,8 @@
 """Experiments on Ray: the same figures as on this machine, whatever is lost; what fails stops
 nothing."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -12,7 +14,15 @@ from welt_spacy.experiments.jobs import failures
 from welt_spacy.experiments.ray_engine import run_ray
 from welt_spacy.experiments.results import read_results
 
-from .util import ENS, SMALL, VANILLA, make_corpora, make_grid
+from ..experiments.util import (
+    ENS,
+    SMALL,
+    VANILLA,
+    make_corpora,
+    make_grid,
+    trainings,
+    write_grid,
+)
 
 pytest.importorskip("ray")
 
@@ -101,3 +111,37 @@ def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster):
     # The task worked in a folder of its own
     assert not list(output.glob("claims/*"))
     assert not (output / "corpora").exists()
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_leaves_no_training(tmp_path, corpora, ray_cluster):
+    """The next one makes what is left, and each result is there once."""
+    import ray
+
+    path = write_grid(
+        tmp_path,
+        schemes={"vanilla": VANILLA},
+        tuned=None,
+        keep_models=False,
+        overrides={**SMALL, "training.max_steps": 100000},
+    )
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "spacy", "welt", "experiment", "run", str(path)]
+    command += ["--corpora", str(corpora), "--output", str(output), "--engine", "ray"]
+    command += ["--ray-address", ray_cluster.address]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as driver:
+        limit = time.monotonic() + 120
+        while not list(output.glob("runs/.*/train.log")):
+            assert time.monotonic() < limit and driver.poll() is None
+            time.sleep(0.1)
+        driver.kill()
+    limit = time.monotonic() + 60
+    while trainings(tmp_path):
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+    grid = make_grid(
+        tmp_path, schemes={"vanilla": VANILLA}, tuned={}, keep_models=False
+    )
+    assert run_ray(grid, corpora, output, connect=lambda: ray, report=str) == []
+    assert len(list((output / "runs").iterdir())) == 1
+    assert status(output).done == 1 and failures(output) == {}
