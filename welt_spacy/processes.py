@@ -87,3 +87,13 @@ def peak_mb() -> Optional[int]:
     # In kB on Linux, in bytes on macOS
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+
+
+def peak_gpu_mb() -> int:
+    """RETURNS (int): The most memory of the GPU that torch ever had in this process, in MB;
+    0 if it was not used.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.max_memory_reserved()) >> 20

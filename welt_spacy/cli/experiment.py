@@ -113,12 +113,13 @@ def plan_cli(
             typer.echo(job.name)
     print_table(
         f"{len(jobs)} runs",
-        ["corpus", "encoder", "runs", "left", "words", "hours", "MB", "from"],
+        ["corpus", "encoder", "runs", "left", "words", "hours", "MB", "GPU MB", "from"],
         [
             [
                 *(one.corpus, one.encoder, one.runs, one.left, f"{one.words:,}"),
                 "?" if one.hours is None else f"{one.hours:.2f}",
                 "?" if one.peak_mb is None else f"{one.peak_mb:,.0f}",
+                "?" if one.peak_gpu_mb is None else f"{one.peak_gpu_mb:,.0f}",
                 one.source,
             ]
             for one in found

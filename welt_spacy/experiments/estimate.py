@@ -2,9 +2,10 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from statistics import mean, median
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from spacy.vocab import Vocab
 
@@ -15,8 +16,9 @@ from .jobs import Job, is_done, splits_of
 from .results import read_rows
 from .runs import execute
 
-# Steps of the two short trainings of which the difference is measured
-SHORT = (10, 40)
+# Steps of short trainings, and how often they score dev. Of the differences between the first
+# and the others a step and a scoring are measured.
+SHORT = ((10, 100), (40, 100), (10, 2))
 
 
 class Estimate(NamedTuple):
@@ -27,7 +29,7 @@ class Estimate(NamedTuple):
     words (int): Words of the training data.
     hours (Optional[float]): Of those that are left, one after another; None if nothing was
         measured.
-    peak_mb (Optional[float]): Memory of a run.
+    peak_mb, peak_gpu_mb (Optional[float]): Memory of a run, and of that on a GPU.
     source (str): What it was measured on.
     """
 
@@ -38,18 +40,46 @@ class Estimate(NamedTuple):
     words: int
     hours: Optional[float]
     peak_mb: Optional[float]
+    peak_gpu_mb: Optional[float]
     source: str
 
 
 class Measured(NamedTuple):
     """What a run took.
 
-    seconds (float): Of all of it, or of each step.
-    peak_mb (float): Memory of its largest process.
+    seconds (float): Of all of it.
+    peak_mb, peak_gpu_mb (float): Memory of its process, and of that on a GPU.
     """
 
     seconds: float
     peak_mb: float
+    peak_gpu_mb: float
+
+
+class Rate(NamedTuple):
+    """What an encoder takes.
+
+    step (float): Seconds of an update.
+    dev, test (float): Seconds to score a word of dev while training, and of test in the
+        end with all that is not training.
+    peak_mb, peak_gpu_mb (float): As of `Measured`.
+    """
+
+    step: float
+    dev: float
+    test: float
+    peak_mb: float
+    peak_gpu_mb: float
+
+
+class Size(NamedTuple):
+    """How large a split is.
+
+    docs, words (int): How many.
+    """
+
+    docs: int
+    words: int
 
 
 def estimate(
@@ -58,7 +88,7 @@ def estimate(
     corpora: Path,
     output: Path,
     *,
-    rates: Optional[Dict[str, Measured]] = None,
+    rates: Optional[Dict[str, Rate]] = None,
 ) -> List[Estimate]:
     """Estimate what is left of an experiment.
 
@@ -66,12 +96,12 @@ def estimate(
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     output (Path): Its folder.
-    rates (Optional[Dict[str, Measured]]): For each encoder the seconds of a step, as told by
-        `measure`. Where they are not given, runs that are done count: of the same corpus and
+    rates (Optional[Dict[str, Rate]]): For each encoder what it takes, as told by `measure`. Where they are not given, runs that are done count: of the same corpus and
         encoder, else of the encoder on other corpora by the words of the training data.
     RETURNS (List[Estimate]): For each corpus and encoder.
     """
-    words = {corpus: count_words(grid, corpora, corpus) for corpus in grid.corpora}
+    sizes = {corpus: sizes_of(grid, corpora, corpus) for corpus in grid.corpora}
+    words = {corpus: found[0].words for corpus, found in sizes.items()}
     past = _past(output)
     by_cell: Dict[Tuple[str, str], List[Job]] = {}
     for job in jobs:
@@ -79,13 +109,12 @@ def estimate(
     found = []
     for (corpus, encoder), cell in sorted(by_cell.items()):
         left = [job for job in cell if not is_done(job, output)]
-        seconds, peak, source = _expected(corpus, encoder, words, past)
+        took, source = _expected(corpus, encoder, words, past)
         if rates and encoder in rates:
             rate = rates[encoder]
-            steps = median(n_steps(job, words[corpus]) for job in cell)
-            seconds, peak = rate.seconds * steps, rate.peak_mb
-            source = f"{SHORT[1] - SHORT[0]} steps, measured now"
-        hours = None if seconds is None else seconds * len(left) / 3600
+            seconds = mean(_seconds(job, rate, sizes[corpus]) for job in left or cell)
+            took = Measured(seconds, rate.peak_mb, rate.peak_gpu_mb)
+            source = f"{SHORT[1][0] - SHORT[0][0]} steps, measured now"
         found.append(
             Estimate(
                 corpus,
@@ -93,12 +122,22 @@ def estimate(
                 len(cell),
                 len(left),
                 words[corpus],
-                hours,
-                peak,
+                took and took.seconds * len(left) / 3600,
+                took and took.peak_mb,
+                took and took.peak_gpu_mb,
                 source,
             )
         )
     return found
+
+
+def _seconds(job: Job, rate: Rate, sizes: Sequence[Size]) -> float:
+    train, dev, test = sizes
+    steps = n_steps(job, train)
+    scorings = 1 + steps // int(job.config["training"].get("eval_frequency") or 200)
+    # What is tuned is scored, too
+    rest = test.words * rate.test * (1 + len(job.run.tuned))
+    return steps * rate.step + scorings * dev.words * rate.dev + rest
 
 
 def measure(
@@ -110,8 +149,8 @@ def measure(
     threads: int = 1,
     gpu_id: int = -1,
     report: Callable[[str], None] = print,
-) -> Dict[str, Measured]:
-    """Measure how long a step of each encoder takes, by two short trainings.
+) -> Dict[str, Rate]:
+    """Measure what each encoder takes, by three short trainings on the first corpus.
 
     jobs (List[Job]): The runs of an experiment.
     grid (Grid): The experiment.
@@ -120,22 +159,22 @@ def measure(
     threads (int): Threads of a training.
     gpu_id (int): As of `spacy train`.
     report (Callable[[str], None]): Is given a line about each encoder.
-    RETURNS (Dict[str, Measured]): Encoder -> seconds of a step, and memory.
+    RETURNS (Dict[str, Rate]): Encoder -> what it takes.
     RAISES (WeltError): If a training fails.
     """
-    found: Dict[str, Measured] = {}
+    found: Dict[str, Rate] = {}
     for encoder in dict.fromkeys(job.run.encoder for job in jobs):
         job = next(job for job in jobs if job.run.encoder == encoder)
+        _, dev, test = sizes_of(grid, corpora, job.run.corpus)
         took = []
-        for steps in SHORT:
+        for number, (steps, every) in enumerate(SHORT):
             config = job.config.copy()
             config["training"].update(
-                max_steps=steps, max_epochs=0, eval_frequency=10 * steps
+                max_steps=steps, max_epochs=0, eval_frequency=every
             )
-            run = type(job.run)(**{**vars(job.run), "tuned": ()})
-            short = job._replace(
-                run=run, config=config, name=f"measure-{encoder or 'run'}-{steps}"
-            )
+            run = replace(job.run, tuned=())
+            name = f"measure-{encoder or 'run'}-{number}"
+            short = job._replace(run=run, config=config, name=name)
             began = time.perf_counter()
             execute(
                 *(short, grid, corpora, folder),
@@ -144,41 +183,61 @@ def measure(
             )
             took.append(time.perf_counter() - began)
         rows = [row for row in read_rows(folder) if row["encoder"] == encoder]
-        seconds = max(took[1] - took[0], 0.0) / (SHORT[1] - SHORT[0])
-        found[encoder] = Measured(seconds, max(row["peak_mb"] for row in rows))
-        report(f"{encoder or 'the config'}: {seconds:.2f} s a step")
+        (least, every), (steps, _), (_, often) = SHORT
+        step = max(took[1] - took[0], 0.0) / (steps - least)
+        scoring = max(took[2] - took[0], 0.0) / (least // often - least // every)
+        rest = max(took[0] - least * step - scoring, 0.0)
+        found[encoder] = Rate(
+            step,
+            scoring / dev.words,
+            rest / test.words,
+            max(row["peak_mb"] for row in rows),
+            max(row.get("peak_gpu_mb", 0) for row in rows),
+        )
+        report(
+            f"{encoder or 'the config'}: {step:.2f} s a step, {scoring:.1f} s to score "
+            f"dev of {job.run.corpus}, {rest:.1f} s for the rest"
+        )
     return found
 
 
-def n_steps(job: Job, words: int) -> float:
+def n_steps(job: Job, train: Size) -> int:
     """Estimate how many update steps a run has.
 
     job (Job): The run.
-    words (int): Words of its training data.
-    RETURNS (float): `max_steps`, or what is planned for the learning rate, or epochs by
-        words where a batch has words.
+    train (Size): Its training data.
+    RETURNS (int): `max_steps`, or what is planned for the learning rate, or epochs by what
+        is in a batch.
     """
     training: Dict[str, Any] = job.config.interpolate()["training"]
     if training.get("max_steps"):
-        return float(training["max_steps"])
+        return int(training["max_steps"])
     rate = training.get("optimizer", {}).get("learn_rate")
     if isinstance(rate, dict) and rate.get("total_steps"):
-        return float(rate["total_steps"])
-    size = training.get("batcher", {}).get("size", 1000)
+        return int(rate["total_steps"])
+    batcher = training.get("batcher", {})
+    size = batcher.get("size", 1000)
     if isinstance(size, dict):
         size = size.get("stop", 1000)
-    return math.ceil(words / float(size)) * float(training.get("max_epochs") or 1)
+    by_doc = "batch_by_sequence" in batcher.get("@batchers", "")
+    n = train.docs if by_doc else train.words
+    return math.ceil(n / float(size)) * int(training.get("max_epochs") or 1)
 
 
-def count_words(grid: Grid, corpora: Path, corpus: str) -> int:
-    """RETURNS (int): Words of the training data of a corpus.
+def sizes_of(grid: Grid, corpora: Path, corpus: str) -> Tuple[Size, Size, Size]:
+    """RETURNS (Tuple[Size, Size, Size]): How large the training data, dev and test of a corpus
+    are.
 
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     corpus (str): Its id.
     """
-    path = corpora / corpus / f"{splits_of(grid)[0]}.spacy"
-    return sum(len(doc) for doc in read_docs(path, Vocab()))
+    found = []
+    for split in splits_of(grid):
+        docs = read_docs(corpora / corpus / f"{split}.spacy", Vocab())
+        found.append(Size(len(docs), sum(len(doc) for doc in docs)))
+    train, dev, test = found
+    return train, dev, test
 
 
 def _past(output: Path) -> Dict[Tuple[str, str], Measured]:
@@ -186,14 +245,19 @@ def _past(output: Path) -> Dict[Tuple[str, str], Measured]:
         rows = read_rows(output)
     except WeltError:
         return {}
-    took: Dict[Tuple[str, str], List[Tuple[float, float]]] = {}
+    took: Dict[Tuple[str, str], List[Measured]] = {}
     for row in rows:
-        key = (row["corpus"], row["encoder"])
-        took.setdefault(key, []).append((row["seconds"], row["peak_mb"]))
-    return {
-        key: Measured(median(s for s, _ in values), max(mb for _, mb in values))
-        for key, values in took.items()
-    }
+        told = Measured(row["seconds"], row["peak_mb"], row.get("peak_gpu_mb", 0))
+        took.setdefault((row["corpus"], row["encoder"]), []).append(told)
+    return {key: _typical(values) for key, values in took.items()}
+
+
+def _typical(runs: Sequence[Measured]) -> Measured:
+    return Measured(
+        median(run.seconds for run in runs),
+        max(run.peak_mb for run in runs),
+        max(run.peak_gpu_mb for run in runs),
+    )
 
 
 def _expected(
@@ -201,16 +265,16 @@ def _expected(
     encoder: str,
     words: Dict[str, int],
     past: Dict[Tuple[str, str], Measured],
-) -> Tuple[Optional[float], Optional[float], str]:
+) -> Tuple[Optional[Measured], str]:
     if same := past.get((corpus, encoder)):
-        return same.seconds, same.peak_mb, "runs that are done"
+        return same, "runs that are done"
     others = {
-        other: told
+        other: told._replace(seconds=told.seconds * words[corpus] / words[other])
         for (other, name), told in past.items()
         if name == encoder and words.get(other)
     }
     if not others:
-        return None, None, "not measured"
-    rate = median(told.seconds / words[other] for other, told in others.items())
-    peak = max(told.peak_mb for told in others.values())
-    return rate * words[corpus], peak, f"runs on {', '.join(sorted(others))}, by words"
+        return None, "not measured"
+    return _typical(
+        list(others.values())
+    ), f"runs on {', '.join(sorted(others))}, by words"

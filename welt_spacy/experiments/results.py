@@ -1,5 +1,6 @@
 """What came out of an experiment: scores with their spread, and tests, as tables."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 from statistics import mean, stdev
@@ -30,15 +31,11 @@ class Scored(NamedTuple):
 
     strict, fair (Dict[str, float]): "p", "r" and "f", in per cent.
     by_doc (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
-    seconds (float): Of its training.
-    peak_mb (float): Memory of its largest process.
     """
 
     strict: Dict[str, float]
     fair: Dict[str, float]
     by_doc: np.ndarray
-    seconds: float = 0.0
-    peak_mb: float = 0.0
 
 
 class Group(NamedTuple):
@@ -57,6 +54,9 @@ class Group(NamedTuple):
 
 # What tells one scored pipeline from another
 KEYS = ("corpus", "encoder", "selection", "scheme", "seed", "tuned")
+
+# What it took
+COSTS = ("seconds", "train_seconds", "peak_mb")
 
 Results = Dict[Group, Dict[str, Dict[int, Scored]]]
 
@@ -79,6 +79,8 @@ def read_rows(output: Path) -> List[Dict[str, Any]]:
             found = srsly.read_json(folder / METRICS)
             for row in found:
                 _scored(row)
+                for key in COSTS:
+                    float(row[key])
                 for key in KEYS:
                     kind = int if key == "seed" else str
                     if not isinstance(row[key], kind):
@@ -125,8 +127,6 @@ def _scored(row: Dict[str, Any]) -> Scored:
         {key: 100 * row[f"strict_{key}"] for key in "prf"},
         {key: 100 * row[f"fair_{key}"] for key in "prf"},
         np.array(row["by_doc"], dtype="int64").reshape(-1, 3),
-        float(row["train_seconds"]),
-        float(row["peak_mb"]),
     )
 
 
@@ -153,7 +153,7 @@ def write_parquet(output: Path) -> Path:
             ("docs", pyarrow.int64()),
             ("by_doc", pyarrow.list_(pyarrow.list_(pyarrow.int32()))),
             *((key, number) for key in ("words_s", "seconds", "train_seconds")),
-            ("peak_mb", number),
+            *((key, number) for key in ("peak_mb", "peak_gpu_mb")),
             ("revision", text),
             ("versions", pyarrow.map_(text, text)),
             ("checksum", text),
@@ -168,7 +168,8 @@ def write_parquet(output: Path) -> Path:
             flat[key] = list((row.get(key) or {}).items())
         by_run.setdefault(row["folder"], []).append(flat)
     for path in folder.glob("*.parquet"):
-        if path.stem not in by_run:
+        # Of runs that are gone; what has another name is not ours
+        if path.stem not in by_run and re.search("-[0-9a-f]{16}$", path.stem):
             path.unlink()
     for name, rows in by_run.items():
         content = BytesIO()

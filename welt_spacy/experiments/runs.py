@@ -264,7 +264,10 @@ def _metrics(job: Job, work: Path, wall: float) -> List[Dict[str, Any]]:
                 "words_s": found.get("speed"),
                 "seconds": wall,
                 "train_seconds": usage["train"]["seconds"],
-                "peak_mb": max(one["peak_mb"] or 0 for one in usage.values()),
+                **{
+                    key: max(one[key] or 0 for one in usage.values())
+                    for key in ("peak_mb", "peak_gpu_mb")
+                },
                 "revision": _revision(),
                 "versions": job.settings["versions"],
                 "checksum": job.name.rsplit("-", 1)[-1],

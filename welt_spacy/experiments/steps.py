@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import List
 
-from ..processes import end_with_parent, peak_mb
+from ..processes import end_with_parent, peak_gpu_mb, peak_mb
 
 
 def main() -> None:
@@ -43,7 +43,11 @@ def _run(command: List[str], usage: Path) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        record = {"seconds": time.perf_counter() - began, "peak_mb": peak_mb()}
+        record = {
+            "seconds": time.perf_counter() - began,
+            "peak_mb": peak_mb(),
+            "peak_gpu_mb": peak_gpu_mb(),
+        }
         with contextlib.suppress(OSError):
             usage.write_text(json.dumps(record), encoding="utf8")
 

@@ -1,0 +1,91 @@
+"""How long an experiment will take."""
+
+import pytest
+
+from welt_spacy.corpora.convert import write_docs
+from welt_spacy.experiments.estimate import (
+    Measured,
+    Rate,
+    Size,
+    _expected,
+    estimate,
+    measure,
+    n_steps,
+)
+from welt_spacy.experiments.jobs import jobs_of
+
+from ..util import make_examples, make_nlp
+from .util import SMALL, VANILLA, make_grid
+
+
+@pytest.mark.parametrize(
+    "changes, steps",
+    [
+        ({"training.max_steps": 70}, 70),
+        # 1,000 words in batches of 300 words, 5 epochs
+        ({"training.batcher.size": 300}, 20),
+        ({"training.batcher.size": {"@schedules": "compounding.v1", "start": 100,
+                                    "stop": 500, "compound": 1.001}}, 10),
+        # 40 docs in batches of 16
+        ({"training.batcher": {"@batchers": "spacy.batch_by_sequence.v1", "size": 16}}, 15),
+        ({"training.optimizer.learn_rate": {"@schedules": "warmup_linear.v1",
+          "initial_rate": 0.1, "warmup_steps": 1, "total_steps": 33}}, 33),
+    ],
+)  # fmt: skip
+def test_steps(tmp_path, changes, steps):
+    corpora = some_corpora(tmp_path)
+    base = {**SMALL, "training.max_steps": 0, "training.max_epochs": 5}
+    grid = make_grid(tmp_path, overrides={**base, **changes})
+    assert n_steps(jobs_of(grid, corpora)[0], Size(docs=40, words=1000)) == steps
+
+
+def some_corpora(folder):
+    """Train twice as large as dev, and dev twice as large as test."""
+    docs = [eg.reference for eg in make_examples(make_nlp())]
+    for corpus in ("ncbi_disease", "linnaeus"):
+        for n, split in ((4, "train"), (2, "dev"), (1, "test")):
+            write_docs(folder / "corpora" / corpus / f"{split}.spacy", docs * n)
+    return folder / "corpora"
+
+
+def test_hours_of_known_rates(tmp_path):
+    corpora = some_corpora(tmp_path)
+    overrides = {**SMALL, "training.max_steps": 100, "training.eval_frequency": 20}
+    grid = make_grid(tmp_path, overrides=overrides, tuned={"vanilla": ["o_bias"]})
+    jobs = jobs_of(grid, corpora)
+    words = sum(len(eg.reference) for eg in make_examples(make_nlp()))
+    rates = {"": Rate(step=2.0, dev=0.5, test=3.0, peak_mb=900, peak_gpu_mb=50)}
+    (found,) = estimate(jobs, grid, corpora, tmp_path / "out", rates=rates)
+    assert (found.runs, found.left, found.words) == (2, 2, 4 * words)
+    # dev is scored at the start and after each 20 steps; the first run is tuned
+    seconds = 2 * (100 * 2.0 + 6 * 2 * words * 0.5) + (2 + 1) * words * 3.0
+    assert found.hours == pytest.approx(seconds / 3600)
+    assert (found.peak_mb, found.peak_gpu_mb) == (900, 50)
+    (unknown,) = estimate(jobs, grid, corpora, tmp_path / "out")
+    assert unknown.hours is None and unknown.source == "not measured"
+
+
+def test_from_other_corpora_by_words():
+    past = {("a", "x"): Measured(10.0, 500, 0), ("b", "x"): Measured(60.0, 800, 7)}
+    words = {"a": 100, "b": 200, "c": 1000}
+    # 0.1 and 0.3 seconds a word
+    assert _expected("c", "x", words, past) == (
+        Measured(200.0, 800, 7),
+        "runs on a, b, by words",
+    )
+    assert _expected("a", "x", words, past)[0].seconds == 10.0
+    assert _expected("c", "y", words, past) == (None, "not measured")
+
+
+@pytest.mark.slow
+def test_measured_by_short_trainings(tmp_path):
+    corpora = some_corpora(tmp_path)
+    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
+    told = []
+    rates = measure(
+        jobs_of(grid, corpora), grid, corpora, tmp_path / "short", report=told.append
+    )
+    rate = rates[""]
+    assert rate.test > 0 and rate.peak_mb > 50 and rate.peak_gpu_mb == 0
+    assert rate.step >= 0 and rate.dev >= 0
+    assert len(told) == 1 and told[0].startswith("the config: 0.")
