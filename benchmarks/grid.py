@@ -1,0 +1,95 @@
+"""One grid by every executor: how long, and whether the results are the same.
+
+    python benchmarks/grid.py configs/experiments/laptop.yml --corpora corpus
+
+One run at a time, two at once, two processes that share a folder by claims, and Ray with two nodes
+on this machine, each into a folder of its own. Overhead: the time of the whole command over the
+sum of what its commands (training, scoring) took in their process, by their own clocks. Needs the
+extra `ray`.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import srsly
+import typer
+
+COSTS = {"seconds", "train_seconds", "words_s", "peak_mb", "peak_gpu_mb"}
+
+
+def start(experiment: Path, corpora: Path, output: Path, *options: str) -> Any:
+    command = [sys.executable, "-m", "spacy", "welt", "experiment", "run"]
+    command += [str(experiment), "--corpora", str(corpora), "--output", str(output)]
+    return subprocess.Popen(
+        [*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def on_ray(experiment: Path, corpora: Path, output: Path) -> Any:
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 100 << 20}
+    cluster = Cluster(
+        initialize_head=True, head_node_args={**node, "include_dashboard": False}
+    )
+    cluster.add_node(**node)
+    options = ("--engine", "ray", "--ray-address", cluster.address)
+    process = start(experiment, corpora, output, *options)
+    process.wait()
+    cluster.shutdown()
+    return process
+
+
+def figures(output: Path) -> Dict[str, List[Dict[str, Any]]]:
+    """All that is told of each run but what it took."""
+    return {
+        path.parent.name: [
+            {key: value for key, value in row.items() if key not in COSTS}
+            for row in srsly.read_json(path)
+        ]
+        for path in output.glob("runs/*/metrics.json")
+    }
+
+
+def main(experiment: Path, corpora: Path = Path("corpus")) -> None:
+    ways = {
+        "one at a time": lambda to: [start(experiment, corpora, to)],
+        "two at once": lambda to: [start(experiment, corpora, to, "--at-once", "2")],
+        "two with --claim": lambda to: [
+            start(experiment, corpora, to, "--claim") for _ in range(2)
+        ],
+        "Ray, two nodes": lambda to: [on_ray(experiment, corpora, to)],
+    }
+    print("| | minutes | overhead | in training | runs | files | same figures |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    first = None
+    with tempfile.TemporaryDirectory() as folder:
+        for way, begin in ways.items():
+            output = Path(folder) / way.replace(" ", "-")
+            began = time.perf_counter()
+            codes = [process.wait() for process in begin(output)]
+            wall = time.perf_counter() - began
+            assert not any(codes), f"{way} ended with {codes}"
+            usage = {
+                path: srsly.read_json(path)["seconds"]
+                for path in output.glob("runs/*/*.usage.json")
+            }
+            trained = sum(s for path, s in usage.items() if path.name.startswith("tr"))
+            found = figures(output)
+            first = first or found
+            workers = 1 if way == "one at a time" else 2
+            print(
+                f"| {way} | {wall / 60:.1f} | {workers * wall / sum(usage.values()):.3f} "
+                f"| {trained / sum(usage.values()):.0%} | {len(found)} "
+                f"| {sum(p.is_file() for p in output.glob('runs/**/*'))} "
+                f"| {'yes' if found == first else 'NO'} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    typer.run(main)
