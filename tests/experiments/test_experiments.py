@@ -59,7 +59,7 @@ def test_the_experiment_of_the_project(root, monkeypatch):
         ({"seeds": None}, "seeds is missing"),
         ({"seeds": ["a"]}, "seeds must be whole numbers"),
         ({"corpora": "bc2gm"}, "corpora must be a list"),
-        ({"corpora": ["bc3"]}, "No corpus is called 'bc3'"),
+        ({"corpora": ["../bc3"]}, "a corpus can't be called"),
         ({"schemes": {"welt": {}}}, "scheme welt needs a registered function"),
         ({"tuned": {"welt": ["o_bias"]}}, "'welt', which is not a scheme"),
         ({"tuned": {"vanilla": ["bias"]}}, "'bias' can't be tuned"),
@@ -176,6 +176,27 @@ def test_missing_corpora_are_converted_once(tmp_path, mirror):
     convert_missing(grid, tmp_path / "corpus", report=told.append)
     assert len(told) == 1
     assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == ["linnaeus"]
+
+
+def test_a_corpus_of_ones_own(tmp_path, corpora):
+    folder = shutil.copytree(corpora, tmp_path / "corpora")
+    (folder / "ncbi_disease").rename(folder / "mine")
+    path = write_grid(
+        tmp_path,
+        corpora=["mine"],
+        encoders={"biobert": None},
+        config=None,
+        tuned=None,
+        overrides=None,
+    )
+    grid = read_grid(path)
+    convert_missing(grid, folder)
+    (job, _) = jobs_of(grid, folder)
+    # Not in the paper's table of hyper-parameters
+    assert job.config["training"]["max_epochs"] == 10
+    (folder / "mine/dev.spacy").unlink()
+    with pytest.raises(WeltError, match="mine lacks .* is called 'mine'"):
+        convert_missing(grid, folder)
 
 
 def test_status_needs_a_start(tmp_path):

@@ -37,6 +37,7 @@ def test_runs_go_there_and_come_back(tmp_path, address):
     storage = Storage(address)
     storage.fetch_all(there)
     assert not there.exists()
+    (here / "experiment.json").write_text("{}")
     storage.send_missing(["a-1", "b-2", "c-3"], here)
     Storage(address + "/").fetch_all(there)
     for name in ("a-1", "b-2"):
@@ -61,6 +62,7 @@ def test_what_was_sent_in_part_is_not_fetched(tmp_path, address):
     memory.rm("/grid/one/runs/a-1/run.json")
     storage.fetch_all(tmp_path / "there")
     assert not list(tmp_path.glob("there/runs/*"))
+    (tmp_path / "here/experiment.json").write_text("{}")
     storage.send_missing(["a-1"], tmp_path / "here")
     storage.fetch_all(tmp_path / "there")
     assert is_whole("a-1", tmp_path / "there")
@@ -136,8 +138,9 @@ def test_two_machines_train_each_run_once(tmp_path, address):
     rest = invoke("run", path, corpora, two, *to)
     assert rest.exit_code == 0, rest.output
     assert "2 runs, 1 of them done before" in rest.stderr
-    told = invoke("status", path, None, one, *to).stdout
-    assert "2 of 2 runs are done, 0 running, 0 failed" in told
+    for output in (one, tmp_path / "elsewhere"):
+        told = invoke("status", path, None, output, *to).stdout
+        assert "2 of 2 runs are done, 0 running, 0 failed" in told
     results = [invoke("results", path, None, output).stdout for output in (one, two)]
     assert results[0] == results[1] and "| other |" in results[0]
 

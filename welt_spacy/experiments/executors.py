@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 import srsly
 
 from ..claims import Claim, Claims, part, share_work
-from ..corpora.catalog import get_corpus
+from ..corpora.catalog import CATALOG
 from ..corpora.convert import convert_corpus
 from ..corpora.fetch import fetch
 from ..errors import WeltError
@@ -25,6 +25,7 @@ from ..processes import end_all
 from .grid import Grid
 from .jobs import (
     FAILED,
+    PLAN,
     REASON,
     RUNS,
     Job,
@@ -38,7 +39,7 @@ from .jobs import (
 from .runs import make
 from .storage import Storage
 
-CLAIMS, PLAN = "claims", "experiment.json"
+CLAIMS = "claims"
 
 
 class Status(NamedTuple):
@@ -78,10 +79,12 @@ def prepare(
     """
     convert_missing(grid, corpora, report=report)
     jobs = jobs_of(grid, corpora)
-    write_atomically(output / PLAN, to_json({"runs": [job.name for job in jobs]}))
+    names = [job.name for job in jobs]
     if storage is not None:
         storage.fetch_all(output)
-        storage.send_missing([job.name for job in jobs], output)
+    write_atomically(output / PLAN, to_json({"runs": names}))
+    if storage is not None:
+        storage.send_missing(names, output)
     return jobs
 
 
@@ -106,8 +109,13 @@ def convert_missing(
         # Not the lock of the conversion itself, which holds its own
         with one_writer(corpora / f"{name}.fetched", wait=3600):
             if not is_there(name):
+                if name not in CATALOG:
+                    raise WeltError(
+                        f"{corpora / name} lacks {', '.join(splits_of(grid))} (.spacy), and "
+                        f"no corpus that can be fetched is called {name!r}"
+                    )
                 report(f"{corpora / name} is missing: it is fetched and converted")
-                corpus = get_corpus(name)
+                corpus = CATALOG[name]
                 convert_corpus(corpus, fetch(corpus), corpora / name)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from spacy.util import registry
 from thinc.api import Config
 
-from ..corpora.catalog import encoder_names, get_corpus
+from ..corpora.catalog import CATALOG, encoder_names
 from ..deployment.tuning import KNOBS
 from ..errors import WeltError, first_line
 from ..io import read_yaml
@@ -73,7 +73,8 @@ class Grid:
     """An experiment: all corpora with all encoders, schemes and seeds.
 
     config (Optional[Path]): The training config, where there are no encoders.
-    corpora (List[str]): Ids of corpora.
+    corpora (List[str]): Ids of corpora, or names of other folders with train.spacy, dev.spacy
+        and test.spacy beside theirs.
     schemes (Dict[str, Dict[str, Any]]): For each scheme its block
         `components.welt_ner.weighting`. The first is what the others are tested
         against.
@@ -141,6 +142,7 @@ class Grid:
                 corpus=run.corpus,
                 encoder=run.encoder,
                 scheme="vanilla",
+                paper=run.corpus in CATALOG,
                 train_on_dev=self.train_on_dev,
             )
         else:
@@ -220,7 +222,7 @@ def _check(grid: Grid) -> None:
     for corpus in grid.corpora:
         if not isinstance(corpus, str):
             raise WeltError(f"corpora has {corpus!r}: it must be a list of names")
-        get_corpus(corpus)
+        _check_name("a corpus", corpus)
     for name, encoder in grid.encoders.items():
         _check_per_corpus(f"encoder {name}", encoder.per_corpus, grid)
         if encoder.config is not None and not encoder.config.is_file():

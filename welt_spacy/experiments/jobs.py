@@ -20,7 +20,7 @@ from ..errors import WeltError
 from .grid import Grid, Run
 
 RUNS, FAILED, REASON = "runs", "failed", "reason.txt"
-RECORD, METRICS = "run.json", "metrics.json"
+RECORD, METRICS, PLAN = "run.json", "metrics.json", "experiment.json"
 PACKAGES = ("welt-spacy", "spacy", "thinc", "numpy", "torch", "transformers")
 # What the paths of a config are at the time of training
 PATHS = ("train", "dev")

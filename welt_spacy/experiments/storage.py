@@ -8,11 +8,11 @@ import hashlib
 import secrets
 import shutil
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from ..errors import WeltError, extra_needed, first_line
 from ..files import publish
-from .jobs import FAILED, REASON, RECORD, RUNS, checksum, is_whole
+from .jobs import FAILED, PLAN, REASON, RECORD, RUNS, checksum, is_whole
 
 CORPORA = "corpora"
 
@@ -48,8 +48,8 @@ class Storage:
         self._fetch(RUNS, name, output, RECORD)
 
     def fetch_all(self, output: Path) -> None:
-        """Fetch all runs that are not here, without their pipelines, and what is told of
-        those that have failed.
+        """Fetch the list of runs, all that are not here, without their pipelines, and what is
+        told of those that have failed.
 
         output (Path): The folder of the experiment.
         RAISES (WeltError): If the storage can't be read.
@@ -58,6 +58,8 @@ class Storage:
             self._fetch(RUNS, name, output, RECORD)
         for name in self._names(FAILED):
             self._fetch(FAILED, name, output, REASON)
+        if self._has(PLAN):
+            self._get(self._place(PLAN), output / PLAN)
 
     def send_run(self, name: str, output: Path) -> None:
         """Send a run, with its pipelines if they were kept.
@@ -84,12 +86,17 @@ class Storage:
             self._send(FAILED, name, output, REASON)
 
     def send_missing(self, names: Sequence[str], output: Path) -> None:
-        """Send runs that are here and not there, such as those of a time without a network.
+        """Send the list of runs, and those that are here and not there, such as of a time
+        without a network.
 
         names (Sequence[str]): The names of their folders.
         output (Path): The folder of the experiment.
         RAISES (WeltError): If the storage can't be read or written to.
         """
+        try:
+            self._put(output / PLAN, self._place(PLAN))
+        except Exception as err:
+            raise self._error(err) from None
         for name in names:
             if is_whole(name, output) and not self._has(RUNS, name, RECORD):
                 self.send_run(name, output)
@@ -125,18 +132,7 @@ class Storage:
             path = corpora / name / f"{split}.spacy"
             if path.is_file() and checksum(path) == expected:
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            try:
-                place = self._place(CORPORA, name, expected, path.name)
-                self._fs.get_file(place, str(part))
-                if checksum(part) != expected:
-                    raise WeltError(f"{place} is not the file that was sent")
-                part.replace(path)
-            except Exception as err:
-                raise self._error(err) from None
-            finally:
-                part.unlink(missing_ok=True)
+            self._get(self._place(CORPORA, name, expected, path.name), path, expected)
 
     def _place(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -193,6 +189,19 @@ class Storage:
     def _put(self, path: Path, place: str) -> None:
         self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
         self._fs.put_file(str(path), place)
+
+    def _get(self, place: str, path: Path, expected: Optional[str] = None) -> None:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fs.get_file(place, str(part))
+            if expected is not None and checksum(part) != expected:
+                raise WeltError(f"{place} is not the file that was sent")
+            part.replace(path)
+        except Exception as err:
+            raise self._error(err) from None
+        finally:
+            part.unlink(missing_ok=True)
 
     def _error(self, err: Exception) -> WeltError:
         if isinstance(err, WeltError):
