@@ -18,23 +18,32 @@ HEAD = {"rayStartParams", "template"}
 WORKER = HEAD | {"groupName", "replicas", "minReplicas", "maxReplicas"}
 
 
-def check_command(words):
-    """The words of a `spacy welt annotate` command are arguments and options of it."""
-    assert words[:3] == ["spacy", "welt", "annotate"]
-    command = typer.main.get_command(app).commands["annotate"]
-    context = command.make_context("annotate", words[3:], resilient_parsing=False)
-    return context.params
+def check_command(words, *names):
+    """The words of a `spacy welt` command are arguments and options of it."""
+    assert words[: 2 + len(names)] == ["spacy", "welt", *names]
+    command = typer.main.get_command(app)
+    for name in names:
+        command = command.commands[name]
+    rest = words[2 + len(names) :]
+    return command.make_context(names[-1], rest, resilient_parsing=False).params
 
 
-def test_slurm(root):
-    path = root / "docs/examples/annotate.sbatch"
+def slurm_command(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
     text = path.read_text(encoding="utf8").replace("\\\n", " ")
     line = re.search(r"^exec (spacy .*)$", text, re.MULTILINE)[1]
-    told = check_command(
-        shlex.split(line.replace("$SLURM_CPUS_PER_TASK", "8").replace("$SCRATCH", "/s"))
-    )
+    line = line.replace("$SLURM_CPUS_PER_TASK", "8").replace("$SCRATCH", "/s")
+    return shlex.split(line)
+
+
+def test_slurm(root):
+    words = slurm_command(root / "docs/examples/annotate.sbatch")
+    told = check_command(words, "annotate")
     assert told["claim"] and told["workers"] == 8 and told["output"].name == "annotated"
+    words = slurm_command(root / "docs/examples/experiment.sbatch")
+    told = check_command(words, "experiment", "run")
+    assert told["claim"] and told["gpu_id"] == [0] and told["output"].name == "paper"
+    assert (root / told["experiment"]).is_file()
 
 
 def test_kuberay(root):
@@ -55,5 +64,5 @@ def test_kuberay(root):
         pod = group["template"]["spec"]
         mounted = {m["name"] for c in pod["containers"] for m in c["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
-    told = check_command(shlex.split(spec["entrypoint"]))
+    told = check_command(shlex.split(spec["entrypoint"]), "annotate")
     assert told["engine"] == "ray" and told["workers"] <= cpus
