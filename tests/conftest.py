@@ -114,7 +114,7 @@ def ray_cluster(tmp_path_factory):
             },
         },
     )
-    cluster.second = None
+    cluster.second, cluster.caches = None, caches
 
     def make_second():
         if cluster.second is None:

@@ -11,7 +11,14 @@ import time
 import pytest
 
 from welt_spacy.errors import WeltError
-from welt_spacy.files import Busy, one_writer, write_atomically
+from welt_spacy.files import (
+    Busy,
+    clean,
+    one_writer,
+    partial_path,
+    publish,
+    write_atomically,
+)
 
 
 def test_a_link_is_followed(tmp_path):
@@ -112,3 +119,36 @@ def test_a_lock_ends_with_its_process(tmp_path):
 def _hold(path):
     with one_writer(path):
         time.sleep(0.5)
+
+
+def test_nothing_but_what_is_half_made_is_cleaned_away(tmp_path):
+    """A folder that a user has chosen may hold hidden things of others."""
+    kept = [
+        ".git",
+        ".DS_Store",
+        ".run.welt-xyz",
+        ".run.welt-new",
+        "x.welt-0123456789ab",
+    ]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    half = [partial_path(tmp_path / name) for name in ("a", "b" * 150)]
+    half[0].write_text("x")
+    half[1].mkdir()
+    (half[1] / "file").write_text("x")
+    assert half[0] != partial_path(tmp_path / "a")
+    clean(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+    clean(tmp_path / "none")
+
+
+def test_a_folder_that_is_there_is_replaced(tmp_path):
+    for content in "ab":
+        work = partial_path(tmp_path / "run")
+        work.mkdir()
+        (work / "file").write_text(content)
+        publish(work, tmp_path / "run")
+        assert (tmp_path / "run/file").read_text() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    with pytest.raises(OSError):
+        publish(tmp_path / "none", tmp_path / "run")

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import (
 )
 
 from .errors import WeltError
+from .files import clean
 
 try:
     import fcntl
@@ -146,19 +146,10 @@ class Claims:
     def clean(self, folder: Path) -> None:
         """Take away what killed processes have left half-made, if no other is at work.
 
-        folder (Path): Where the work is made, under hidden names, and renamed when it is
-            whole.
+        folder (Path): Where the work is made, beside its place, and renamed when it is whole.
         """
-        if self.held():
-            return
-        with contextlib.suppress(FileNotFoundError):
-            for path in folder.iterdir():
-                if not path.name.startswith("."):
-                    continue
-                if path.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink()
+        if not self.held():
+            clean(folder)
 
     def told(self) -> Dict[str, Dict[str, Any]]:
         """RETURNS (Dict[str, Dict[str, Any]]): What is being worked on, by name, with what

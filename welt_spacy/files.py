@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -11,6 +12,31 @@ from typing import Iterator, Union
 import filelock
 
 from .errors import WeltError
+
+_PARTIAL = re.compile(r"\..+\.welt-[0-9a-f]{12}")
+
+
+def partial_path(path: Path) -> Path:
+    """RETURNS (Path): A place beside a file or folder to make it at, until it is whole.
+
+    path (Path): The file or folder.
+    """
+    return path.with_name(f".{path.name[:100]}.welt-{secrets.token_hex(6)}")
+
+
+def clean(folder: Path) -> None:
+    """Take away what killed processes have left half-made in a folder, and nothing else.
+
+    folder (Path): The folder; it may be missing. Nobody may be at work in it.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if not _PARTIAL.fullmatch(path.name):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def write_atomically(path: Path, content: Union[str, bytes]) -> None:
@@ -32,7 +58,7 @@ def write_atomically(path: Path, content: Union[str, bytes]) -> None:
                 file.write(data)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.parent / f".{target.name[:100]}.{secrets.token_hex(6)}"
+        partial = partial_path(target)
         # The umask applies, as to any new file; an old file keeps its permissions
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
@@ -72,7 +98,7 @@ def publish(work: Path, final: Path) -> None:
         except OSError:
             if not (work.exists() and final.exists()):
                 raise
-        old = final.with_name(f".{final.name}.old-{secrets.token_hex(4)}")
+        old = partial_path(final)
         with contextlib.suppress(FileNotFoundError):
             final.rename(old)
         shutil.rmtree(old, ignore_errors=True)

@@ -108,7 +108,10 @@ def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster):
     )
     assert failed == [] and status(output).done == 1
     assert len(files_in(tmp_path / "store")) == len(files_in(output)) > 5
-    # The task worked in a folder of its own
+    # The task worked in a folder of its own, and left nothing but the corpus
+    (node,) = ray_cluster.caches.glob("experiments/*")
+    assert not list(node.glob("runs/*")) and not list(node.glob("claims/*"))
+    assert len(list(node.glob("corpora/ncbi_disease/*.spacy"))) == 3
     assert not list(output.glob("claims/*"))
     assert not (output / "corpora").exists()
 

@@ -483,6 +483,10 @@ def test_parts_of_a_grid(tmp_path, corpora):
     assert first.exit_code == 0 and "1 runs, 0 of them" in first.stderr
     rest = invoke("run", path, corpora, output, "--claim")
     assert rest.exit_code == 0 and "2 runs, 1 of them done before" in rest.stderr
-    for wrong in (("--shard", "3/2"), ("--engine", "dask")):
+    for wrong in (
+        ("--shard", "3/2"),
+        ("--engine", "dask"),
+        ("--engine", "ray", "--shard", "1/2"),
+    ):
         found = invoke("run", path, corpora, output, *wrong)
         assert found.exit_code == 1 and "Traceback" not in found.output

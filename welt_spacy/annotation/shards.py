@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import srsly
 
 from ..errors import WeltError
-from ..files import write_atomically
+from ..files import partial_path, write_atomically
 from ..processes import peak_mb
 from .annotator import Pipelines
 from .planning import Plan, Shard
@@ -125,7 +124,7 @@ def annotate_shard(
     started = time.perf_counter()
     make, ending = WRITERS[plan.settings.format]
     target = folder / DATA / (shard.name + ending)
-    partial = target.parent / f".{target.name}.{secrets.token_hex(6)}"
+    partial = partial_path(target)
     tally = Tally()
     rejects: List[Reject] = []
     try:

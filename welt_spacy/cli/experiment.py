@@ -190,6 +190,11 @@ def run_cli(
                 report=_say,
             )
         elif engine == "ray":
+            if shard or at_once or gpu_id:
+                raise WeltError(
+                    "--shard, --at-once and --gpu-id are of --engine local: on Ray, "
+                    "--num-cpus and --num-gpus say what a run needs"
+                )
             with connected(address) as ray:
                 failed = run_ray(
                     *(grid, corpora, output),

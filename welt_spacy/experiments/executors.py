@@ -269,7 +269,8 @@ class _Runner:
             self._tell(name, "✔", f"{time.perf_counter() - started:.0f} s")
         except WeltError as err:
             if not self.stopped.is_set():
-                told = f"{err} (see {self.output / FAILED / name})"
+                logs = self.output / FAILED / name
+                told = f"{err} (see {logs})" if logs.is_dir() else str(err)
                 self._tell(name, "✘", told)
 
     def _started(self, process: subprocess.Popen) -> None:

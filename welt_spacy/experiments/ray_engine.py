@@ -1,6 +1,7 @@
 """Runs on a Ray cluster: a task a run."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
@@ -129,6 +130,9 @@ def _run_task(
             lambda name: bool(failed) or is_done(job, output),
             do,
         )
+        if storage is not None and not failed:
+            # It is in the storage; pipelines would fill the disk of the node
+            shutil.rmtree(output / RUNS / job.name, ignore_errors=True)
     except WeltError as err:
         failed.append(str(err))
     return "".join(failed)

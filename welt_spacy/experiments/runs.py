@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import re
-import secrets
 import shutil
 import subprocess
 import time
@@ -18,7 +17,7 @@ from typing import Any, Callable, Dict, List, Optional
 import srsly
 
 from ..errors import WeltError, first_line
-from ..files import one_writer, publish, write_atomically
+from ..files import one_writer, partial_path, publish, write_atomically
 from ..processes import start_module
 from .grid import Grid, Run
 from .jobs import (
@@ -103,7 +102,7 @@ def execute(
         below `failed`; or if the data have changed meanwhile.
     """
     run = job.run
-    work = output / RUNS / f".{job.name}.{secrets.token_hex(4)}"
+    work = partial_path(output / RUNS / job.name)
     begun = time.perf_counter()
 
     def call(commands: Commands) -> None:

@@ -5,13 +5,12 @@ which a run counts as whole is sent last, and only a run that has it is fetched.
 """
 
 import hashlib
-import secrets
 import shutil
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
 
 from ..errors import WeltError, extra_needed, first_line
-from ..files import publish
+from ..files import partial_path, publish
 from .jobs import FAILED, PLAN, REASON, RECORD, RUNS, checksum, is_whole
 
 CORPORA = "corpora"
@@ -159,7 +158,7 @@ class Storage:
         if is_whole(name, output) or not self._has(kind, name, last):
             return
         place = self._place(kind, name)
-        work = output / kind / f".{name}.{secrets.token_hex(4)}"
+        work = partial_path(output / kind / name)
         try:
             for path in self._fs.find(place):
                 told = path[len(place) :].lstrip("/")
@@ -191,7 +190,7 @@ class Storage:
         self._fs.put_file(str(path), place)
 
     def _get(self, place: str, path: Path, expected: Optional[str] = None) -> None:
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        part = partial_path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fs.get_file(place, str(part))
