@@ -19,6 +19,36 @@ from ..errors import WeltError
 PANELS = ("Data", "Training", "Evaluation", "Deployment")
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
+# Of commands whose work is shared among machines
+ENGINES = ("local", "ray")
+SHARD = typer.Option(None, "--shard", help="Do one part of the work, such as 3/16.")
+ENGINE = typer.Option("local", "--engine", help="local or ray.")
+RAY_ADDRESS = typer.Option(
+    "auto", "--ray-address", help="The Ray cluster; 'local' starts one here."
+)
+NUM_CPUS = typer.Option(
+    1.0, "--num-cpus", min=0.01, help="CPUs of each process on Ray."
+)
+NUM_GPUS = typer.Option(
+    0.0, "--num-gpus", min=0.0, help="GPUs of each process on Ray; may be a fraction."
+)
+
+
+def check_engine(engine: str, of_local: Dict[str, Any]) -> None:
+    """Check which engine is meant, and that other options go with it.
+
+    engine (str): Its name.
+    of_local (Dict[str, Any]): Options of the local engine alone, with what was given.
+    RAISES (WeltError): If the engine is not known, or is not the one of an option.
+    """
+    if engine not in ENGINES:
+        raise WeltError(f"--engine is {engine!r}: use {' or '.join(ENGINES)}")
+    given = [name for name, value in of_local.items() if value]
+    if engine == "ray" and given:
+        raise WeltError(
+            f"--engine ray divides the work itself: leave out {', '.join(given)}"
+        )
+
 
 class GroupedCommands(TyperGroup):
     """Lists the commands by what they are for. Under `spacy`, whose help is plain text,

@@ -23,13 +23,21 @@ from ..annotation.writers import WRITERS, check_format
 from ..claims import Claims, part
 from ..errors import WeltError
 from ..files import write_atomically
-from ._util import one_line_errors, sigterm_ends
+from ._util import (
+    ENGINE,
+    NUM_CPUS,
+    NUM_GPUS,
+    RAY_ADDRESS,
+    SHARD,
+    check_engine,
+    one_line_errors,
+    sigterm_ends,
+)
 
 # Exit status where all is done but some documents were refused
 REFUSED = 3
 # Seconds between two lines where there is no terminal
 EVERY = 30.0
-ENGINES = ("local", "ray")
 
 
 @one_line_errors
@@ -82,19 +90,11 @@ def annotate_cli(
         help="Work with other processes, on any machine that sees the folders: each takes "
         "shards that no other is at.",
     ),
-    shard: Optional[str] = typer.Option(
-        None, "--shard", help="Annotate one part of the shards, such as 3/16."
-    ),
-    engine: str = typer.Option("local", "--engine", help="local or ray."),
-    address: str = typer.Option(
-        "auto", "--ray-address", help="The Ray cluster; 'local' starts one here."
-    ),
-    num_cpus: float = typer.Option(
-        1.0, "--num-cpus", min=0, help="CPUs of each of Ray's actors."
-    ),
-    num_gpus: float = typer.Option(
-        0.0, "--num-gpus", min=0, help="GPUs of each of Ray's actors."
-    ),
+    shard: Optional[str] = SHARD,
+    engine: str = ENGINE,
+    address: str = RAY_ADDRESS,
+    num_cpus: float = NUM_CPUS,
+    num_gpus: float = NUM_GPUS,
     verify: bool = typer.Option(
         False, "--verify", help="Compare checksums of what is done already."
     ),
@@ -110,12 +110,7 @@ def annotate_cli(
     Exit status 3: all is done, but some documents were refused (see rejects/).
     """
     part(shard)
-    if engine not in ENGINES:
-        raise WeltError(f"--engine is {engine!r}: use {' or '.join(ENGINES)}")
-    if engine == "ray" and (claim or shard):
-        raise WeltError(
-            "--engine ray divides the work itself: leave out --claim, --shard"
-        )
+    check_engine(engine, {"--claim": claim, "--shard": shard})
     check_format(format_, 1 + len(also))
     settings = Settings(
         pipelines=[identify(path) for path in (pipeline, *also)],

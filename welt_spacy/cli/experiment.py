@@ -28,7 +28,17 @@ from ..experiments.results import read_results, to_markdown, write_parquet
 from ..experiments.storage import Storage
 from ..files import write_atomically
 from ..ray_cluster import connected
-from ._util import one_line_errors, print_table, sigterm_ends
+from ._util import (
+    ENGINE,
+    NUM_CPUS,
+    NUM_GPUS,
+    RAY_ADDRESS,
+    SHARD,
+    check_engine,
+    one_line_errors,
+    print_table,
+    sigterm_ends,
+)
 
 EXPERIMENT = typer.Argument(
     ..., help="A YAML file, such as configs/experiments/schemes.yml."
@@ -157,17 +167,11 @@ def run_cli(
         help="For jobs of a cluster. Any number of processes may work in one folder, with "
         "this or without: each takes runs that no other is at. With it, no tables.",
     ),
-    shard: Optional[str] = typer.Option(
-        None, "--shard", help="One part of the runs, such as 3/16."
-    ),
-    engine: str = typer.Option("local", "--engine", help="local or ray."),
-    address: str = typer.Option("auto", "--ray-address", help="The Ray cluster."),
-    num_cpus: float = typer.Option(
-        1.0, "--num-cpus", min=0.01, help="For a run on Ray."
-    ),
-    num_gpus: float = typer.Option(
-        0.0, "--num-gpus", min=0.0, help="For a run on Ray; may be a fraction."
-    ),
+    shard: Optional[str] = SHARD,
+    engine: str = ENGINE,
+    address: str = RAY_ADDRESS,
+    num_cpus: float = NUM_CPUS,
+    num_gpus: float = NUM_GPUS,
     storage: Optional[str] = STORAGE,
 ) -> None:
     """Train and compare schemes, encoders, corpora and seeds.
@@ -179,22 +183,10 @@ def run_cli(
     grid, output = _read(experiment, output)
     gpus = [gpu for gpu in gpu_id if gpu >= 0]
     kept = None if storage is None else Storage(storage)
+    of_local = {"--claim": claim, "--shard": shard, "--at-once": at_once}
+    check_engine(engine, {**of_local, "--gpu-id": gpu_id})
     with sigterm_ends():
-        if engine == "local":
-            failed = run_all(
-                *(grid, corpora, output),
-                at_once=at_once or max(1, len(gpus)),
-                gpus=gpus or None,
-                own=shard,
-                storage=kept,
-                report=_say,
-            )
-        elif engine == "ray":
-            if shard or at_once or gpu_id:
-                raise WeltError(
-                    "--shard, --at-once and --gpu-id are of --engine local: on Ray, "
-                    "--num-cpus and --num-gpus say what a run needs"
-                )
+        if engine == "ray":
             with connected(address) as ray:
                 failed = run_ray(
                     *(grid, corpora, output),
@@ -205,7 +197,14 @@ def run_cli(
                     report=_say,
                 )
         else:
-            raise WeltError(f"--engine is {engine!r}: use local or ray")
+            failed = run_all(
+                *(grid, corpora, output),
+                at_once=at_once or max(1, len(gpus)),
+                gpus=gpus or None,
+                own=shard,
+                storage=kept,
+                report=_say,
+            )
     if failed:
         for line in failed:
             _say(f"  {line}")
