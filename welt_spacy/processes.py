@@ -27,6 +27,15 @@ def end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def n_cores() -> int:
+    """RETURNS (int): How many cores this process may use: a job of a cluster seldom has all of
+    its machine's.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def thread_variables(threads: int) -> Dict[str, str]:
     """RETURNS (Dict[str, str]): Variables of the environment for a process that may use so
     many threads.

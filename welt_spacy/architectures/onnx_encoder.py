@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 
 from ..arrays import ranges, starts_of
 from ..errors import WeltError, extra_needed, first_line
+from ..processes import n_cores
 from .batches import CPU_PIECES, Batch, Batcher, Special, check_windows
 from .word_pieces import read_tokenizer
 
@@ -93,9 +94,7 @@ def _threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told) > 0:
         return int(told)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return n_cores()
 
 
 class OnnxEncoder:

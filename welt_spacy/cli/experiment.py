@@ -1,6 +1,5 @@
 """`spacy welt experiment`: corpora, encoders, schemes and seeds, and their tables."""
 
-import os
 import sys
 import tempfile
 from enum import Enum
@@ -27,6 +26,7 @@ from ..experiments.ray_engine import run_ray
 from ..experiments.results import read_results, to_markdown, write_parquet
 from ..experiments.storage import Storage
 from ..files import write_atomically
+from ..processes import n_cores
 from ..ray_cluster import connected
 from ._util import (
     ENGINE,
@@ -109,7 +109,7 @@ def plan_cli(
     jobs = jobs_of(grid, corpora)
     rates = None
     if measured:
-        threads = max(1, (os.cpu_count() or 1) // at_once)
+        threads = max(1, n_cores() // at_once)
         with tempfile.TemporaryDirectory() as folder, sigterm_ends():
             rates = measure(
                 *(jobs, grid, corpora, Path(folder)),

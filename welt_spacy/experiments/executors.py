@@ -5,7 +5,6 @@ processes from the same run; where they fail, a run is made twice, and put in pl
 """
 
 import contextlib
-import os
 import subprocess
 import threading
 import time
@@ -21,7 +20,7 @@ from ..corpora.convert import convert_corpus
 from ..corpora.fetch import fetch
 from ..errors import WeltError
 from ..files import one_writer, write_atomically
-from ..processes import end_all
+from ..processes import end_all, n_cores
 from .grid import Grid
 from .jobs import (
     FAILED,
@@ -195,7 +194,7 @@ class _Runner:
         self.output, self.storage = output, storage
         self.jobs = {job.name: job for job in jobs}
         self.at_once, self.gpus, self.report = at_once, gpus, report
-        self.threads = max(1, (os.cpu_count() or 1) // at_once)
+        self.threads = max(1, n_cores() // at_once)
         self.done: Set[str] = set()
         self.failed: Dict[str, str] = {}
         self.processes: Set[subprocess.Popen] = set()
