@@ -3,9 +3,9 @@
     python benchmarks/grid.py configs/experiments/laptop.yml --corpora corpus
 
 One run at a time, two at once, two processes that share a folder by claims, and Ray with two nodes
-on this machine, each into a folder of its own. Overhead: the time of the whole command over the
-sum of what its commands (training, scoring) took in their process, by their own clocks. Needs the
-extra `ray`.
+on this machine, each into a folder of its own. Overhead: the time of the whole command times the
+runs at once, over the sum of what the processes of its runs took; and over the sum of what was done
+in them, without the start of Python and spaCy. Needs the extra `ray`.
 """
 
 import subprocess
@@ -64,7 +64,9 @@ def main(experiment: Path, corpora: Path = Path("corpus")) -> None:
         ],
         "Ray, two nodes": lambda to: [on_ray(experiment, corpora, to)],
     }
-    print("| | minutes | overhead | in training | runs | files | same figures |")
+    print(
+        "| | minutes | over processes | over commands | runs | files | same figures |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     first = None
     with tempfile.TemporaryDirectory() as folder:
@@ -74,17 +76,18 @@ def main(experiment: Path, corpora: Path = Path("corpus")) -> None:
             codes = [process.wait() for process in begin(output)]
             wall = time.perf_counter() - began
             assert not any(codes), f"{way} ended with {codes}"
-            usage = {
-                path: srsly.read_json(path)["seconds"]
-                for path in output.glob("runs/*/*.usage.json")
-            }
-            trained = sum(s for path, s in usage.items() if path.name.startswith("tr"))
+            taken = [
+                sum(
+                    srsly.read_json(path)[key] for path in output.glob(f"runs/*/{name}")
+                )
+                for name, key in (("run.json", "wall"), ("*.usage.json", "seconds"))
+            ]
             found = figures(output)
             first = first or found
             workers = 1 if way == "one at a time" else 2
             print(
-                f"| {way} | {wall / 60:.1f} | {workers * wall / sum(usage.values()):.3f} "
-                f"| {trained / sum(usage.values()):.0%} | {len(found)} "
+                f"| {way} | {wall / 60:.1f} | {workers * wall / taken[0]:.3f} "
+                f"| {workers * wall / taken[1]:.3f} | {len(found)} "
                 f"| {sum(p.is_file() for p in output.glob('runs/**/*'))} "
                 f"| {'yes' if found == first else 'NO'} |",
                 flush=True,

@@ -14,6 +14,8 @@ from ..files import partial_path, publish
 from .jobs import FAILED, PLAN, REASON, RECORD, RUNS, checksum, is_whole
 
 CORPORA = "corpora"
+# Without folders: making one would make a bucket whose name has a typing error
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
 
 
 class Storage:
@@ -31,6 +33,9 @@ class Storage:
             self._fs, self._root = fsspec.core.url_to_fs(self.address)
         except Exception as err:  # each file system has its own
             raise self._error(err) from None
+        told = self._fs.protocol
+        protocols = {told} if isinstance(told, str) else {*told}
+        self._is_object_store = bool(protocols & OBJECT_STORES)
 
     @property
     def name(self) -> str:
@@ -186,7 +191,8 @@ class Storage:
             raise self._error(err) from None
 
     def _put(self, path: Path, place: str) -> None:
-        self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+        if not self._is_object_store:
+            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
         self._fs.put_file(str(path), place)
 
     def _get(self, place: str, path: Path, expected: Optional[str] = None) -> None:
