@@ -54,11 +54,11 @@ def test_hours_of_known_rates(tmp_path):
     grid = make_grid(tmp_path, overrides=overrides, tuned={"vanilla": ["o_bias"]})
     jobs = jobs_of(grid, corpora)
     words = sum(len(eg.reference) for eg in make_examples(make_nlp()))
-    rates = {"": Rate(step=2.0, dev=0.5, test=3.0, peak_mb=900, peak_gpu_mb=50)}
+    rates = {"": Rate(1.0, step=2.0, dev=0.5, test=3.0, peak_mb=900, peak_gpu_mb=50)}
     (found,) = estimate(jobs, grid, corpora, tmp_path / "out", rates=rates)
     assert (found.runs, found.left, found.words) == (2, 2, 4 * words)
     # dev is scored at the start and after each 20 steps; the first run is tuned
-    seconds = 2 * (100 * 2.0 + 6 * 2 * words * 0.5) + (2 + 1) * words * 3.0
+    seconds = 2 * (1.0 + 100 * 2.0 + 6 * 2 * words * 0.5) + (2 + 1) * words * 3.0
     assert found.hours == pytest.approx(seconds / 3600)
     assert (found.peak_mb, found.peak_gpu_mb) == (900, 50)
     (unknown,) = estimate(jobs, grid, corpora, tmp_path / "out")
@@ -86,6 +86,7 @@ def test_measured_by_short_trainings(tmp_path):
         jobs_of(grid, corpora), grid, corpora, tmp_path / "short", report=told.append
     )
     rate = rates[""]
-    assert rate.test > 0 and rate.peak_mb > 50 and rate.peak_gpu_mb == 0
+    assert rate.start > 0 and rate.test > 0
+    assert rate.peak_mb > 50 and rate.peak_gpu_mb == 0
     assert rate.step >= 0 and rate.dev >= 0
-    assert len(told) == 1 and told[0].startswith("the config: 0.")
+    assert len(told) == 1 and told[0].startswith("the config: ")

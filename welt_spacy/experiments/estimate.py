@@ -7,14 +7,15 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import srsly
 from spacy.vocab import Vocab
 
 from ..errors import WeltError
 from ..io import read_docs
 from .grid import Grid
-from .jobs import Job, is_done, splits_of
+from .jobs import RUNS, Job, is_done, splits_of
 from .results import read_rows
-from .runs import execute
+from .runs import USAGE, execute
 
 # Steps of short trainings, and how often they score dev. Of the differences between the first
 # and the others a step and a scoring are measured.
@@ -59,12 +60,14 @@ class Measured(NamedTuple):
 class Rate(NamedTuple):
     """What an encoder takes.
 
+    start (float): Seconds until the first update.
     step (float): Seconds of an update.
     dev, test (float): Seconds to score a word of dev while training, and of test in the
-        end with all that is not training.
+        end.
     peak_mb, peak_gpu_mb (float): As of `Measured`.
     """
 
+    start: float
     step: float
     dev: float
     test: float
@@ -137,7 +140,8 @@ def _seconds(job: Job, rate: Rate, sizes: Sequence[Size]) -> float:
     scorings = 1 + steps // int(job.config["training"].get("eval_frequency") or 200)
     # What is tuned is scored, too
     rest = test.words * rate.test * (1 + len(job.run.tuned))
-    return steps * rate.step + scorings * dev.words * rate.dev + rest
+    trained = steps * rate.step + scorings * dev.words * rate.dev
+    return rate.start + trained + rest
 
 
 def measure(
@@ -166,7 +170,9 @@ def measure(
     for encoder in dict.fromkeys(job.run.encoder for job in jobs):
         job = next(job for job in jobs if job.run.encoder == encoder)
         _, dev, test = sizes_of(grid, corpora, job.run.corpus)
-        took = []
+        took: List[float] = []
+        trained: List[float] = []
+        tested: List[float] = []
         for number, (steps, every) in enumerate(SHORT):
             config = job.config.copy()
             config["training"].update(
@@ -182,21 +188,28 @@ def measure(
                 gpu_id=gpu_id,
             )
             took.append(time.perf_counter() - began)
+            # By the clock of the process: its start differs more than some steps take
+            for step_name, seconds in (("train", trained), ("evaluate-test", tested)):
+                path = folder / RUNS / name / f"{step_name}{USAGE}"
+                seconds.append(srsly.read_json(path)["seconds"])
         rows = [row for row in read_rows(folder) if row["encoder"] == encoder]
         (least, every), (steps, _), (_, often) = SHORT
-        step = max(took[1] - took[0], 0.0) / (steps - least)
-        scoring = max(took[2] - took[0], 0.0) / (least // often - least // every)
-        rest = max(took[0] - least * step - scoring, 0.0)
+        step = max(trained[1] - trained[0], 0.0) / (steps - least)
+        scoring = max(trained[2] - trained[0], 0.0) / (least // often - least // every)
+        test_seconds = median(tested)
+        start = median(took) - test_seconds - median(trained)
+        start += max(trained[0] - least * step - scoring, 0.0)
         found[encoder] = Rate(
+            start,
             step,
             scoring / dev.words,
-            rest / test.words,
+            test_seconds / test.words,
             max(row["peak_mb"] for row in rows),
             max(row.get("peak_gpu_mb", 0) for row in rows),
         )
         report(
-            f"{encoder or 'the config'}: {step:.2f} s a step, {scoring:.1f} s to score "
-            f"dev of {job.run.corpus}, {rest:.1f} s for the rest"
+            f"{encoder or 'the config'}: {start:.1f} s to start, {step:.3f} s a step, "
+            f"{scoring:.1f} and {test_seconds:.1f} s to score dev and test of {job.run.corpus}"
         )
     return found
 
