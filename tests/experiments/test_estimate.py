@@ -1,6 +1,7 @@
 """How long an experiment will take."""
 
 import pytest
+import srsly
 
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.experiments.estimate import (
@@ -15,7 +16,7 @@ from welt_spacy.experiments.estimate import (
 from welt_spacy.experiments.jobs import jobs_of
 
 from ..util import make_examples, make_nlp
-from .util import SMALL, VANILLA, make_grid
+from .util import SMALL, VANILLA, make_grid, put_run
 
 
 @pytest.mark.parametrize(
@@ -77,16 +78,39 @@ def test_from_other_corpora_by_words():
     assert _expected("c", "y", words, past) == (None, "not measured")
 
 
-@pytest.mark.slow
-def test_measured_by_short_trainings(tmp_path):
+def test_measured_by_short_trainings(tmp_path, monkeypatch):
+    """Trainings whose parts take known times; the first takes longer, as it does."""
     corpora = some_corpora(tmp_path)
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
-    told = []
-    rates = measure(
-        jobs_of(grid, corpora), grid, corpora, tmp_path / "short", report=told.append
-    )
-    rate = rates[""]
-    assert rate.start > 0 and rate.test > 0
-    assert rate.peak_mb > 50 and rate.peak_gpu_mb == 0
-    assert rate.step >= 0 and rate.dev >= 0
-    assert len(told) == 1 and told[0].startswith("the config: ")
+    told, begun = [], []
+
+    def execute(job, grid, corpora, output, **options):
+        training = job.config["training"]
+        begun.append((training["max_steps"], training["eval_frequency"]))
+        # spaCy scores before the first step and after the last, too
+        scorings = 1 + training["max_steps"] // training["eval_frequency"]
+        train = 1.0 + 0.25 * training["max_steps"] + 2.0 * scorings
+        folder = put_run(output, job.run, [[1, 2, 2]])
+        folder = folder.rename(folder.with_name(job.name))
+        (row,) = srsly.read_json(folder / "metrics.json")
+        row["train_seconds"] = train + 50 * (len(begun) == 1)
+        row["seconds"] = row["train_seconds"] + 4.0 + 3.0
+        row["peak_gpu_mb"] = 7
+        srsly.write_json(folder / "metrics.json", [row])
+        srsly.write_json(folder / "evaluate-test.usage.json", {"seconds": 4.0})
+
+    monkeypatch.setattr("welt_spacy.experiments.estimate.execute", execute)
+    jobs = jobs_of(grid, corpora)
+    rate = measure(jobs, grid, corpora, tmp_path / "short", report=told.append)[""]
+    assert begun == [(10, 100), (10, 100), (40, 100), (10, 2)]
+    words = sum(len(eg.reference) for eg in make_examples(make_nlp()))
+    assert rate.step == pytest.approx(0.25)
+    assert rate.dev == pytest.approx(2.0 / (2 * words))
+    assert rate.test == pytest.approx(4.0 / words)
+    # 3 of the process, and 1 of the training before its first step
+    assert rate.start == pytest.approx(4.0)
+    assert (rate.peak_mb, rate.peak_gpu_mb) == (100, 7)
+    assert told == [
+        "the config: 4.0 s to start, 0.250 s a step, 2.0 and 4.0 s to score dev and test of "
+        "ncbi_disease"
+    ]

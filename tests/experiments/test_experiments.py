@@ -1,6 +1,5 @@
 """Experiments: what is run, how, and the tables."""
 
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +33,7 @@ from .util import (
     make_corpora,
     make_grid,
     one_run,
+    put_run,
     write_grid,
 )
 
@@ -218,23 +218,6 @@ def test_files_of_the_config_decide_the_result(tmp_path, corpora):
             _, _, job = one_run(tmp_path, corpora, overrides={**SMALL, **paths})
             found.add(job.name)
     assert len(found) == 4
-
-
-def put_run(output, run, rows, f=None, knob=""):
-    """A run with known scores."""
-    f = sum(row[0] for row in rows) / sum(row[1] for row in rows) if f is None else f
-    folder = output / "runs" / f"{run.name}-0123456789abcdef"
-    folder.mkdir(parents=True)
-    row = {
-        **{k: getattr(run, k) for k in ("corpus", "encoder", "selection", "scheme", "seed")},
-        **{"tuned": knob, "by_doc": rows, "docs": len(rows), "per_type": {"X": f}},
-        **{f"{way}_{key}": f for way in ("strict", "fair") for key in "prf"},
-        **{"weights": {"O": 1.0}, "versions": {"spacy": "3"}, "revision": "", "words_s": 9.0},
-        **{"seconds": 2.0, "train_seconds": 1.0, "peak_mb": 100, "checksum": "0"},
-    }  # fmt: skip
-    (folder / "metrics.json").write_text(json.dumps([row]))
-    (folder / "run.json").write_text("{}")
-    return folder
 
 
 def test_tables_of_known_scores(tmp_path):

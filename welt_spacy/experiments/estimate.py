@@ -1,7 +1,6 @@
 """How long an experiment will take, from what was measured."""
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
@@ -154,7 +153,7 @@ def measure(
     gpu_id: int = -1,
     report: Callable[[str], None] = print,
 ) -> Dict[str, Rate]:
-    """Measure what each encoder takes, by three short trainings on the first corpus.
+    """Measure what each encoder takes, by short trainings on the first corpus.
 
     jobs (List[Job]): The runs of an experiment.
     grid (Grid): The experiment.
@@ -173,7 +172,8 @@ def measure(
         took: List[float] = []
         trained: List[float] = []
         tested: List[float] = []
-        for number, (steps, every) in enumerate(SHORT):
+        # Once more at the beginning, for what is fetched and cached
+        for number, (steps, every) in enumerate((SHORT[0], *SHORT)):
             config = job.config.copy()
             config["training"].update(
                 max_steps=steps, max_epochs=0, eval_frequency=every
@@ -181,24 +181,20 @@ def measure(
             run = replace(job.run, tuned=())
             name = f"measure-{encoder or 'run'}-{number}"
             short = job._replace(run=run, config=config, name=name)
-            began = time.perf_counter()
-            execute(
-                *(short, grid, corpora, folder),
-                threads=threads,
-                gpu_id=gpu_id,
-            )
-            took.append(time.perf_counter() - began)
-            # By the clock of the process: its start differs more than some steps take
-            for step_name, seconds in (("train", trained), ("evaluate-test", tested)):
-                path = folder / RUNS / name / f"{step_name}{USAGE}"
-                seconds.append(srsly.read_json(path)["seconds"])
+            execute(*(short, grid, corpora, folder), threads=threads, gpu_id=gpu_id)
+            (row,) = (row for row in read_rows(folder) if row["folder"] == name)
+            path = folder / RUNS / name / f"evaluate-test{USAGE}"
+            took.append(row["seconds"])
+            trained.append(row["train_seconds"])
+            tested.append(srsly.read_json(path)["seconds"])
         rows = [row for row in read_rows(folder) if row["encoder"] == encoder]
         (least, every), (steps, _), (_, often) = SHORT
-        step = max(trained[1] - trained[0], 0.0) / (steps - least)
-        scoring = max(trained[2] - trained[0], 0.0) / (least // often - least // every)
-        test_seconds = median(tested)
-        start = median(took) - test_seconds - median(trained)
-        start += max(trained[0] - least * step - scoring, 0.0)
+        # By the clock of the process: its start differs more than some steps take
+        _, first, more, scored = trained
+        step = max(more - first, 0.0) / (steps - least)
+        scoring = max(scored - first, 0.0) / (least // often - least // every)
+        test_seconds = median(tested[1:])
+        start = max(took[1] - tested[1] - least * step - scoring, 0.0)
         found[encoder] = Rate(
             start,
             step,
