@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from ..errors import WeltError
 from ..io import read_docs
 from .grid import Grid
-from .jobs import RUNS, Job, is_done, splits_of
+from .jobs import METRICS, RUNS, Job, is_done, splits_of
 from .results import read_rows
 from .runs import USAGE, execute
 
@@ -169,8 +169,7 @@ def measure(
     for encoder in dict.fromkeys(job.run.encoder for job in jobs):
         job = next(job for job in jobs if job.run.encoder == encoder)
         _, dev, test = sizes_of(grid, corpora, job.run.corpus)
-        took: List[float] = []
-        trained: List[float] = []
+        rows: List[Dict[str, Any]] = []
         tested: List[float] = []
         # Once more at the beginning, for what is fetched and cached
         for number, (steps, every) in enumerate((SHORT[0], *SHORT)):
@@ -182,19 +181,17 @@ def measure(
             name = f"measure-{encoder or 'run'}-{number}"
             short = job._replace(run=run, config=config, name=name)
             execute(*(short, grid, corpora, folder), threads=threads, gpu_id=gpu_id)
-            (row,) = (row for row in read_rows(folder) if row["folder"] == name)
-            path = folder / RUNS / name / f"evaluate-test{USAGE}"
-            took.append(row["seconds"])
-            trained.append(row["train_seconds"])
-            tested.append(srsly.read_json(path)["seconds"])
-        rows = [row for row in read_rows(folder) if row["encoder"] == encoder]
+            made = folder / RUNS / name
+            rows += srsly.read_json(made / METRICS)
+            usage = srsly.read_json(made / f"evaluate-test{USAGE}")
+            tested.append(usage["seconds"])
         (least, every), (steps, _), (_, often) = SHORT
         # By the clock of the process: its start differs more than some steps take
-        _, first, more, scored = trained
+        _, first, more, scored = (row["train_seconds"] for row in rows)
         step = max(more - first, 0.0) / (steps - least)
         scoring = max(scored - first, 0.0) / (least // often - least // every)
         test_seconds = median(tested[1:])
-        start = max(took[1] - tested[1] - least * step - scoring, 0.0)
+        start = max(rows[1]["seconds"] - tested[1] - least * step - scoring, 0.0)
         found[encoder] = Rate(
             start,
             step,

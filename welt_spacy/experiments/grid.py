@@ -204,15 +204,16 @@ def _read_encoder(name: Any, told: Any) -> Encoder:
     for key in ("overrides", "per_corpus"):
         if not isinstance(told.get(key, {}), dict):
             raise WeltError(f"encoder {name}: {key} must be a dict")
-    if told.get("config") is None:
-        if name not in encoder_names():
-            raise WeltError(
-                f"encoder {name} needs a config: only {', '.join(encoder_names())} are in "
-                "the paper"
-            )
-        return Encoder(None, told.get("overrides", {}), told.get("per_corpus", {}))
+    config = told.get("config")
+    if config is None and name not in encoder_names():
+        raise WeltError(
+            f"encoder {name} needs a config: only {', '.join(encoder_names())} are in "
+            "the paper"
+        )
     return Encoder(
-        Path(str(told["config"])), told.get("overrides", {}), told.get("per_corpus", {})
+        None if config is None else Path(str(config)),
+        told.get("overrides", {}),
+        told.get("per_corpus", {}),
     )
 
 

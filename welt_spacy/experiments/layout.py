@@ -9,7 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 from scipy.stats import t as student
 
 from ..pages import render
-from .results import Results
+from .results import Results, spread
 
 NAMES = {"p": "P", "r": "R", "f": "F1"}
 # Of the interval in which a further run is expected
@@ -59,13 +59,9 @@ def rows_of(results: Results) -> List[Row]:
             }
             means = {scheme: round(mean(found), 2) for scheme, found in values.items()}
             best = sorted(set(means.values()), reverse=True)
+            ranks = dict(zip(best, (1, 2)))
             cells = {
-                scheme: Cell(
-                    found,
-                    best.index(means[scheme]) + 1
-                    if best.index(means[scheme]) < 2
-                    else 0,
-                )
+                scheme: Cell(found, ranks.get(means[scheme], 0))
                 for scheme, found in values.items()
             }
             rows.append(Row(*group, name, cells))
@@ -73,11 +69,7 @@ def rows_of(results: Results) -> List[Row]:
 
 
 def _told(cell: Optional[Cell]) -> str:
-    if cell is None:
-        return ""
-    if len(cell.values) == 1:
-        return f"{cell.values[0]:.2f}"
-    return f"{mean(cell.values):.2f} ± {stdev(cell.values):.2f}"
+    return "" if cell is None else spread(cell.values)
 
 
 def _schemes(rows: Sequence[Row]) -> List[str]:

@@ -4,10 +4,11 @@ Each machine works in a folder of its own. An object store can't rename, so the 
 which a run counts as whole is sent last, and only a run that has it is fetched.
 """
 
+import contextlib
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..errors import WeltError, extra_needed, first_line
 from ..files import partial_path, publish
@@ -29,10 +30,8 @@ class Storage:
         self.address = address.rstrip("/")
         with extra_needed("--storage", "annotation"):
             import fsspec
-        try:
+        with self._errors():
             self._fs, self._root = fsspec.core.url_to_fs(self.address)
-        except Exception as err:  # each file system has its own
-            raise self._error(err) from None
         told = self._fs.protocol
         protocols = {told} if isinstance(told, str) else {*told}
         self._is_object_store = bool(protocols & OBJECT_STORES)
@@ -74,10 +73,8 @@ class Storage:
         """
         self._send(RUNS, name, output, RECORD)
         if self._has(FAILED, name):
-            try:
+            with self._errors():
                 self._fs.rm(self._place(FAILED, name), recursive=True)
-            except Exception as err:
-                raise self._error(err) from None
 
     def send_failure(self, name: str, output: Path) -> None:
         """Send what is told of a run that has failed.
@@ -97,10 +94,7 @@ class Storage:
         output (Path): The folder of the experiment.
         RAISES (WeltError): If the storage can't be read or written to.
         """
-        try:
-            self._put(output / PLAN, self._place(PLAN))
-        except Exception as err:
-            raise self._error(err) from None
+        self._put(output / PLAN, self._place(PLAN))
         for name in names:
             if is_whole(name, output) and not self._has(RUNS, name, RECORD):
                 self.send_run(name, output)
@@ -116,13 +110,11 @@ class Storage:
         for split in splits:
             path = corpora / name / f"{split}.spacy"
             place = self._place(CORPORA, name, checksum(path), path.name)
-            try:
+            with self._errors():
                 # A sender that was killed may have left a part
                 size = self._fs.size(place) if self._fs.exists(place) else None
                 if size != path.stat().st_size:
                     self._put(path, place)
-            except Exception as err:
-                raise self._error(err) from None
 
     def fetch_corpus(self, name: str, data: Dict[str, str], corpora: Path) -> None:
         """Fetch a converted corpus, unless it is here.
@@ -142,19 +134,15 @@ class Storage:
         return "/".join((self._root, *parts))
 
     def _has(self, *parts: str) -> bool:
-        try:
+        with self._errors():
             self._fs.invalidate_cache()
             return bool(self._fs.exists(self._place(*parts)))
-        except Exception as err:
-            raise self._error(err) from None
 
     def _names(self, kind: str) -> List[str]:
         if not self._has(kind):
             return []
-        try:
+        with self._errors():
             found = self._fs.ls(self._place(kind), detail=False)
-        except Exception as err:
-            raise self._error(err) from None
         names = {path.rstrip("/").rpartition("/")[2] for path in found}
         return sorted(name for name in names if name and name[0] != ".")
 
@@ -165,17 +153,16 @@ class Storage:
         place = self._place(kind, name)
         work = partial_path(output / kind / name)
         try:
-            for path in self._fs.find(place):
-                told = path[len(place) :].lstrip("/")
-                if told.startswith("model-") or ".." in told.split("/"):
-                    continue
-                (work / told).parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(path, str(work / told))
-            publish(work, output / kind / name)
-            if kind == RUNS:
-                shutil.rmtree(output / FAILED / name, ignore_errors=True)
-        except Exception as err:
-            raise self._error(err) from None
+            with self._errors():
+                for path in self._fs.find(place):
+                    told = path[len(place) :].lstrip("/")
+                    if told.startswith("model-") or ".." in told.split("/"):
+                        continue
+                    (work / told).parent.mkdir(parents=True, exist_ok=True)
+                    self._fs.get_file(path, str(work / told))
+                publish(work, output / kind / name)
+                if kind == RUNS:
+                    shutil.rmtree(output / FAILED / name, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -183,32 +170,34 @@ class Storage:
         folder = output / kind / name
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         place = self._place(kind, name)
-        try:
-            # It counts from when its last file is there
-            for path in sorted(files, key=lambda path: path == folder / last):
-                self._put(path, f"{place}/{path.relative_to(folder).as_posix()}")
-        except Exception as err:
-            raise self._error(err) from None
+        # It counts from when its last file is there
+        for path in sorted(files, key=lambda path: path == folder / last):
+            self._put(path, f"{place}/{path.relative_to(folder).as_posix()}")
 
     def _put(self, path: Path, place: str) -> None:
-        if not self._is_object_store:
-            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
-        self._fs.put_file(str(path), place)
+        with self._errors():
+            if not self._is_object_store:
+                self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+            self._fs.put_file(str(path), place)
 
     def _get(self, place: str, path: Path, expected: Optional[str] = None) -> None:
         part = partial_path(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(place, str(part))
-            if expected is not None and checksum(part) != expected:
-                raise WeltError(f"{place} is not the file that was sent")
-            part.replace(path)
-        except Exception as err:
-            raise self._error(err) from None
+            with self._errors():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(place, str(part))
+                if expected is not None and checksum(part) != expected:
+                    raise WeltError(f"{place} is not the file that was sent")
+                part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 
-    def _error(self, err: Exception) -> WeltError:
-        if isinstance(err, WeltError):
-            return err
-        return WeltError(f"{self.address}: {first_line(err) or type(err).__name__}")
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What goes wrong with a file system, in one line: each kind has its own errors."""
+        try:
+            yield
+        except WeltError:
+            raise
+        except Exception as err:
+            raise WeltError(f"{self.address}: {first_line(err)}") from None
