@@ -14,6 +14,7 @@ import filelock
 from .errors import WeltError
 
 _PARTIAL = re.compile(r"\..+\.welt-[0-9a-f]{12}")
+_TEMPORARY = re.compile(r"\..+\.(welt-([0-9a-f]{12}|new|old)|lock)")
 
 
 def partial_path(path: Path) -> Path:
@@ -22,6 +23,11 @@ def partial_path(path: Path) -> Path:
     path (Path): The file or folder.
     """
     return path.with_name(f".{path.name[:100]}.welt-{secrets.token_hex(6)}")
+
+
+def is_temporary(name: str) -> bool:
+    """Check whether a file name is that of a lock or of an unfinished file or folder."""
+    return bool(_TEMPORARY.fullmatch(name))
 
 
 def clean(folder: Path) -> None:

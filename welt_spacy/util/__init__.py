@@ -1,0 +1,1 @@
+"""Building blocks without NLP: files, folders, fingerprints, YAML, arrays."""
