@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Sequence, Set
 
@@ -15,7 +14,7 @@ from spacy.vocab import Vocab
 from thinc.api import require_gpu
 
 from .errors import WeltError, first_line
-from .files import one_writer
+from .util.output_folder import replace_folder
 
 # What a pipeline's folder has besides a folder for each component
 PIPELINE_FILES = {"config.cfg", "meta.json", "tokenizer", "vocab", "README.md"}
@@ -165,11 +164,6 @@ def replace_pipeline(
 ) -> Iterator[Callable[[Language], Path]]:
     """Write a pipeline as a whole or not at all.
 
-    It is written to `.NAME.welt-new` beside `output`. At the end of the `with` block what is
-    at `output` is moved aside to `.NAME.welt-old`, the new folder takes its place, and only
-    then the old one is deleted. What a killed process left under these names is put
-    right by the next call.
-
     output (Path): The folder to write; a link is followed.
     force (bool): Whether to replace a pipeline that is there. Nothing else is ever
         replaced.
@@ -181,73 +175,41 @@ def replace_pipeline(
         is not a pipeline, holds other files, the current folder or the source; if
         another process writes there, or the place can't be written to.
     """
-    told, output = output, Path(os.path.realpath(output))
-    made = [
-        path for path in (output.parent, *output.parent.parents) if not path.exists()
-    ]
-    new, old = (output.parent / f".{output.name}.welt-{end}" for end in ("new", "old"))
-    try:
-        with one_writer(output):
-            if old.exists() and not output.exists():
-                old.rename(output)  # a process was killed between two renames
-            for left in (new, old):
-                if left.exists():
-                    shutil.rmtree(left)
-            _check_replaceable(told, output, force, source)
 
-            def write(nlp: Language) -> Path:
-                nlp.to_disk(new)
-                return new
+    def check(path: Path) -> None:
+        _check_replaceable(output, path, force, source)
 
-            try:
-                yield write
-                if output.exists():
-                    output.rename(old)
-                try:
-                    new.rename(output)
-                except OSError:
-                    if old.exists():
-                        old.rename(output)
-                    raise
-            finally:
-                if output.exists():
-                    shutil.rmtree(new, ignore_errors=True)
-                    shutil.rmtree(old, ignore_errors=True)
-                elif not old.exists():
-                    shutil.rmtree(new, ignore_errors=True)
-    except BaseException as err:
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        if isinstance(err, OSError):
-            raise WeltError(f"{told}: can't write here: {err.strerror}") from None
-        raise
+    with replace_folder(output, check) as new:
+
+        def write(nlp: Language) -> Path:
+            nlp.to_disk(new)
+            return new
+
+        yield write
 
 
 def _check_replaceable(
-    told: Path, output: Path, force: bool, source: Optional[Path]
+    output: Path, folder: Path, force: bool, source: Optional[Path]
 ) -> None:
     """RAISES (WeltError): If a pipeline can't be written to this place."""
-    if not os.path.lexists(output):
-        return
     if not force:
-        raise WeltError(f"{told} is there already: use another name, or --force")
+        raise WeltError(f"{output} is there already: use another name, or --force")
     here = Path.cwd()
-    if output == here or output in here.parents:
-        raise WeltError(f"{told} is the current folder or holds it: use another name")
+    if folder == here or folder in here.parents:
+        raise WeltError(f"{output} is the current folder or holds it: use another name")
     if source is not None and source.exists():
         loaded = Path(os.path.realpath(source))
-        if output == loaded or output in loaded.parents:
-            raise WeltError(f"{told} is {source} or holds it: use another name")
-    if not is_pipeline(output):
+        if folder == loaded or folder in loaded.parents:
+            raise WeltError(f"{output} is {source} or holds it: use another name")
+    if not is_pipeline(folder):
         raise WeltError(
-            f"{told} is not the folder of a pipeline (with config.cfg and meta.json), "
+            f"{output} is not the folder of a pipeline (with config.cfg and meta.json), "
             "so it is not replaced: use another name"
         )
-    names = {path.name for path in output.iterdir()}
-    if others := sorted(names - PIPELINE_FILES - _components(output)):
+    names = {path.name for path in folder.iterdir()}
+    if others := sorted(names - PIPELINE_FILES - _components(folder)):
         raise WeltError(
-            f"{told} holds {', '.join(others[:3])}, which does not belong to a pipeline, so it is "
+            f"{output} holds {', '.join(others[:3])}, which does not belong to a pipeline, so it is "
             "not replaced: move that away, or use another name"
         )
 

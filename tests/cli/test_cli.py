@@ -347,8 +347,8 @@ def test_distill(tmp_path, monkeypatch):
     overrides += ["--training.max_steps", 4, "--training.eval_frequency", 2]
     first = run(*command, *overrides)
     assert first.exit_code == 0, first.output
-    told = "5 docs with soft tags; left out: 3 that stand in test.spacy, dev.spacy"
-    assert told in first.output
+    message = "5 docs with soft labels; left out: 3 that are in test.spacy, dev.spacy"
+    assert message in first.output
     nlp = spacy.load("out/model-best")
     assert nlp.get_pipe("welt_ner").distillation.alpha == 0.5
     assert nlp.meta["distilled"] == {
@@ -360,10 +360,10 @@ def test_distill(tmp_path, monkeypatch):
     again = run(*command, *overrides)
     assert again.exit_code == 0 and "is up to date" in again.output
     # other settings of the student: the texts are not annotated again
-    before = Path("out/taught/000000.spacy").stat().st_mtime_ns
+    before = Path("out/soft_labels/000000.spacy").stat().st_mtime_ns
     other = run(*command, "--alpha", "0.9", *overrides)
     assert other.exit_code == 0 and "up to date" not in other.output
-    assert Path("out/taught/000000.spacy").stat().st_mtime_ns == before
+    assert Path("out/soft_labels/000000.spacy").stat().st_mtime_ns == before
     assert "alpha = 0.9" in Path("out/config.cfg").read_text()
 
 
@@ -381,4 +381,4 @@ def test_distill_refuses(tmp_path, monkeypatch):
         run("distill", "x", "no.cfg", "texts.txt", "-o", "out"), "no.cfg"
     )
     Path("out/model-best").mkdir(parents=True)
-    fails_with_one_line(run(*command), "model-best was not made by", "--output")
+    fails_with_one_line(run(*command), "model-best", "did not write this")

@@ -144,7 +144,10 @@ def test_a_file_of_others_is_not_replaced(tmp_path, names, options):
 def test_a_folder_with_files_of_others_can_be_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "notes.txt").write_text("precious")
-    with pytest.raises(WeltError, match=r"did not write notes.txt. Use another output"):
+    with pytest.raises(
+        WeltError,
+        match=r"notes.txt: .* did not write this, so it is not replaced. Use another output",
+    ):
         write(tmp_path, B, exclusive=True)
     (tmp_path / "notes.txt").unlink()
     write(tmp_path, B, exclusive=True)

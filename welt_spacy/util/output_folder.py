@@ -103,6 +103,20 @@ class OutputFolder:
         except WeltError:
             return False
 
+    def check(self, outputs: Iterable[str], *, exclusive: bool = False) -> None:
+        """Raise an error if files of others have the names of outputs, as `start` does."""
+        if not self._content and os.path.lexists(self._record_path):
+            raise self._not_mine(self._record_path)
+        names = list(outputs)
+        for name in names:
+            if not _is_inside(name):
+                raise ValueError(f"{name!r} is not below the folder")
+            path = self.path / name
+            if name not in self._names() and os.path.lexists(path):
+                raise self._not_mine(path)
+        if exclusive and (others := self._others(names)):
+            raise self._not_mine(self.path / others[0])
+
     def start(
         self,
         fingerprint: Fingerprint,
@@ -126,12 +140,7 @@ class OutputFolder:
         """
         outputs = list(outputs)
         if not force:
-            self._check_mine(outputs)
-        if exclusive and (others := self._others(outputs)):
-            raise WeltError(
-                f"{self.path}: {self.command!r} did not write {others[0]}. Use another "
-                "output folder, or move that away"
-            )
+            self.check(outputs, exclusive=exclusive)
         if self.fingerprint != fingerprint:
             if self._content and not restart:
                 names = shorten(
@@ -166,7 +175,7 @@ class OutputFolder:
         """Yield a new folder to write to; at the end of the `with` block it becomes the
         output of this name.
         """
-        self._check_mine([name])
+        self.check([name])
         with replaced(self.path / name) as new:
             yield new
             self._claim(name, checksum(new))
@@ -189,20 +198,9 @@ class OutputFolder:
         self._write()
 
     def _claim(self, name: str, sha: str) -> None:
-        self._check_mine([name])
+        self.check([name])
         self._content["outputs"][name] = sha
         self._write()
-
-    def _check_mine(self, names: Iterable[str]) -> None:
-        """Raise an error for names at which files of others are."""
-        if not self._content and os.path.lexists(self._record_path):
-            raise self._not_mine(self._record_path)
-        for name in names:
-            if not _is_inside(name):
-                raise ValueError(f"{name!r} is not below the folder")
-            path = self.path / name
-            if name not in self._names() and os.path.lexists(path):
-                raise self._not_mine(path)
 
     def _not_mine(self, path: Path) -> WeltError:
         return WeltError(

@@ -7,13 +7,13 @@ from spacy.training import Corpus, Example
 from spacy.util import load_model_from_config, registry
 from thinc.api import Config
 
-from welt_spacy.distillation.student import student_config
-from welt_spacy.distillation.teaching import teach
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.configuration import make_config
 from welt_spacy.pipeline.soft_tags import set_soft_tags
+from welt_spacy.training.distillation import write_soft_labels
 from welt_spacy.training.losses import DistillationLoss
 from welt_spacy.training.readers import JoinedCorpora, create_joined_corpora
+from welt_spacy.training.student_config import StudentSettings, student_config
 
 from ..util import TRAIN_DATA, ents, make_examples, make_nlp, train
 
@@ -29,16 +29,17 @@ def teacher():
 
 def make_config_for(tmp_path, **settings):
     config = Config().from_str(make_config(encoder="cpu"), interpolate=False)
-    return student_config(config, tmp_path / "taught", **settings)
+    return student_config(config, tmp_path / "soft_labels", StudentSettings(**settings))
 
 
 def test_the_config_reads_gold_and_taught(teacher, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(text for text, _ in TRAIN_DATA), "utf8")
-    teach([teacher], [texts], tmp_path / "taught")
+    teacher.to_disk(tmp_path / "teacher")
+    write_soft_labels([tmp_path / "teacher"], [texts], tmp_path / "soft_labels")
     gold = tmp_path / "gold.spacy"
     DocBin(docs=[eg.reference for eg in make_examples(teacher)[:1]]).to_disk(gold)
-    config = make_config_for(tmp_path, gold_repeats=3, alpha=0.3, temperature=2.0)
+    config = make_config_for(tmp_path, gold_epochs=3, alpha=0.3, temperature=2.0)
     path = tmp_path / "config.cfg"
     config.to_disk(path)
     read = Config().from_disk(path, overrides={"paths.train": str(gold)})
@@ -59,10 +60,10 @@ def test_the_config_reads_gold_and_taught(teacher, tmp_path):
 
 
 def test_hard_labels_and_no_gold(tmp_path):
-    hard = make_config_for(tmp_path, hard=True)
+    hard = make_config_for(tmp_path, hard_labels=True)
     assert hard["components"]["welt_ner"]["distillation"] is None
-    alone = make_config_for(tmp_path, gold_repeats=0)
-    assert list(alone["corpora"]["train"]["*"]) == ["taught"]
+    alone = make_config_for(tmp_path, gold_epochs=0)
+    assert list(alone["corpora"]["train"]["*"]) == ["soft_labels"]
 
 
 def test_configs_that_can_not_be_taught(tmp_path):
