@@ -121,6 +121,26 @@ def _hold(path):
         time.sleep(0.5)
 
 
+def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
+    """A waiter has opened the file; its holder unlinks and releases it."""
+    fcntl = pytest.importorskip("fcntl")
+    holder = one_writer(tmp_path / "x")
+    holder.__enter__()
+    flock, waits = fcntl.flock, [True]
+
+    def release_first(fd, operation):
+        if operation & fcntl.LOCK_EX and waits:
+            waits.clear()
+            holder.__exit__(None, None, None)
+        return flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", release_first)
+    with one_writer(tmp_path / "x", wait=60):
+        assert not waits and os.listdir(tmp_path) == [".x.lock"]
+        with pytest.raises(Busy), one_writer(tmp_path / "x"):
+            pass
+
+
 def test_nothing_but_what_is_half_made_is_cleaned_away(tmp_path):
     """A folder that a user has chosen may hold hidden things of others."""
     kept = [

@@ -142,8 +142,9 @@ def one_writer(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        # Before it is released, so that it is not the next one's file. Windows keeps
-        # open files.
+        # Before the release, so that it is not another process's file. A process that has
+        # opened it in the meantime drops its lock, because filelock 3.21 and later check
+        # that a locked file still has a name. Windows keeps open files.
         with contextlib.suppress(OSError):
             place.unlink()
         lock.release()
