@@ -16,6 +16,7 @@ from .evaluate import compare_cli, evaluate_cli
 from .experiment import experiment_app
 from .finetune import finetune_cli
 from .optimize import optimize_cli
+from .package import package_cli
 from .push import push_cli
 from .select import select_cli
 from .serve import serve_cli
@@ -41,6 +42,7 @@ app.command("tune", rich_help_panel=DEPLOYMENT)(tune_cli)
 app.command("optimize", rich_help_panel=DEPLOYMENT)(optimize_cli)
 app.command("annotate", rich_help_panel=DEPLOYMENT)(annotate_cli)
 app.command("serve", rich_help_panel=DEPLOYMENT)(serve_cli)
+app.command("package", rich_help_panel=DEPLOYMENT)(package_cli)
 app.command("push", rich_help_panel=DEPLOYMENT)(push_cli)
 spacy_app.add_typer(app, name="welt")
 

@@ -56,7 +56,7 @@ def read_package(path: Path) -> Package:
             if len(found) != 1 or not path.name.endswith(".whl"):
                 raise WeltError(
                     f"{path} is not the wheel of a pipeline: make one with 'spacy "
-                    "package --build wheel'"
+                    "welt package'"
                 )
             meta = srsly.json_loads(wheel.read(found[0]).decode("utf8"))
             missing = [key for key in ("lang", "name", "version") if key not in meta]
