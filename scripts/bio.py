@@ -1,11 +1,12 @@
-"""One small CPU model for the types of several corpora: a model for each type that a corpus
-brings, which annotate what the other corpora lack, and one that learns from gold and from
-them; then calibrated, evaluated and packaged. What is done is not done again.
+"""Train one small CPU model for the types of several corpora.
+
+A model of each corpus with a new type labels the texts of the others; the last model learns
+from gold annotation and from these labels, and is calibrated, evaluated and packaged. Work
+that is up to date is skipped.
 """
 
 import sys
 from pathlib import Path
-from typing import List, Set
 
 import typer
 from distilled import distill
@@ -25,20 +26,21 @@ def main(
     piece_vectors: str = "training/minilm.vectors",
     version: str = "0.1.0",
 ) -> None:
-    # Teachers are to be right on average: no class weighs more
+    # Without class weights, because teachers are to be right on average
     settings = {"piece_vectors": piece_vectors, "scheme": "vanilla", "seed": seed}
     variables = find_vectors({"config": "welt_cpu", "version": version, **settings})
     data = Path("corpus") / CORPUS
     train = data / "train.spacy"
     if not train.is_file():
         sys.exit(f"✘ {data} is missing: 'python -m spacy project run combine'")
-    teachers = [find_teacher(name, variables) for name in bringers(corpora.split())]
+    names = corpora_with_new_types(corpora.split())
+    teachers = [find_teacher(name, variables) for name in names]
     msg.divider(f"{CORPUS}: distill")
     distill(
         teachers,
         *(f"configs/{CONFIG}.cfg", data, [train], Path("training") / CONFIG / CORPUS),
         options=[
-            *("--complete", "--gold-repeats", "0", "--alpha", "0"),
+            *("--keep-gold", "--gold-epochs", "0", "--alpha", "0"),
             *("--exclude", f"{data}/test.spacy"),
         ],
         overrides=[
@@ -47,27 +49,27 @@ def main(
             f"--system.seed={seed}",
         ],
     )
-    steps_left = ("calibrate", "evaluate", "package")
-    run_steps(CORPUS, {**variables, "config": CONFIG}, steps=steps_left)
+    remaining = ("calibrate", "evaluate", "package")
+    run_steps(CORPUS, {**variables, "config": CONFIG}, steps=remaining)
 
 
-def bringers(names: List[str]) -> List[str]:
-    """RETURNS (List[str]): The corpora that have a type which those before do not."""
-    known: Set[str] = set()
-    found = []
+def corpora_with_new_types(names: list[str]) -> list[str]:
+    """Return the corpora with a type that those before them do not have."""
+    known: set[str] = set()
+    corpora = []
     for name in names:
         types = {RENAMED.get(new, new) for new in get_corpus(name).types.values()}
         if types - known:
-            found.append(name)
+            corpora.append(name)
         known |= types
-    return found
+    return corpora
 
 
 def find_teacher(name: str, variables: dict) -> Path:
-    """Take the model that `project run distilled` has made, or train one."""
+    """Return the model of `project run distilled`, or train one."""
     distilled = Path("training/distilled") / name / "model-best"
     if distilled.is_dir():
-        print(f"✔ {name}: {distilled} teaches", flush=True)
+        print(f"✔ {name}: {distilled} is a teacher", flush=True)
         return distilled
     run_steps(name, variables, steps=("train",))
     return Path("training/welt_cpu") / name / "model-best"

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import typer
-from distilled import run
-from models import run_steps
+from models import run, run_steps
 from wasabi import msg
 
 CONFIG = "bioselecttune"
@@ -46,7 +45,7 @@ def main(
         texts = sorted(map(str, Path("corpus").glob("*/train.spacy")))
         for name, width, layers in (("weak", 128, 2), ("strong", 256, 4)):
             run(
-                *("scripts/tiny_lm.py", str(TINY / name), *texts),
+                *("python", "scripts/tiny_lm.py", str(TINY / name), *texts),
                 *("--width", str(width), "--layers", str(layers)),
                 *("--minutes", str(minutes), "--seed", str(seed)),
             )
@@ -59,7 +58,15 @@ def main(
     selected = output / "selected.spacy"
     msg.divider(f"{corpus}: select")
     run(
-        *("-m", "spacy", "welt", "select", str(data / "train.spacy"), str(selected)),
+        *(
+            "python",
+            "-m",
+            "spacy",
+            "welt",
+            "select",
+            str(data / "train.spacy"),
+            str(selected),
+        ),
         *("--weak", weak, "--keep", str(keep), "--seed", str(seed)),
         *("--gpu-id", str(gpu_id)),
     )
@@ -69,7 +76,7 @@ def main(
         *(f"output={output}", f"seed={seed}", *tuning),
     ]
     run(
-        *("-m", "spacy", "welt", "finetune", "configs/finetune.yml"),
+        *("python", "-m", "spacy", "welt", "finetune", "configs/finetune.yml"),
         *(part for setting in settings for part in ("--set", setting)),
         *("--gpu-id", str(gpu_id)),
     )

@@ -1,22 +1,20 @@
-"""A small CPU model taught by MiniLM: train teachers, let them annotate the other corpora,
-train the student, then calibrate, evaluate and package it. What is done is not done again.
+"""Distill MiniLM into a small CPU model: train teachers, label the other corpora, train the
+student, then calibrate, evaluate and package it. Work that is up to date is skipped.
 """
 
-import json
-import subprocess
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import piece_vectors
 import typer
-from models import run_steps
+from models import find_config, run, run_steps
 from wasabi import msg
-from weasel.util.hashing import get_checksum
 
-from welt_spacy import __version__
 from welt_spacy.corpora.catalog import CATALOG, get_corpus
-from welt_spacy.files import write_atomically
+from welt_spacy.util.fingerprint import fingerprint
+from welt_spacy.util.output_folder import OutputFolder
 
 CONFIG = "distilled"  # the folder in training/
 EPOCHS, TEACHER_STEPS = 6, 1800
@@ -36,9 +34,9 @@ def main(
     if not (data / "train.spacy").is_file():
         sys.exit(f"✘ {data} is missing: can the corpus be reached?")
     if encoder == str(piece_vectors.ENCODER):
-        run("scripts/fetch_encoder.py")
-    asked = piece_vectors_path != piece_vectors.NONE
-    if asked and not piece_vectors.make(Path(piece_vectors_path)):
+        run("python", "scripts/fetch_encoder.py")
+    use_vectors = piece_vectors_path != piece_vectors.NONE
+    if use_vectors and not piece_vectors.make(Path(piece_vectors_path)):
         piece_vectors_path = piece_vectors.NONE
     weighting = f"--components.welt_ner.weighting.@misc=welt_spacy.{scheme}_weights.v1"
     teachers = []
@@ -77,7 +75,7 @@ def distill(
 ) -> None:
     """Run `spacy welt distill`, with the gold data of a corpus."""
     run(
-        *("-m", "spacy", "welt", "distill", str(teachers[0]), config),
+        *("python", "-m", "spacy", "welt", "distill", str(teachers[0]), config),
         *map(str, texts),
         *("--output", str(output)),
         *(part for path in teachers[1:] for part in ("--teacher", str(path))),
@@ -91,37 +89,38 @@ def distill(
 def train_teacher(
     data: Path, encoder: str, seed: str, weighting: str, gpu_id: int
 ) -> Path:
-    """Train a teacher, unless it is there, trained on just these data in this way."""
+    """Train a teacher, unless it is up to date."""
     folder = Path("training/teachers") / data.name / seed
-    settings = [
-        f"--paths.train={data}/train.spacy",
-        f"--paths.dev={data}/dev.spacy",
-        f"--paths.encoder={encoder}",
-        f"--system.seed={seed}",
-        f"--training.max_epochs={EPOCHS}",
-        "--training.eval_frequency=300",
-        "--training.optimizer.learn_rate.initial_rate=1e-4",
-        "--training.optimizer.learn_rate.warmup_steps=100",
-        f"--training.optimizer.learn_rate.total_steps={TEACHER_STEPS}",
-        "--components.welt_ner.model.tok2vec.pooling=mean",
-        weighting,
+    command = [
+        *("python", "-m", "spacy", "train", "configs/welt.cfg"),
+        *("--output", str(folder), "--gpu-id", str(gpu_id)),
+        *("--paths.train", f"{data}/train.spacy", "--paths.dev", f"{data}/dev.spacy"),
+        *("--paths.encoder", encoder, "--system.seed", seed),
+        *("--training.max_epochs", str(EPOCHS), "--training.eval_frequency", "300"),
+        *("--training.optimizer.learn_rate.initial_rate", "1e-4"),
+        *("--training.optimizer.learn_rate.warmup_steps", "100"),
+        *("--training.optimizer.learn_rate.total_steps", str(TEACHER_STEPS)),
+        *("--components.welt_ner.model.tok2vec.pooling", "mean"),
+        *weighting.split("="),
     ]
-    inputs = [Path("configs/welt.cfg"), data / "train.spacy", data / "dev.spacy"]
-    told = json.dumps([settings, __version__, *map(get_checksum, inputs)], indent=2)
-    done, model = folder / "done.json", folder / "model-last"
-    if done.is_file() and done.read_text("utf8") == told and model.is_dir():
-        print(f"✔ {data.name}: teacher {seed} is up to date", flush=True)
-        return model
-    msg.divider(f"{data.name}: teacher {seed}")
-    train = ("-m", "spacy", "train", "configs/welt.cfg", "--output", str(folder))
-    run(*train, "--gpu-id", str(gpu_id), *settings)
-    write_atomically(done, told)
-    return model
+    current = fingerprint(
+        {"overrides": os.environ.get("SPACY_CONFIG_OVERRIDES", "")},
+        config=find_config([command]),
+    )
+    with OutputFolder(folder, "teacher") as output:
+        if output.is_current(current):
+            print(f"✔ {data.name}: teacher {seed} is up to date", flush=True)
+        else:
+            msg.divider(f"{data.name}: teacher {seed}")
+            output.start(current, ["model-best", "model-last"], force=True)
+            run(*command)
+            output.finish()
+    return folder / "model-last"
 
 
-def other_corpora(corpus: str) -> tuple:
-    """The training texts of the other corpora, and what is scored on."""
-    texts: List[Path] = []
+def other_corpora(corpus: str) -> tuple[list[Path], list[Path]]:
+    """Return the training texts of the other corpora, and the files to exclude."""
+    texts: list[Path] = []
     excluded = [Path("corpus") / corpus / "test.spacy"]
     family = corpus.split("_")[0]
     seen = set()
@@ -133,15 +132,9 @@ def other_corpora(corpus: str) -> tuple:
             continue
         seen.add(source)
         texts.append(train)
-        if name.startswith("biored"):  # what cross-corpus scores are of
+        if name.startswith("biored"):  # cross-corpus scores are of it
             excluded.append(train.with_name("test.spacy"))
     return texts, excluded
-
-
-def run(*command: str) -> None:
-    done = subprocess.run([sys.executable, *command])
-    if done.returncode:
-        sys.exit(done.returncode)
 
 
 if __name__ == "__main__":

@@ -1,79 +1,119 @@
 """Run commands of project.yml for several corpora.
 
-A project file has no loops, and `project.lock` remembers the last run of each
-command only. So each corpus gets a lock of its own, in the same form, and what
-is up to date is skipped.
+A project file has no loops, and `project.lock` remembers the last run of each command only.
+Here each command has a record for each corpus, and is skipped if it is up to date.
 """
 
+import os
+import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 import piece_vectors
 import srsly
 import typer
+from spacy.util import load_config
+from thinc.api import Config
 from wasabi import msg
-from weasel.cli.run import get_lock_entry, run_commands
-from weasel.util.config import load_project_config
-from weasel.util.hashing import get_checksum
 
-from welt_spacy import __version__
 from welt_spacy.training.weighting import SCHEMES
+from welt_spacy.util.fingerprint import fingerprint
+from welt_spacy.util.output_folder import OutputFolder
 
 STEPS = ("train", "calibrate", "evaluate", "package")
+Variables = dict[str, Any]
 
 
 def run_steps(
-    corpus: str, variables: Dict[str, Any], steps: Sequence[str] = STEPS
+    corpus: str, variables: Variables, steps: tuple[str, ...] = STEPS
 ) -> None:
     """Run commands of project.yml for one corpus, unless they are up to date.
 
     corpus (str): A converted corpus.
-    variables (Dict[str, Any]): Values for `vars` of project.yml.
-    steps (Sequence[str]): The names of the commands.
+    variables (dict): Values for `vars` of project.yml.
+    steps (tuple[str, ...]): The names of the commands.
     """
-    root = Path.cwd()
     # Abstracts are what a pipeline is used on
-    whole = root / "corpus" / f"{corpus}_docs" / "corpus.json"
-    documents = "_docs" if whole.is_file() else ""
+    has_documents = Path(f"corpus/{corpus}_docs/corpus.json").is_file()
+    documents = "_docs" if has_documents else ""
     variables = {"documents": documents, **variables, "corpus": corpus}
-    project = _load(root, variables)
-    commands = {command["name"]: command for command in project["commands"]}
-    vectors = project["vars"]["piece_vectors"]
-    config = project["vars"]["config"]
-    if vectors != piece_vectors.NONE and config in piece_vectors.CPU_CONFIGS:
-        commands["train"]["deps"].append(vectors)
-    lock_path = root / "training" / config / f"{corpus}.lock"
-    lock = srsly.read_yaml(lock_path) if lock_path.exists() else {}
     for step in steps:
-        command = commands[step]
-        missing = [dep for dep in command["deps"] if not (root / dep).exists()]
-        if missing:
-            sys.exit(
-                f"✘ {corpus}: {missing[0]} is missing. Can the corpus be reached? "
-                "'python -m spacy project run corpora' fetches and converts them."
-            )
-        entry = _entry(root, command)
-        if entry is not None and entry == lock.get(step):
+        run_step(corpus, step, variables)
+
+
+def run_step(corpus: str, step: str, variables: Variables) -> None:
+    """Run a command of project.yml, unless it is up to date."""
+    project = load_project(variables)
+    (command,) = (c for c in project["commands"] if c["name"] == step)
+    missing = [path for path in command["deps"] if not Path(path).exists()]
+    if missing:
+        sys.exit(
+            f"✘ {corpus}: {missing[0]} is missing. Can the corpus be reached? "
+            "'python -m spacy project run corpora' fetches and converts them."
+        )
+    outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
+    scripts = [shlex.split(line) for line in command["script"]]
+    current = fingerprint(
+        {
+            "script": command["script"],
+            "overrides": os.environ.get("SPACY_CONFIG_OVERRIDES", ""),
+        },
+        files={path: path for path in command["deps"]},
+        config=find_config(scripts),
+    )
+    name = f"{corpus}.{Path(outputs[0]).name}.json"
+    record = f"training/{project['vars']['config']}/{name}"
+    with OutputFolder(Path(), f"project run {step}", record=record) as folder:
+        if folder.is_current(current):
             print(f"✔ {corpus}: {step} is up to date", flush=True)
-            continue
+            return
         print(f"\n{'=' * 20} {corpus}: {step} {'=' * 20}", flush=True)
-        run_commands(command["script"])
-        lock[step] = _entry(root, command)
-        lock_path.parent.mkdir(parents=True, exist_ok=True)
-        srsly.write_yaml(lock_path, lock)
+        folder.start(current, outputs, force=True)
+        for script in scripts:
+            run(*script)
+        folder.finish()
 
 
-def find_vectors(variables: Dict[str, Any]) -> Dict[str, Any]:
-    """Make the static vectors that the small CPU model has beside its own, or say that
-    it is trained without them.
+def run(*command: str) -> None:
+    """Run a Python command and exit if it fails."""
+    python, *arguments = command
+    assert python == "python", command
+    done = subprocess.run([sys.executable, *arguments])
+    if done.returncode:
+        sys.exit(done.returncode)
 
-    variables (Dict[str, Any]): Values for `vars` of project.yml.
-    RETURNS (Dict[str, Any]): The same, and "piece_vectors" as it is to be.
+
+def find_config(scripts: list[list[str]]) -> Config | None:
+    """Load the config of `spacy train` with its overrides; None without a training."""
+    for script in scripts:
+        if script[2:4] == ["spacy", "train"]:
+            pairs = zip(script[5::2], script[6::2])
+            overrides = {name[2:]: parse(value) for name, value in pairs if "." in name}
+            return load_config(script[4], overrides=overrides, interpolate=False)
+    return None
+
+
+def parse(value: str) -> Any:
+    """Read a value of the command line as spaCy does: JSON, else text."""
+    try:
+        return srsly.json_loads(value)
+    except ValueError:
+        return value
+
+
+def find_vectors(variables: Variables) -> Variables:
+    """Make the static vectors that the small CPU model has beside its own, or warn that it
+    is trained without them.
+
+    variables (dict): Values for `vars` of project.yml.
+    RETURNS (dict): The same with "piece_vectors", the file or "null".
     """
-    found = _load(Path.cwd(), variables)["vars"]
-    path = found["piece_vectors"]
-    if found["config"] not in piece_vectors.CPU_CONFIGS or path == piece_vectors.NONE:
+    values = load_project(variables)["vars"]
+    path = values["piece_vectors"]
+    if values["config"] not in piece_vectors.CPU_CONFIGS or path == piece_vectors.NONE:
         return {**variables, "piece_vectors": piece_vectors.NONE}
     if not piece_vectors.make(Path(path)):
         msg.warn(
@@ -85,26 +125,25 @@ def find_vectors(variables: Dict[str, Any]) -> Dict[str, Any]:
     return {**variables, "piece_vectors": path}
 
 
-def _load(root: Path, variables: Dict[str, Any]) -> Dict[str, Any]:
-    overrides = {f"vars.{name}": value for name, value in variables.items()}
-    project = load_project_config(root, overrides=overrides)
-    # Overrides are put into the commands; "vars" are as they are in the file.
-    return {**project, "vars": {**project["vars"], **variables}}
+def load_project(variables: Variables) -> dict[str, Any]:
+    """Read project.yml with its variables replaced."""
+    project = srsly.read_yaml(Path("project.yml"))
+    values = {**project["vars"], **variables}
+
+    def insert(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: insert(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [insert(member) for member in value]
+        if isinstance(value, str):
+            return re.sub(r"\$\{vars\.(\w+)\}", lambda m: str(values[m[1]]), value)
+        return value
+
+    return {"commands": insert(project["commands"]), "vars": values}
 
 
-def _entry(root: Path, command: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
-    if not all((root / output).exists() for output in outputs):
-        return None
-    entry = get_lock_entry(root, command)
-    entry["welt_spacy_version"] = __version__
-    for row in entry["outs"]:  # left out by weasel where there is no cache
-        row["md5"] = get_checksum(root / row["path"])
-    return entry
-
-
-def main(corpora: str, set: List[str] = typer.Option([])) -> None:
-    variables = dict(item.split("=", 1) for item in set)
+def main(corpora: str, set: list[str] = typer.Option([])) -> None:
+    variables: Variables = dict(item.split("=", 1) for item in set)
     names = corpora.split()
     if not names:
         sys.exit("✘ vars.corpora is empty: name one or more corpora, e.g. bc5cdr")

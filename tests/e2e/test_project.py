@@ -160,7 +160,7 @@ def test_distilled(project, tmp_path):
     )
     settings = {"SPACY_CONFIG_OVERRIDES": short(10)}
     first = run(project, *command, **settings)
-    for part in ("teacher 0", "teacher 1", "docs with soft tags", "en_welt_sample"):
+    for part in ("teacher 0", "teacher 1", "docs with soft labels", "en_welt_sample"):
         assert part in first
     assert (project / "training/distilled/sample/model-calibrated").is_dir()
     assert (project / "packages/en_welt_sample-0.1.0-py3-none-any.whl").is_file()

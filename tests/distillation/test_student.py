@@ -7,13 +7,13 @@ from spacy.training import Corpus, Example
 from spacy.util import load_model_from_config, registry
 from thinc.api import Config
 
+from welt_spacy.distillation.student import StudentSettings, student_config
+from welt_spacy.distillation.teaching import write_soft_labels
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.configuration import make_config
 from welt_spacy.pipeline.soft_tags import set_soft_tags
-from welt_spacy.training.distillation import write_soft_labels
 from welt_spacy.training.losses import DistillationLoss
 from welt_spacy.training.readers import JoinedCorpora, create_joined_corpora
-from welt_spacy.training.student_config import StudentSettings, student_config
 
 from ..util import TRAIN_DATA, ents, make_examples, make_nlp, train
 

@@ -25,7 +25,7 @@ from ..pipeline.soft_tags import MOST
 from ..pipeline.welt_ner import WeltNER
 from ..util.fingerprint import fingerprint
 from ..util.output_folder import OutputFolder
-from .student_config import StudentSettings, student_config
+from .student import StudentSettings, student_config
 from .teacher_outputs import TeacherOutput, label_docs
 
 COMMAND = "spacy welt distill"

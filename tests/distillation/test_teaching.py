@@ -11,15 +11,15 @@ from spacy.tokens import DocBin
 from thinc.api import Config
 
 from welt_spacy.annotated import set_annotated_labels
-from welt_spacy.errors import WeltError
-from welt_spacy.experiments.configuration import make_config
-from welt_spacy.pipeline.soft_tags import get_soft_tags
-from welt_spacy.training.distillation import LabelSettings, distill, write_soft_labels
-from welt_spacy.training.teacher_outputs import (
+from welt_spacy.distillation.teacher_outputs import (
     TeacherOutput,
     combine_outputs,
     union_labels,
 )
+from welt_spacy.distillation.teaching import LabelSettings, distill, write_soft_labels
+from welt_spacy.errors import WeltError
+from welt_spacy.experiments.configuration import make_config
+from welt_spacy.pipeline.soft_tags import get_soft_tags
 from welt_spacy.util.fingerprint import get_versions
 
 from ..util import TRAIN_DATA, ents, make_examples, make_nlp, train
@@ -119,7 +119,7 @@ def test_teachers_are_not_loaded_for_work_that_is_up_to_date(
     teacher_path, texts, tmp_path, monkeypatch
 ):
     first = write_soft_labels([teacher_path], [texts], tmp_path / "out")
-    monkeypatch.delattr("welt_spacy.training.distillation.load_pipeline")
+    monkeypatch.delattr("welt_spacy.distillation.teaching.load_pipeline")
     assert write_soft_labels([teacher_path], [texts], tmp_path / "out") == first
 
 
