@@ -12,12 +12,12 @@ class Mark(NamedTuple):
 
     label (str): Its label: a span of the same characters with another label was not
         predicted.
-    confidence (float): Its probability.
+    confidence (Optional[float]): Its probability; None if it is not known.
     component (str): The name of the component that predicted it.
     """
 
     label: str
-    confidence: float
+    confidence: Optional[float]
     component: str
 
 
@@ -43,11 +43,11 @@ def confidence_of(span: Span) -> Optional[float]:
     return None
 
 
-def mark(span: Span, confidence: float, component: str) -> None:
+def mark(span: Span, confidence: Optional[float], component: str) -> None:
     """Keep the confidence of a predicted entity.
 
     span (Span): The entity.
-    confidence (float): Its probability.
+    confidence (Optional[float]): Its probability; None if it is not known.
     component (str): The name of the component.
     """
     span.doc.user_data[_key(span)] = tuple(Mark(span.label_, confidence, component))

@@ -18,6 +18,7 @@ from welt_spacy.confidence import install_extensions
 from welt_spacy.corpora.bioc import read_bioc
 from welt_spacy.corpora.brat import read_brat
 from welt_spacy.corpora.pubtator import read_pubtator
+from welt_spacy.corpora.records import DOCUMENT
 from welt_spacy.errors import WeltError
 
 from ..util import n_examples
@@ -175,7 +176,7 @@ def test_spacy():
         ("Aspirin", "Chemical", 0.75),
         ("Nausea", "Disease", None),
     ]
-    assert read.user_data["id"] == "12"
+    assert read.user_data[DOCUMENT] == "12"
 
 
 def test_formats_that_can_not_be_written():

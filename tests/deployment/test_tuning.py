@@ -17,6 +17,7 @@ from welt_spacy.deployment.tuning import (
     tune,
 )
 from welt_spacy.errors import WeltError
+from welt_spacy.reporting.evaluation import predict
 
 from ..util import make_examples, make_nlp, train
 
@@ -208,6 +209,18 @@ def test_components_before_and_after_count_as_they_do_in_the_pipeline(tmp_path):
     assert later_setters(nlp) == []
     nlp.add_pipe("entity_ruler", name="last")
     assert later_setters(nlp) == ["last"]
+
+
+def test_entities_of_an_earlier_prediction_do_not_count_as_given():
+    nlp = make_trained()
+    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    words = {token.text for eg in make_examples(nlp) for token in eg.reference}
+    ruler.add_patterns([{"label": "Disease", "pattern": word} for word in words])
+    expected = sweep(nlp, make_examples(nlp))
+    examples = make_examples(nlp)
+    predict(nlp, examples)
+    assert any(eg.predicted.ents for eg in examples)
+    assert sweep(nlp, examples) == expected
 
 
 def test_the_config_of_a_tuned_pipeline_says_so(tmp_path):

@@ -209,6 +209,23 @@ def test_confidence_is_the_product_over_the_tokens_of_the_object():
     assert np.allclose(doc.spans["mine"].attrs["scores"], [math.exp(-0.3)])
 
 
+def test_without_probabilities_the_confidence_is_none():
+    class Backend:
+        extra = "llm"
+
+        def __call__(self, requests):
+            text = '[{"entity": "Chemical", "name": "zinc"}]'
+            return [Completion(text, None) for _ in requests]
+
+    nlp = make_nlp("", spans_key="mine")
+    nlp.get_pipe("generative_ner").backend = Backend()
+    doc = nlp("zinc for pain")
+    assert ents(doc) == [("zinc", "Chemical")]
+    assert doc.ents[0]._.confidence is None
+    assert [span.text for span in doc.spans["mine"]] == ["zinc"]
+    assert "scores" not in doc.spans["mine"].attrs
+
+
 def test_saved_copied_and_pickled(qwen, tmp_path):
     nlp = make_nlp(qwen, n_sents=1, threshold=1e-12)
     nlp.add_pipe("welt_sentencizer", first=True)

@@ -16,6 +16,7 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..confidence import install_extensions, mark
+from ..corpora.records import DOCUMENT
 from ..errors import WeltError, extra_needed
 from .records import Annotated, Entity
 
@@ -291,7 +292,7 @@ class SpacyWriter:
         for span, ent in spans:
             if ent.confidence is not None:
                 mark(span, ent.confidence, ent.pipeline)
-        copy.user_data["id"] = found.record.id
+        copy.user_data[DOCUMENT] = found.record.id
         self.docs.add(copy)
 
     def close(self) -> None:

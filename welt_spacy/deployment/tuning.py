@@ -14,6 +14,7 @@ from spacy.training import Example
 
 from ..arrays import starts_of
 from ..errors import WeltError
+from ..io import bare_doc
 from ..pipeline.decoding import Entities, tags_to_spans
 from ..pipeline.entities import EarlierEnts
 from ..pipeline.gold import gold_tags, unknown_tags
@@ -253,6 +254,9 @@ def predict_examples(
     RAISES (WeltError): As `tune`.
     """
     require_known_labels(nlp, examples)
+    # Copies, because entities of an earlier prediction would count as those of components
+    # before `welt_ner`
+    examples = [Example(bare_doc(eg.predicted), eg.reference) for eg in examples]
     docs, probs = predict_docs(nlp, pipe, [eg.predicted for eg in examples])
     earlier = [pipe.earlier_ents(doc) for doc in docs]
     # Labels of other components come behind those of this one

@@ -1,5 +1,6 @@
 """Entities into docs, beside what earlier components have set."""
 
+import math
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -106,16 +107,20 @@ def set_entities(
                 found.labels[mine].tolist(),
             )
         ]
-        confidences = found.confidences[mine].tolist()
+        # NaN where a language model gives no probabilities
+        confidences = [
+            None if math.isnan(confidence) else confidence
+            for confidence in found.confidences[mine].tolist()
+        ]
         doc.set_ents([*others.ents, *spans], blocked=others.blocked, default="outside")
         for span, confidence in zip(spans, confidences):
             mark(span, confidence, component)
         if spans_key is not None:
+            attrs = {}
+            if None not in confidences:
+                attrs["scores"] = np.array(confidences, dtype="float32")
             doc.spans[spans_key] = SpanGroup(
-                doc,
-                name=spans_key,
-                spans=spans,
-                attrs={"scores": np.array(confidences, dtype="float32")},
+                doc, name=spans_key, spans=spans, attrs=attrs
             )
 
 
