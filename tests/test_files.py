@@ -15,8 +15,10 @@ from welt_spacy.files import (
     Busy,
     clean,
     one_writer,
+    pack_folder,
     partial_path,
     publish,
+    unpack_folder,
     write_atomically,
 )
 
@@ -172,3 +174,26 @@ def test_a_folder_that_is_there_is_replaced(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with pytest.raises(OSError):
         publish(tmp_path / "none", tmp_path / "run")
+
+
+def test_folders_are_packed_with_subfolders(tmp_path):
+    files = {"config.json": b"{}", "model/chat_templates/default.jinja": b"text"}
+    unpack_folder(files, tmp_path / "a")
+    assert pack_folder(tmp_path / "a") == files
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.txt",
+        "/evil.txt",
+        "model/../../evil.txt",
+        "C:\\evil.txt",
+        "..\\evil.txt",
+        "",
+    ],
+)
+def test_no_packed_file_leaves_its_folder(name, tmp_path):
+    with pytest.raises(WeltError, match="outside of its folder"):
+        unpack_folder({"config.json": b"{}", name: b"evil"}, tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []

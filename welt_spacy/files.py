@@ -6,7 +6,8 @@ import re
 import secrets
 import shutil
 import stat
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Iterator, Union
 
 import filelock
@@ -80,6 +81,36 @@ def write_atomically(path: Path, content: Union[str, bytes]) -> None:
             raise
     except OSError as err:
         raise WeltError(f"{path}: can't write this file: {err.strerror}") from None
+
+
+def pack_folder(folder: Path) -> dict[str, bytes]:
+    """Read all files of a folder, those in subfolders included: relative path -> content."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def unpack_folder(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files that `pack_folder` has read below a folder.
+
+    files (Mapping[str, bytes]): Relative path -> content. It may be of unknown origin.
+    folder (Path): The folder.
+    RAISES (WeltError): If a path leads out of the folder. Then nothing is written.
+    """
+    for name in files:
+        # Windows paths too, whatever the system: a message is read where it was not written
+        for path in (PurePosixPath(name), PureWindowsPath(name)):
+            if not path.parts or path.anchor or ".." in path.parts:
+                raise WeltError(
+                    f"{name!r}: this file would be written outside of its folder. The data "
+                    "are damaged or come from somewhere else"
+                )
+    for name, content in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
 def _mode(path: Path) -> Union[int, None]:

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import registry
@@ -437,3 +438,9 @@ def test_alone_and_shared_by_listeners(encoders, tmp_path):
 
 def test_on_gpu_is_false_here():
     assert on_gpu() is False
+
+
+def test_bytes_with_paths_outside_of_the_folder_are_refused():
+    serialization = pytest.importorskip("welt_spacy.architectures.serialization")
+    with pytest.raises(WeltError, match="outside of its folder"):
+        serialization.decode_encoder(srsly.msgpack_dumps({"../config.json": b"{}"}))

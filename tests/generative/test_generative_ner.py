@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc, DocBin
 
 from welt_spacy.confidence import confidence_of
@@ -224,6 +225,13 @@ def test_without_probabilities_the_confidence_is_none():
     assert doc.ents[0]._.confidence is None
     assert [span.text for span in doc.spans["mine"]] == ["zinc"]
     assert "scores" not in doc.spans["mine"].attrs
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "model/../../evil.txt"])
+def test_bytes_with_paths_outside_of_the_folder_are_refused(name):
+    pipe = make_nlp("").get_pipe("generative_ner")
+    with pytest.raises(WeltError, match="outside of its folder"):
+        pipe.from_bytes(srsly.msgpack_dumps({name: b"evil"}))
 
 
 def test_saved_copied_and_pickled(qwen, tmp_path):

@@ -9,6 +9,7 @@ import srsly
 import torch
 
 from ..errors import WeltError
+from ..files import pack_folder, unpack_folder
 
 OPTIMIZED_FILE = "welt_optimized.json"
 
@@ -41,12 +42,7 @@ def encode_encoder(encoder: Encoder) -> bytes:
         # One file, whatever its size
         encoder.model.save_pretrained(folder, max_shard_size="1000GB")
         encoder.tokenizer.save_pretrained(folder)
-        files = {
-            path.name: path.read_bytes()
-            for path in sorted(Path(folder).iterdir())
-            if path.is_file()
-        }
-    return srsly.msgpack_dumps(files)
+        return srsly.msgpack_dumps(pack_folder(Path(folder)))
 
 
 def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
@@ -54,7 +50,8 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
 
     bytes_data (bytes): The message.
     RETURNS (Optional[Encoder]): The encoder, on the CPU; None if there was none.
-    RAISES (WeltError): If it is in a form that is not read any more.
+    RAISES (WeltError): If it is in a form that is not read any more, or a file has a path outside
+        of its folder.
     """
     from transformers import AutoModel, AutoTokenizer
 
@@ -69,9 +66,7 @@ def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
     told = srsly.json_loads(files.pop(OPTIMIZED_FILE, b"{}"))
     optimized = told.get("optimized")
     with tempfile.TemporaryDirectory() as folder, no_progress():
-        for name, content in files.items():
-            # A name is a name: no way out of the folder.
-            (Path(folder) / Path(name).name).write_bytes(content)
+        unpack_folder(files, Path(folder))
         local = {"local_files_only": True, "trust_remote_code": False}
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, **local)
         model = AutoModel.from_pretrained(folder, use_safetensors=True, **local)

@@ -30,6 +30,7 @@ from thinc.api import Config
 from ..arrays import starts_of
 from ..confidence import install_extensions
 from ..errors import WeltError, check_number
+from ..files import pack_folder, unpack_folder
 from ..generated import Generated, install_generated, keep_generated
 from ..pipeline.decoding import Entities
 from ..pipeline.entities import find_earlier, fit_entities, set_entities
@@ -429,12 +430,7 @@ class GenerativeNER(Pipe):
         """
         with tempfile.TemporaryDirectory() as folder:
             self.to_disk(folder, exclude=exclude)
-            files = {
-                path.relative_to(folder).as_posix(): path.read_bytes()
-                for path in sorted(Path(folder).rglob("*"))
-                if path.is_file()
-            }
-        return srsly.msgpack_dumps(files)
+            return srsly.msgpack_dumps(pack_folder(Path(folder)))
 
     def from_bytes(
         self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
@@ -444,15 +440,11 @@ class GenerativeNER(Pipe):
         bytes_data (bytes): The data.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         RETURNS (GenerativeNER): The component itself.
-        RAISES (WeltError): If the language model can't be loaded.
+        RAISES (WeltError): If the language model can't be loaded, or a file has a path outside
+            of its folder.
         """
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in srsly.msgpack_loads(bytes_data).items():
-                # A name is a name: no way out of the folder
-                kind, file = Path(name).parts[-2:]
-                place = Path(folder) / kind
-                place.mkdir(exist_ok=True)
-                (place / file).write_bytes(content)
+            unpack_folder(srsly.msgpack_loads(bytes_data), Path(folder))
             return self.from_disk(folder, exclude=exclude)
 
 
