@@ -52,6 +52,19 @@ def test_it_hangs_under_spacy_and_stands_alone(program):
         assert name in done.stdout
 
 
+def test_commands_are_imported_without_scipy_and_sklearn():
+    # spaCy imports them at each start, whatever its command
+    code = (
+        "import sys, welt_spacy.cli\n"
+        "heavy = {'scipy', 'sklearn', 'transformers'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 def test_fetch_convert_and_stats(served, tmp_path):
     assert run("corpora", "fetch", "ncbi_disease").exit_code == 0
     first = run("corpora", "convert", "ncbi_disease", "--n-sents", 0)

@@ -4,7 +4,6 @@ from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from spacy.language import Language
 from spacy.training import Example
 
@@ -52,6 +51,8 @@ def most_likely(
         return float(np.mean(np.logaddexp(0.0, z) - right * z))
 
     # The slope keeps the order of confidences
+    from scipy.optimize import minimize
+
     slope, bias = minimize(loss, [1.0, 0.0], bounds=[(1e-2, 1e2), (-50, 50)]).x
     return {"temperature": float(1.0 / slope), "shift": float(shift * bias)}
 

@@ -6,8 +6,6 @@ from importlib.resources import files
 from statistics import mean, stdev
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from scipy.stats import t as student
-
 from ..pages import render
 from .results import Results, spread
 
@@ -237,6 +235,8 @@ def beside_paper(results: Results) -> List[Beside]:
         names.
     RETURNS (List[Beside]): The cells that both have.
     """
+    from scipy.stats import t as student
+
     paper = paper_results()
     found = []
     for group, schemes in sorted(results.items()):

@@ -10,7 +10,6 @@ from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ..errors import WeltError
 from .pairs import PairedDoc
@@ -233,6 +232,10 @@ def summarize(
     values = np.asarray(scores, dtype="float64")
     if not len(values):
         raise WeltError("There are no scores to summarize")
+    from scipy import (
+        stats,  # slow to import, and every spaCy command imports this module
+    )
+
     mean = float(values.mean())
     if len(values) == 1:
         nan = float("nan")
@@ -272,6 +275,8 @@ def compare_schemes(
         raise WeltError(f"There is no scheme {baseline!r} among {', '.join(scores)}")
     base = np.asarray(scores[baseline], dtype="float64")
     found = {}
+    from scipy import stats
+
     for name, values in scores.items():
         if name == baseline:
             continue
@@ -319,6 +324,7 @@ def seeds_needed(
         )
     if sd == 0:
         return 2
+    from scipy import stats
 
     def reached(n: int) -> bool:
         freedom = 2 * n - 2

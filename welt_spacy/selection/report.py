@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 from spacy.tokens import Doc
 
 from ..pages import render
@@ -149,6 +148,8 @@ def _quantiles(values: Sequence[float]) -> Optional[List[float]]:
 def _correlation(one: np.ndarray, other: np.ndarray) -> Optional[float]:
     if len(one) < 3 or len(set(one.tolist())) < 2 or len(set(other.tolist())) < 2:
         return None
+    from scipy.stats import spearmanr
+
     return float(spearmanr(one, other)[0])
 
 
