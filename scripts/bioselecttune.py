@@ -58,15 +58,8 @@ def main(
     selected = output / "selected.spacy"
     msg.divider(f"{corpus}: select")
     run(
-        *(
-            "python",
-            "-m",
-            "spacy",
-            "welt",
-            "select",
-            str(data / "train.spacy"),
-            str(selected),
-        ),
+        *("python", "-m", "spacy", "welt", "select"),
+        *(str(data / "train.spacy"), str(selected)),
         *("--weak", weak, "--keep", str(keep), "--seed", str(seed)),
         *("--gpu-id", str(gpu_id)),
     )

@@ -232,14 +232,13 @@ def summarize(
     values = np.asarray(scores, dtype="float64")
     if not len(values):
         raise WeltError("There are no scores to summarize")
-    from scipy import (
-        stats,  # slow to import, and every spaCy command imports this module
-    )
-
     mean = float(values.mean())
     if len(values) == 1:
         nan = float("nan")
         return Summary(mean, nan, (nan, nan), (nan, nan))
+    # Here, because every spaCy command imports this module and scipy is slow to import
+    from scipy import stats
+
     sd = float(values.std(ddof=1))
     margin = (
         stats.t.ppf((1 + confidence) / 2, len(values) - 1) * sd / len(values) ** 0.5
