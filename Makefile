@@ -18,7 +18,7 @@ PIP5 = $(VENV5)/bin/python -m pip install $(PIP_OPTIONS) \
 JOBS ?= auto
 PARALLEL = OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # What touches transformers or the hub
-TESTS5 = tests/architectures tests/deployment tests/finetuning tests/generative tests/selection \
+TESTS5 = tests/ml tests/packaging tests/llm tests/training tests/cli/test_select.py \
 	tests/e2e/test_threads.py tests/e2e/test_transformer.py
 
 .PHONY: run test test-transformers5 gpu-check lint docs docs-site clean

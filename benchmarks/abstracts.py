@@ -15,8 +15,9 @@ import typer
 from common import about, spread
 from spacy.language import Language
 
-from welt_spacy.deployment.consistency import tune_consistency
-from welt_spacy.io import load_pipeline, read_examples
+from welt_spacy.evaluation.tuning.label_propagation import tune_consistency
+from welt_spacy.tokens.docs import read_examples
+from welt_spacy.util.pipelines import load_pipeline
 
 ENCODER = "welt_spacy.TransformerEncoder.v1"
 

@@ -26,7 +26,7 @@ import typer
 from common import about
 from spacy.tokens import DocBin
 
-from welt_spacy.claims import Claims
+from welt_spacy.parallel.claims import Claims
 
 
 def main(

@@ -16,14 +16,14 @@ import spacy
 import typer
 from common import about, spread
 
-from welt_spacy.deployment.tuning import Objective, Point, sweep, tune
-from welt_spacy.io import read_examples
-from welt_spacy.pipeline.running import find_component
+from welt_spacy.evaluation.tuning.decoding import Objective, Point, sweep, tune
+from welt_spacy.pipeline.inference import get_welt_ner
+from welt_spacy.tokens.docs import read_examples
 
 
 def score(nlp, path: Path) -> Point:
     """The scores of the pipeline as it is."""
-    bias = find_component(nlp).o_bias
+    bias = get_welt_ner(nlp).o_bias
     (point,) = sweep(nlp, read_examples(nlp, path), [bias])
     return point
 

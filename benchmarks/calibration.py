@@ -10,17 +10,18 @@ from typing import Dict, List
 import numpy as np
 import typer
 
-from welt_spacy.deployment.calibration import most_likely
-from welt_spacy.deployment.tuning import score_entities
-from welt_spacy.io import load_pipeline, read_examples
-from welt_spacy.pipeline.calibration import calibrated
-from welt_spacy.pipeline.running import find_component
-from welt_spacy.scoring.calibration import calibrate
+from welt_spacy.evaluation.tuning.calibration import most_likely
+from welt_spacy.evaluation.tuning.decoding import score_entities
+from welt_spacy.pipeline.inference import get_welt_ner
+from welt_spacy.scoring.calibration_error import calibrate
+from welt_spacy.tagging.platt_scaling import calibrated
+from welt_spacy.tokens.docs import read_examples
+from welt_spacy.util.pipelines import load_pipeline
 
 
 def entities(nlp, path: Path):
     """Of the entities above the threshold: confidence, whether right, label."""
-    pipe = find_component(nlp)
+    pipe = get_welt_ner(nlp)
     examples = read_examples(nlp, path)
     confidences, right, labels = score_entities(nlp, examples)
     kept = confidences >= pipe.threshold
@@ -32,7 +33,7 @@ def main(data: Path, models: List[Path]) -> None:
     print("|---|---|---|---|---|")
     for path in models:
         nlp = load_pipeline(path)
-        pipe = find_component(nlp)
+        pipe = get_welt_ner(nlp)
         pipe.threshold, pipe.calibration = pipe.raw_threshold, None
         dev, right, labels = entities(nlp, data / "dev.spacy")
         test, hits, of = entities(nlp, data / "test.spacy")

@@ -16,22 +16,23 @@ from common import about, spread
 from spacy.tokens import Span
 from spacy.vocab import Vocab
 
-from welt_spacy.annotated import annotated_labels
 from welt_spacy.corpora.combine import RENAMED
 from welt_spacy.corpora.overlap import TextIndex, index_docs
-from welt_spacy.io import load_pipeline, read_docs, read_examples
-from welt_spacy.reporting.evaluation import predict
+from welt_spacy.pipeline.inference import predict_examples
 from welt_spacy.scoring.strict import ner_score
+from welt_spacy.tokens.annotated_labels import get_annotated_labels
+from welt_spacy.tokens.docs import read_docs, read_examples
+from welt_spacy.util.pipelines import load_pipeline
 
 
 def score(model: Path, file: Path, train: TextIndex) -> Dict[str, float]:
     """RETURNS (Dict[str, float]): F1 of each label that the test file has."""
     nlp = load_pipeline(model)
     kept = [eg for eg in read_examples(nlp, file) if not train.has(eg.reference.text)]
-    predict(nlp, kept)
+    predict_examples(nlp, kept)
     labels = set()
     for eg in kept:
-        labels |= annotated_labels(eg.reference) or set()
+        labels |= get_annotated_labels(eg.reference) or set()
         eg.predicted.set_ents(
             [
                 Span(

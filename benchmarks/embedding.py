@@ -24,7 +24,7 @@ from common import (
 )
 from thinc.api import Config
 
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.training.config import make_config
 
 
 def make_variants(vectors: Path, steps: int) -> Dict[str, Config]:

@@ -34,13 +34,14 @@ from typer.testing import CliRunner
 from welt_spacy.cli import app
 from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.convert import convert_corpus, convert_file, is_converted
-from welt_spacy.corpora.report import Report
-from welt_spacy.deployment.push import read_package, write_repository
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import read_grid
 from welt_spacy.experiments.jobs import is_done, job_of, result_files
 from welt_spacy.experiments.results import read_results
-from welt_spacy.io import load_pipeline, read_docs
+from welt_spacy.formats.problems import Report
+from welt_spacy.packaging.push import read_package, write_repository
+from welt_spacy.tokens.docs import read_docs
+from welt_spacy.util.pipelines import load_pipeline
 
 # Seconds that a single case may take
 LIMIT = 20

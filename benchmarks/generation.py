@@ -19,8 +19,8 @@ from common import about, prepare
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
-from welt_spacy.generated import generated_of
-from welt_spacy.scoring.answers import count_issues
+from welt_spacy.scoring.llm_responses import count_issues
+from welt_spacy.tokens.llm_responses import get_llm_responses
 
 FAMILIES = ("qwen3", "llama", "gpt2")
 LABELS = ["Chemical", "Disease"]
@@ -82,7 +82,7 @@ def main(
 
 
 def answers(doc: Doc) -> List[str]:
-    return [text for found in generated_of(doc).values() for text in found.texts]
+    return [text for found in get_llm_responses(doc).values() for text in found.texts]
 
 
 def is_json(text: str) -> bool:

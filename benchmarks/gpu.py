@@ -97,7 +97,7 @@ def make_pipeline(encoder: Path, sentences: List[List[str]]) -> Any:
     from spacy.training import Example
     from spacy.util import load_config_from_str, load_model_from_config
 
-    from welt_spacy.experiments.configuration import make_config
+    from welt_spacy.training.config import make_config
 
     text = make_config(encoder=str(encoder), scheme="vanilla", paper=False)
     config = load_config_from_str(text)

@@ -35,8 +35,8 @@ from spacy.util import (
 from thinc.api import Config
 from vs_spacy_ner import NER, make_configs
 
-from welt_spacy.deployment.optimization import optimize_pipeline
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.packaging.optimize import optimize_pipeline
+from welt_spacy.training.config import make_config
 
 
 def load_texts(data: Path, n: int) -> List[str]:

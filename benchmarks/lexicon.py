@@ -21,9 +21,10 @@ from common import about
 from spacy.vocab import Vocab
 
 from welt_spacy.corpora.names import collect_names
-from welt_spacy.io import load_pipeline, read_docs, read_examples
-from welt_spacy.reporting.evaluation import predict
+from welt_spacy.pipeline.inference import predict_examples
 from welt_spacy.scoring.strict import ner_score
+from welt_spacy.tokens.docs import read_docs, read_examples
+from welt_spacy.util.pipelines import load_pipeline
 
 GROUPS = ("given", "other unseen", "seen")
 
@@ -55,7 +56,7 @@ def main(models: List[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) 
             nlp.get_pipe("lexicon").clear()
             nlp.get_pipe("lexicon").add_patterns(names)
             examples = read_examples(nlp, data / "test.spacy")
-            predict(nlp, examples)
+            predict_examples(nlp, examples)
             hits: Dict[str, int] = Counter()
             total: Dict[str, int] = Counter()
             for eg in examples:

@@ -23,7 +23,7 @@ from infer_speed import load_texts
 from spacy.training import Example
 from spacy.util import load_config_from_str
 
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.training.config import make_config
 
 ZONE = 10_000
 CASES = ["many, cpu", "many, encoder", "1,000", "10,000", "100,000"]

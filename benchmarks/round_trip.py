@@ -15,7 +15,7 @@ from common import prepare
 from spacy.tokens import DocBin
 
 from welt_spacy.corpora.catalog import CATALOG
-from welt_spacy.generative.answers import locate, make_answer, parse_answer
+from welt_spacy.llm.responses import locate, make_answer, parse_answer
 
 SPLITS = ("train", "dev", "test")
 

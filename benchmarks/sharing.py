@@ -20,7 +20,7 @@ from typing import Any, List, Tuple
 
 import typer
 
-from welt_spacy.claims import Claims, share_work
+from welt_spacy.parallel.claims import Claims, share_work
 
 
 def work(folder: Path, lengths: List[float], begin: Any, queue: Any) -> None:
@@ -71,7 +71,7 @@ def by_ray(n: int, lengths: List[float]) -> Tuple[float, str]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from welt_spacy.ray_cluster import in_window
+    from welt_spacy.parallel.ray_cluster import in_window
 
     node = {"num_cpus": n // 2, "object_store_memory": 100 << 20}
     cluster = Cluster(

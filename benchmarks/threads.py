@@ -31,9 +31,9 @@ from spacy.util import load_config_from_str
 
 from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.fetch import fetch
-from welt_spacy.corpora.iob import read_iob
-from welt_spacy.deployment.optimization import optimize_pipeline
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.formats.iob import read_iob
+from welt_spacy.packaging.optimize import optimize_pipeline
+from welt_spacy.training.config import make_config
 
 TEXTS = 200
 

@@ -25,7 +25,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import load_config_from_str, load_model_from_config
 
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.training.config import make_config
 
 BATCH = 16
 

@@ -20,7 +20,7 @@ from spacy.training import Example
 from spacy.util import load_config_from_str, load_model_from_config
 from train_speed import load
 
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.training.config import make_config
 
 # Functions that call none of each other: (file, name) -> part
 TRAINING: Dict[Tuple[str, str], str] = {

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from welt_spacy.experiments.configuration import make_config
-from welt_spacy.files import write_atomically
+from welt_spacy.training.config import make_config
+from welt_spacy.util.files import write_atomically
 
 CONFIGS = {
     "welt": {"paper": False},

@@ -31,23 +31,11 @@ GUIDES = (
     ),
     *("reliability", "results", "results-selection", "project", "architecture"),
 )
-# What is registered and what is called from Python, before what is inside
+# Registered functions and the public API first
 PACKAGES = (
-    *("pipeline", "architectures", "training", "scoring", "deployment", "corpora"),
-    *(
-        "reporting",
-        "distillation",
-        "experiments",
-        "generative",
-        "selection",
-        "finetuning",
-        "annotation",
-        "serving",
-    ),
-)
-SINGLE = (
-    *("io", "files", "claims", "annotated", "generated", "confidence", "arrays"),
-    *("pages", "processes", "ray_cluster", "errors"),
+    *("pipeline", "ml", "tagging", "tokens", "scoring", "evaluation", "training"),
+    *("corpora", "formats", "llm", "annotation", "packaging", "serving"),
+    *("experiments", "parallel", "util"),
 )
 
 
@@ -70,7 +58,7 @@ def main(output: Path = ROOT / "build" / "site") -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf8")
     tree = [
         _toctree("Guides", [f"docs/{name}" for name in (*GUIDES, "benchmarks")]),
-        _toctree("API", [f"api/{name}" for name in (*PACKAGES, "others")]),
+        _toctree("API", [f"api/{name}" for name in (*PACKAGES, "errors")]),
         _toctree("Project", ["docs/changelog"]),
     ]
     (source / "index.md").write_text(
@@ -79,11 +67,10 @@ def main(output: Path = ROOT / "build" / "site") -> None:
     for name in PACKAGES:
         package = f"welt_spacy.{name}"
         path = str(Path(welt_spacy.__path__[0]) / name)
-        modules = [f"{package}.{m.name}" for m in pkgutil.iter_modules([path])]
-        modules = [m for m in modules if not m.endswith(".step")]
+        modules = [m.name for m in pkgutil.walk_packages([path], f"{package}.")]
+        modules = [m for m in modules if not m.endswith("._subprocess")]
         _api_page(source / "api" / f"{name}.md", name, [package, *modules])
-    others = [f"welt_spacy.{name}" for name in SINGLE]
-    _api_page(source / "api" / "others.md", "Files and errors", others)
+    _api_page(source / "api" / "errors.md", "Errors", ["welt_spacy.errors"])
     subprocess.run(
         [
             *(sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"),

@@ -19,7 +19,7 @@ from spacy.util import load_config
 from thinc.api import Config
 from wasabi import msg
 
-from welt_spacy.training.weighting import SCHEMES
+from welt_spacy.ml.class_weights import SCHEMES
 from welt_spacy.util.fingerprint import fingerprint
 from welt_spacy.util.output_folder import OutputFolder
 

@@ -20,8 +20,8 @@ from transformers import (
     set_seed,
 )
 
-from welt_spacy.generative.answers import make_answer
-from welt_spacy.generative.prompts import JsonPrompt
+from welt_spacy.llm.prompts import JsonPrompt
+from welt_spacy.llm.responses import make_answer
 
 END = "<|endoftext|>"
 WINDOW = 512

@@ -26,7 +26,7 @@ def test_the_check_can_fail(root, monkeypatch, tmp_path):
     """With two layers swapped it does."""
     monkeypatch.chdir(root)
     text = (root / "pyproject.toml").read_text(encoding="utf8")
-    swapped = text.replace('"pipeline",\n    "training"', '"training",\n    "pipeline"')
+    swapped = text.replace('"corpora",\n    "pipeline"', '"pipeline",\n    "corpora"')
     assert swapped != text
     (tmp_path / "pyproject.toml").write_text(swapped, encoding="utf8")
     assert not lint(tmp_path / "pyproject.toml", contracts=2)

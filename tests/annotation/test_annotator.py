@@ -7,10 +7,10 @@ import spacy
 
 import welt_spacy
 from welt_spacy.annotation.annotator import Annotator
-from welt_spacy.annotation.records import Entity
 from welt_spacy.errors import WeltError
+from welt_spacy.formats.records import Entity
 
-from ..util import make_examples, make_nlp, train
+from ..factories import make_examples, make_nlp, train
 from .util import make_pipeline, some_texts
 
 

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from welt_spacy.annotation.engines import prepared, run_local
+from welt_spacy.annotation.local import prepared, run_local
 from welt_spacy.annotation.shards import CLAIMS, DATA
 from welt_spacy.annotation.status import finish
-from welt_spacy.claims import Claims
 from welt_spacy.errors import WeltError
+from welt_spacy.parallel.claims import Claims
 
 from .util import data_of, make_pipeline, make_settings, some_texts, write_jsonl
 
@@ -31,7 +31,7 @@ def work(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_lost_node_changes_nothing(tmp_path, ray_cluster, work):
-    from welt_spacy.annotation.ray_engine import run_ray
+    from welt_spacy.annotation.ray import run_ray
 
     files, settings, expected = work
     seen = []
@@ -58,7 +58,7 @@ def test_a_lost_node_changes_nothing(tmp_path, ray_cluster, work):
 
 
 def test_no_room_is_told_before_the_start(tmp_path, ray_cluster, work):
-    from welt_spacy.annotation.ray_engine import run_ray
+    from welt_spacy.annotation.ray import run_ray
 
     files, settings, _ = work
     with prepared(tmp_path / "out", files, settings) as plan:
@@ -74,7 +74,7 @@ def test_no_room_is_told_before_the_start(tmp_path, ray_cluster, work):
 
 
 def test_an_error_ends_the_run_in_one_line(tmp_path, ray_cluster, work):
-    from welt_spacy.annotation.ray_engine import run_ray
+    from welt_spacy.annotation.ray import run_ray
 
     files, settings, _ = work
     gone = [{**settings.pipelines[0], "place": str(tmp_path / "gone")}]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import spacy
 
-from welt_spacy.annotation.planning import Settings, identify
-from welt_spacy.confidence import install_extensions
+from welt_spacy.annotation.plan import Settings, identify
+from welt_spacy.tokens.confidence import install_extensions
 
 WORDS = (
     "aspirin",

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from welt_spacy.cli import app
 
-from ..util import TRAIN_DATA, make_examples, make_nlp
-from ..util import train as train_nlp
+from ..factories import TRAIN_DATA, make_examples, make_nlp
+from ..factories import train as train_nlp
 
 IOB = "Aspirin\tB-Chemical\nhelps\tO\n"
 

@@ -7,11 +7,11 @@ import spacy
 from spacy.tokens import DocBin
 from thinc.util import has_cupy_gpu
 
-import welt_spacy.selection.scoring as scoring
-from welt_spacy.selection.ifd import IFDScorer
+import welt_spacy.training.selection.ifd_cache as scoring
+from welt_spacy.training.selection.ifd import IFDScorer
 
-from ..util import TRAIN_DATA, make_examples, make_nlp, save_tiny_lm
-from ..util import train as train_nlp
+from ..factories import TRAIN_DATA, make_examples, make_nlp, save_tiny_lm
+from ..factories import train as train_nlp
 from .test_cli import fails_with_one_line, run
 
 ENDS = (".spacy", ".jsonl", ".html", ".json")

@@ -9,8 +9,8 @@ from welt_spacy.corpora.catalog import (
     get_corpus,
     hyperparameters,
 )
-from welt_spacy.corpora.pubtator import read_pubtator
 from welt_spacy.errors import WeltError
+from welt_spacy.formats.pubtator import read_pubtator
 
 
 def test_the_corpora():

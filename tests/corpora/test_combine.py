@@ -8,11 +8,11 @@ import spacy
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from welt_spacy.annotated import annotated_labels
 from welt_spacy.cli import app
 from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.combine import Part, combine_corpora, merge_types
 from welt_spacy.errors import WeltError
+from welt_spacy.tokens.annotated_labels import get_annotated_labels
 
 SPLITS = ("train", "dev", "test")
 SHARED = "Aspirin was given to all of the patients in the second group"
@@ -63,7 +63,7 @@ def read(path):
 def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_path):
     about, _ = combine_corpora(parts, tmp_path / "bio")
     train = read(tmp_path / "bio/train.spacy")
-    assert [(doc[0].text, annotated_labels(doc)) for doc in train] == [
+    assert [(doc[0].text, get_annotated_labels(doc)) for doc in train] == [
         ("TP53", {"Gene"}),
         ("Ibuprofen", {"Chemical"}),
     ]

@@ -23,10 +23,10 @@ from welt_spacy.corpora.convert import (
     write_docs,
 )
 from welt_spacy.corpora.fetch import fetch
-from welt_spacy.corpora.records import DOCUMENT
-from welt_spacy.corpora.report import Report
 from welt_spacy.errors import WeltError
-from welt_spacy.experiments.configuration import make_config
+from welt_spacy.formats.problems import Report
+from welt_spacy.tokens.document_id import get_document_id
+from welt_spacy.training.config import make_config
 
 NLP = spacy.blank("en")
 IOB = """\
@@ -386,7 +386,7 @@ def test_documents_have_the_text_of_their_sentences(name, mirror, tmp_path):
             if corpus.n_sents == 0:
                 assert len(docs) == len(corpus.documents(split))
                 assert all(
-                    doc.user_data[DOCUMENT] in corpus.documents(split) for doc in docs
+                    get_document_id(doc) in corpus.documents(split) for doc in docs
                 )
             text = "".join(doc.text for doc in docs)
             letters[corpus_id, split] = Counter(filter(str.isalnum, text.lower()))

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from welt_spacy.cli import app
 from welt_spacy.corpora.overlap import TextIndex
-from welt_spacy.corpora.records import DOCUMENT
+from welt_spacy.tokens.document_id import set_document_id
 
 ABSTRACT = (
     "Selegiline-induced postural hypotension in Parkinson's disease: a longitudinal "
@@ -75,7 +75,7 @@ def test_real_corpora(mirror, tmp_path, monkeypatch):
 
 def test_files_and_names(tmp_path):
     doc = spacy.blank("en")(ABSTRACT)
-    doc.user_data[DOCUMENT] = "1"
+    set_document_id(doc, "1")
     for name in ("one", "other"):
         DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / f"{name}.spacy")
     paths = [str(tmp_path / f"{name}.spacy") for name in ("one", "other")]

@@ -3,7 +3,7 @@ import pytest
 from welt_spacy.corpora.catalog import SPLITS, get_corpus
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.corpora.stats import all_weights, corpus_stats
-from welt_spacy.training.weighting import SCHEMES
+from welt_spacy.ml.class_weights import SCHEMES
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from welt_spacy.experiments.executors import run_all, status
 from welt_spacy.experiments.jobs import failures, is_done
+from welt_spacy.experiments.local import run_all, status
 from welt_spacy.experiments.results import read_results
 
 from ..experiments.util import (

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from welt_spacy.claims import Claims
-from welt_spacy.experiments.executors import CLAIMS, run_all, status
 from welt_spacy.experiments.jobs import failures
-from welt_spacy.experiments.ray_engine import run_ray
+from welt_spacy.experiments.local import CLAIMS, run_all, status
+from welt_spacy.experiments.ray import run_ray
 from welt_spacy.experiments.results import read_results
+from welt_spacy.parallel.claims import Claims
 
 from ..experiments.util import (
     ENS,
@@ -97,7 +97,7 @@ def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster):
     import ray
 
     pytest.importorskip("fsspec")
-    from welt_spacy.experiments.storage import Storage
+    from welt_spacy.experiments.remote import Storage
 
     grid = make_grid(
         tmp_path, schemes={"vanilla": VANILLA}, tuned={}, keep_models=False

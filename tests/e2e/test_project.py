@@ -13,11 +13,11 @@ import srsly
 import yaml
 from spacy.vocab import Vocab
 
-from welt_spacy.annotated import set_annotated_labels
 from welt_spacy.corpora.convert import write_docs
-from welt_spacy.io import read_docs
+from welt_spacy.tokens.annotated_labels import set_annotated_labels
+from welt_spacy.tokens.docs import read_docs
 
-from ..util import make_tiny_bert
+from ..factories import make_tiny_bert
 
 PARTS = ("assets/sample", "configs", "scripts", "project.yml")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import spacy
 
-from welt_spacy.deployment.optimization import optimize_pipeline
+from welt_spacy.packaging.optimize import optimize_pipeline
 
-from ..util import make_examples, make_nlp, make_tiny_bert, train
+from ..factories import make_examples, make_nlp, make_tiny_bert, train
 
 TRANSFORMER = {"@architectures": "welt_spacy.TransformerEncoder.v1", "overlap": 8}
 KINDS = {
@@ -56,7 +56,7 @@ def path(request, tmp_path_factory):
 
 def test_threads_give_what_one_gives(path, monkeypatch):
     """To the bit, with a memory of words that is emptied again and again."""
-    monkeypatch.setattr("welt_spacy.architectures.lexeme_table.MAX_WORDS", 300)
+    monkeypatch.setattr("welt_spacy.ml.lexeme_table.MAX_WORDS", 300)
     texts = make_texts(120)
     wanted = [result(doc) for doc in map(spacy.load(path), texts)]
     nlp = spacy.load(path)

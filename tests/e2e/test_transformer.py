@@ -11,7 +11,7 @@ import spacy
 import srsly
 from spacy.tokens import Doc, DocBin
 
-from ..util import make_tiny_bert
+from ..factories import make_tiny_bert
 
 pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
 pytest.importorskip("transformers", reason="needs welt-spacy[transformers]")

@@ -8,10 +8,12 @@ import srsly
 
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.errors import WeltError
-from welt_spacy.experiments.executors import convert_missing, run_all, status
 from welt_spacy.experiments.grid import read_grid
 from welt_spacy.experiments.jobs import failures, is_done, job_of, jobs_of
-from welt_spacy.experiments.layout import (
+from welt_spacy.experiments.local import convert_missing, run_all, status
+from welt_spacy.experiments.results import read_results, to_markdown
+from welt_spacy.experiments.runs import reason_in
+from welt_spacy.experiments.tables import (
     beside_markdown,
     beside_paper,
     layout_csv,
@@ -21,10 +23,8 @@ from welt_spacy.experiments.layout import (
     paper_results,
     rows_of,
 )
-from welt_spacy.experiments.results import read_results, to_markdown
-from welt_spacy.experiments.runs import reason_in
 
-from ..util import make_examples, make_nlp
+from ..factories import make_examples, make_nlp
 from .util import (
     ENS,
     SMALL,

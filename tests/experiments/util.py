@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from welt_spacy.cli import app
 from welt_spacy.corpora.convert import write_docs
-from welt_spacy.experiments.configuration import make_config
 from welt_spacy.experiments.grid import Grid
 from welt_spacy.experiments.jobs import jobs_of
+from welt_spacy.training.config import make_config
 
-from ..util import make_examples, make_nlp
+from ..factories import make_examples, make_nlp
 
 VANILLA = {"@misc": "welt_spacy.vanilla_weights.v1"}
 ENS = {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.3}

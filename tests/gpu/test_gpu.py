@@ -9,9 +9,9 @@ import pytest
 import spacy
 from thinc.api import NumpyOps, prefer_gpu, require_cpu, set_gpu_allocator
 
-from welt_spacy.training.losses import WeightedCrossEntropy, WeightedFocalLoss
+from welt_spacy.ml.losses import WeightedCrossEntropy, WeightedFocalLoss
 
-from ..util import ents, make_examples, make_nlp, make_tiny_bert, train
+from ..factories import ents, make_examples, make_nlp, make_tiny_bert, train
 
 pytestmark = pytest.mark.gpu
 
@@ -109,7 +109,7 @@ def test_a_gradient_is_that_of_the_cpu(tmp_path):
 
 
 def test_adamw_steps_on_the_gpu(tmp_path, gpu):
-    from welt_spacy.training.adamw import make_adamw
+    from welt_spacy.ml.adamw import make_adamw
 
     nlp = make_nlp(**transformer_settings(tmp_path))
     examples = make_examples(nlp)

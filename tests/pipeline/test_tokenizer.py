@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from ..util import BIO
+from ..factories import BIO
 
 NLP = spacy.blank("en", config=BIO)
 

@@ -16,7 +16,7 @@ from thinc.api import Config
 from welt_spacy.errors import WeltError
 from welt_spacy.pipeline.welt_ner import WeltNER
 
-from ..util import BIO, TRAIN_DATA, ents, make_examples, make_nlp, train
+from ..factories import BIO, TRAIN_DATA, ents, make_examples, make_nlp, train
 
 TEXT = TRAIN_DATA[0][0]
 EXPECTED = [

@@ -11,11 +11,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from welt_spacy.errors import WeltError
-from welt_spacy.scoring.fair import (
-    fair_eval,
-    fair_score,
-    make_fair_scorer,
-)
+from welt_spacy.scoring.fair import fair_eval, fair_score, make_fair_scorer
 from welt_spacy.scoring.pairs import TYPES, pair_spans
 from welt_spacy.scoring.strict import ner_score
 

@@ -11,11 +11,7 @@ from spacy.training import Example
 
 from welt_spacy.errors import WeltError
 from welt_spacy.scoring.spans import spans_of
-from welt_spacy.scoring.strict import (
-    make_ner_scorer,
-    ner_score,
-    strict_eval,
-)
+from welt_spacy.scoring.strict import make_ner_scorer, ner_score, strict_eval
 
 VOCAB = spacy.blank("en").vocab
 

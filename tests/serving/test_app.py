@@ -18,7 +18,7 @@ from spacy.language import Language
 from welt_spacy.serving.app import Limits, make_app
 from welt_spacy.serving.batching import Batcher, Dial, Overloaded
 
-from ..util import make_examples, make_nlp, train
+from ..factories import make_examples, make_nlp, train
 
 TEXTS = ["Selegiline 😀 and nausea.", "Aspirin helps.", "The study was blind.", ""]
 

@@ -5,12 +5,12 @@ import pytest
 import srsly
 from typer.testing import CliRunner
 
-from welt_spacy.architectures.piece_vectors import read_vectors
 from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
+from welt_spacy.ml.piece_vectors import read_vectors
 from welt_spacy.training.vectors import _load_numpy, _load_torch, make_vectors
 
-from ..util import make_tiny_bert
+from ..factories import make_tiny_bert
 
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")

@@ -19,10 +19,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import get_current_ops
 
-from ..confidence import confidence_of
 from ..errors import WeltError, first_line
-from ..io import load_pipeline
-from .records import Annotated, Entity, Item, Record, Reject
+from ..formats.records import Annotated, Entity, Item, Record, Reject
+from ..tokens.confidence import get_confidence
+from ..util.pipelines import load_pipeline
 
 # Docs, and characters, that are annotated before their strings are given back
 ZONE_DOCS = 500
@@ -71,7 +71,7 @@ def entities_of(doc: Doc, pipeline: str) -> List[Entity]:
     """
     found = []
     for ent in doc.ents:
-        confidence = confidence_of(ent)
+        confidence = get_confidence(ent)
         if confidence is not None:
             confidence = round(float(confidence), DECIMALS)
         place = ent.start_char, ent.end_char

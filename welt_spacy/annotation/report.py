@@ -5,8 +5,8 @@ from typing import Any, Dict, List
 
 import srsly
 
-from ..pages import render
-from .planning import Plan
+from ..util.html import render
+from .plan import Plan
 from .shards import N_BARS, N_NAMES, REJECTS
 
 # Rejects that are shown, and characters of a name

@@ -24,13 +24,13 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import srsly
 
 from ..errors import WeltError
-from ..files import partial_path, write_atomically
-from ..processes import peak_mb
+from ..formats.readers import Place
+from ..formats.records import Annotated, Item, Reject
+from ..formats.writers import WRITERS
+from ..parallel.processes import peak_mb
+from ..util.files import partial_path, write_atomically
 from .annotator import Pipelines
-from .planning import Plan, Shard
-from .readers import Place
-from .records import Annotated, Item, Reject
-from .writers import WRITERS
+from .plan import Plan, Shard
 
 DATA, REJECTS, MANIFEST, CLAIMS = "data", "rejects", "manifest", "claims"
 # Bars of the histogram of confidences, and names that are kept of a shard and label

@@ -7,9 +7,9 @@ from typing import Any, Deque, Dict, List, NamedTuple, Tuple
 
 import srsly
 
-from ..claims import Claims
-from ..files import write_atomically
-from .planning import Plan
+from ..parallel.claims import Claims
+from ..util.files import write_atomically
+from .plan import Plan
 from .shards import CLAIMS, done, read_record
 
 # Seconds over which the rate is taken

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Callable, Dict, Optional
 
-from ..claims import Claim, Claims, part, share_work
 from ..errors import WeltError
-from ..io import load_pipeline
-from ..processes import end_with_parent
+from ..parallel.claims import Claim, Claims, part, share_work
+from ..parallel.processes import end_with_parent
+from ..util.pipelines import load_pipeline
 from .annotator import Pipeline, Pipelines
-from .planning import Plan, read_plan
+from .plan import Plan, read_plan
 from .shards import CLAIMS, annotate_shard, done, is_done, read_record
 
 

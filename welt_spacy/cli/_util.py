@@ -13,8 +13,8 @@ from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ..corpora.report import Report
 from ..errors import WeltError
+from ..formats.problems import Report
 
 PANELS = ("Data", "Training", "Evaluation", "Deployment")
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])

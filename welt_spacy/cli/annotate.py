@@ -12,17 +12,17 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ..annotation.engines import prepared, run_local
-from ..annotation.formats import SUFFIXES
-from ..annotation.planning import Plan, Settings, identify
+from ..annotation.local import prepared, run_local
+from ..annotation.plan import Plan, Settings, identify
 from ..annotation.report import to_html
 from ..annotation.shards import CLAIMS, DATA, REJECTS
-from ..annotation.sources import find_files
 from ..annotation.status import Status, finish
-from ..annotation.writers import WRITERS, check_format
-from ..claims import Claims, part
 from ..errors import WeltError
-from ..files import write_atomically
+from ..formats.registry import SUFFIXES
+from ..formats.streams import find_files
+from ..formats.writers import WRITERS, check_format
+from ..parallel.claims import Claims, part
+from ..util.files import write_atomically
 from ._util import (
     ENGINE,
     NUM_CPUS,
@@ -142,7 +142,7 @@ def annotate_cli(
         view.begin(plan)
         with view:
             if engine == "ray":
-                from ..annotation.ray_engine import run_ray
+                from ..annotation.ray import run_ray
 
                 run_ray(
                     output,

@@ -6,8 +6,8 @@ from typing import List, Optional
 import typer
 
 from ..errors import WeltError
-from ..experiments.configuration import make_config
-from ..files import write_atomically
+from ..training.config import make_config
+from ..util.files import write_atomically
 from ._util import one_line_errors
 
 

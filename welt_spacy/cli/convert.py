@@ -6,9 +6,9 @@ from typing import Dict, List, Mapping, Optional
 import typer
 
 from ..corpora.convert import FORMATS, convert_file, write_docs
-from ..corpora.report import Report
-from ..corpora.unannotated import SUFFIXES
+from ..corpora.texts import SUFFIXES
 from ..errors import WeltError
+from ..formats.problems import Report
 from ._util import one_line_errors, print_report, warn
 
 

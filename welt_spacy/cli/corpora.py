@@ -17,8 +17,8 @@ from ..corpora.names import collect_names
 from ..corpora.overlap import find_overlap, index_docs
 from ..corpora.stats import CorpusStats, corpus_stats
 from ..errors import WeltError
-from ..files import write_atomically
-from ..io import read_docs
+from ..tokens.docs import read_docs
+from ..util.files import write_atomically
 from ._util import one_line_errors, print_report, print_table, warn
 
 corpora_app = typer.Typer(

@@ -76,8 +76,8 @@ def distill_cli(
     """
     from spacy.cli._util import parse_config_overrides
 
-    from ..distillation.student import StudentSettings
-    from ..distillation.teaching import LabelSettings, distill
+    from ..training.distillation import LabelSettings, distill
+    from ..training.student_config import StudentSettings
 
     n = next((i for i, text in enumerate(texts) if text.startswith("--")), len(texts))
     gold = _load_config(config, parse_config_overrides(texts[n:]))

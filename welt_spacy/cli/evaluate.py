@@ -10,19 +10,17 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 
 from ..corpora.convert import to_bytes
-from ..deployment.tuning import sweep
 from ..errors import WeltError
-from ..files import write_atomically
-from ..io import load_pipeline, pair_docs, read_docs, read_examples
-from ..reporting.evaluation import (
-    compare,
-    predict,
-    report,
-)
-from ..reporting.page import to_html
+from ..evaluation.evaluate import compare, report
+from ..evaluation.html import to_html
+from ..evaluation.tuning.decoding import sweep
+from ..pipeline.inference import predict_examples
 from ..scoring.labels import unknown_labels
 from ..scoring.pairs import pair_examples
 from ..scoring.slices import count_mentions
+from ..tokens.docs import pair_docs, read_docs, read_examples
+from ..util.files import write_atomically
+from ..util.pipelines import load_pipeline
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
 SHOWN = 10
@@ -72,7 +70,7 @@ def evaluate_cli(
         speed: Dict[str, float] = {}
     else:
         examples = read_examples(nlp, data)
-        speed = {"speed": predict(nlp, examples)}
+        speed = {"speed": predict_examples(nlp, examples)}
     paired = pair_examples(examples)
     found = {
         **report(nlp, examples, mentions=mentions, gold_text=gold_text, paired=paired),
@@ -219,7 +217,7 @@ def compare_cli(
         nlp = load_pipeline(model, gpu_id=gpu_id)
         examples.append(read_examples(nlp, data))
         unknown_labels(nlp, examples[-1])
-        predict(nlp, examples[-1])
+        predict_examples(nlp, examples[-1])
     found = compare(*examples)
     low, high = found["interval"]
     typer.echo(

@@ -10,10 +10,13 @@ import typer
 
 from ..errors import WeltError
 from ..experiments.estimate import estimate, measure
-from ..experiments.executors import convert_missing, run_all, status
 from ..experiments.grid import Grid, read_grid
 from ..experiments.jobs import jobs_of
-from ..experiments.layout import (
+from ..experiments.local import convert_missing, run_all, status
+from ..experiments.ray import run_ray
+from ..experiments.remote import Storage
+from ..experiments.results import read_results, to_markdown, write_parquet
+from ..experiments.tables import (
     beside_markdown,
     beside_paper,
     layout_csv,
@@ -22,12 +25,9 @@ from ..experiments.layout import (
     layout_markdown,
     rows_of,
 )
-from ..experiments.ray_engine import run_ray
-from ..experiments.results import read_results, to_markdown, write_parquet
-from ..experiments.storage import Storage
-from ..files import write_atomically
-from ..processes import n_cores
-from ..ray_cluster import connected
+from ..parallel.processes import n_cores
+from ..parallel.ray_cluster import connected
+from ..util.files import write_atomically
 from ._util import (
     ENGINE,
     NUM_CPUS,

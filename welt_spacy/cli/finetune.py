@@ -10,10 +10,10 @@ import typer
 
 from ..corpora.convert import sha256
 from ..errors import WeltError
-from ..files import one_writer, write_atomically
-from ..finetuning.settings import Finetuning, read_finetuning
-from ..finetuning.tuning import finetune
-from ..io import is_pipeline, replace_pipeline, use_gpu
+from ..llm.finetune import finetune
+from ..llm.finetune_config import Finetuning, read_finetuning
+from ..util.files import one_writer, write_atomically
+from ..util.pipelines import is_pipeline, replace_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, sigterm_ends
 
 DONE, CHECKPOINTS, MODEL = "finetuned.json", "checkpoints", "model-best"

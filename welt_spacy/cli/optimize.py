@@ -5,7 +5,7 @@ from typing import Optional
 
 import typer
 
-from ..deployment.optimization import MAX_LOSS, optimize
+from ..packaging.optimize import MAX_LOSS, optimize
 from ._util import one_line_errors, print_table
 
 

@@ -32,7 +32,7 @@ def package_cli(
 
     The wheel can be installed with pip, and uploaded with 'spacy welt push'.
     """
-    from ..deployment.package import package_pipeline
+    from ..packaging.package import package_pipeline
 
     packaged = package_pipeline(
         model, metrics, output, corpus=corpus, name=name, version=version

@@ -5,7 +5,7 @@ from typing import Optional
 
 import typer
 
-from ..deployment.push import check_repo, push, read_package, write_repository
+from ..packaging.push import check_repo, push, read_package, write_repository
 from ._util import one_line_errors
 
 

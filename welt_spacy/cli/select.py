@@ -10,17 +10,18 @@ from spacy import registry
 from spacy.tokens import Doc
 
 from ..corpora.convert import sha256, to_bytes
-from ..corpora.records import DOCUMENT
 from ..errors import WeltError
-from ..files import one_writer, write_atomically
-from ..generative.causal_lm import load_causal_lm
-from ..generative.prompts import JsonPrompt
-from ..io import load_pipeline, read_docs, use_gpu
-from ..selection.ifd import KINDS, IFDScorer
-from ..selection.report import QUANTILES, describe, rows, to_html
-from ..selection.scoring import score_docs
-from ..selection.strategies import Candidates, Strategy, doc_vectors, select
-from ..selection.tagging import tag_docs
+from ..llm.causal_lm import load_causal_lm
+from ..llm.prompts import JsonPrompt
+from ..tokens.docs import read_docs
+from ..tokens.document_id import get_document_id
+from ..training.selection.ifd import KINDS, IFDScorer
+from ..training.selection.ifd_cache import score_docs
+from ..training.selection.report import QUANTILES, describe, rows, to_html
+from ..training.selection.strategies import Candidates, Strategy, doc_vectors, select
+from ..training.selection.tagger_scores import tag_docs
+from ..util.files import one_writer, write_atomically
+from ..util.pipelines import load_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, print_table, progress
 
 
@@ -127,9 +128,7 @@ def select_cli(
         if not found.kept:
             raise WeltError("Nothing is kept: raise --keep")
         told = describe(candidates, found)
-        told_rows = rows(
-            candidates, found, [doc.user_data.get(DOCUMENT) for doc in docs]
-        )
+        told_rows = rows(candidates, found, [get_document_id(doc) for doc in docs])
         chosen = [docs[i] for i in found.kept]
         content = to_bytes(chosen)
         title = f"{strategy} of {train.name}"

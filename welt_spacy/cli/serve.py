@@ -10,7 +10,7 @@ from typing import Any, Optional
 import typer
 
 from ..errors import WeltError, extra_needed
-from ..io import load_pipeline
+from ..util.pipelines import load_pipeline
 from ._util import GPU_ID, one_line_errors, warn
 
 

@@ -5,11 +5,10 @@ from typing import Optional
 
 import typer
 
-from ..deployment.calibration import Fit, TooFew, fit_calibration
-from ..deployment.consistency import ConsistencyTuning, tune_consistency
-from ..deployment.threshold import Threshold, is_generative, tune_threshold
-from ..deployment.tuning import (
-    KNOBS,
+from ..errors import WeltError
+from ..evaluation.tuning.calibration import Fit, TooFew, fit_calibration
+from ..evaluation.tuning.decoding import (
+    PARAMETERS,
     Objective,
     Point,
     Tuning,
@@ -17,8 +16,10 @@ from ..deployment.tuning import (
     parse_objective,
     tune,
 )
-from ..errors import WeltError
-from ..io import load_pipeline, read_examples, replace_pipeline
+from ..evaluation.tuning.label_propagation import ConsistencyTuning, tune_consistency
+from ..evaluation.tuning.threshold import Threshold, is_generative, tune_threshold
+from ..tokens.docs import read_examples
+from ..util.pipelines import load_pipeline, replace_pipeline
 from ._util import GPU_ID, one_line_errors, print_table, warn
 
 NONE = "none"
@@ -39,7 +40,9 @@ def tune_cli(
         "precision; recall>=0.9: the best precision with that recall; none: leave what "
         "is found as it is.",
     ),
-    knob: str = typer.Option("o_bias", "--knob", "-k", help=" or ".join(KNOBS) + "."),
+    knob: str = typer.Option(
+        "o_bias", "--knob", "-k", help=" or ".join(PARAMETERS) + "."
+    ),
     keep_threshold: bool = typer.Option(
         False, "--keep-threshold", help="Leave the threshold as it is."
     ),
@@ -74,7 +77,7 @@ def tune_cli(
         nlp = load_pipeline(model, gpu_id=gpu_id)
         chosen = spread = found = fitted = None
         if is_generative(nlp):
-            if sought is None or calibration or consistency or knob != KNOBS[0]:
+            if sought is None or calibration or consistency or knob != PARAMETERS[0]:
                 raise WeltError(
                     "Of a generative_ner only the threshold can be tuned: leave out "
                     "--calibrate, --consistency and --knob"

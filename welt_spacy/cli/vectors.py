@@ -4,9 +4,9 @@ from pathlib import Path
 
 import typer
 
-from ..architectures.piece_vectors import write_vectors
-from ..files import write_atomically
+from ..ml.piece_vectors import write_vectors
 from ..training.vectors import make_vectors
+from ..util.files import write_atomically
 from ._util import one_line_errors, progress
 
 

@@ -9,13 +9,13 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from ..about import __version__
-from ..annotated import set_annotated_labels
 from ..errors import WeltError
+from ..formats.problems import Report
+from ..tokens.annotated_labels import set_annotated_labels
+from ..tokens.document_id import get_document_id
 from .catalog import SPLITS, Corpus
 from .convert import convert_splits, count_docs, sha256, to_bytes, write_corpus
 from .overlap import index_docs
-from .records import DOCUMENT
-from .report import Report
 
 # Corpora name the same thing differently
 RENAMED = {"GENE": "Gene"}
@@ -77,11 +77,7 @@ def combine_corpora(
     told: Dict[str, Any] = {}
     for corpus, _ in parts:
         found = docs["train"][corpus.id]
-        kept = [
-            doc
-            for doc in found
-            if not index.has(doc.text, doc.user_data.get(DOCUMENT, ""))
-        ]
+        kept = [doc for doc in found if not index.has(doc.text, get_document_id(doc))]
         docs["train"][corpus.id] = kept
         told[corpus.id] = {
             "labels": sorted({rename.get(new, new) for new in corpus.types.values()}),

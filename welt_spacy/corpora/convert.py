@@ -27,16 +27,17 @@ from spacy.vocab import Vocab
 
 from ..about import __version__
 from ..errors import WeltError
-from ..files import one_writer, write_atomically
-from ..pipeline.sentences import Splitter, set_sentences
+from ..formats.bioc import read_bioc
+from ..formats.brat import read_brat
+from ..formats.documents import Document, Mention, Sentence, choose_mentions
+from ..formats.iob import read_iob
+from ..formats.problems import Report
+from ..formats.pubtator import read_pubtator
+from ..pipeline.sentencizer import Splitter, set_sentences
 from ..pipeline.tokenizer import make_bio_tokenizer
-from .bioc import read_bioc
-from .brat import read_brat
+from ..tokens.document_id import set_document_id
+from ..util.files import one_writer, write_atomically
 from .catalog import SPLITS, Corpus, Format
-from .iob import read_iob
-from .pubtator import read_pubtator
-from .records import DOCUMENT, Document, Mention, Sentence, choose_mentions
-from .report import Report
 
 OFFSET_READERS: Dict[str, Callable[..., Iterator[Document]]] = {
     "pubtator": read_pubtator,
@@ -393,7 +394,7 @@ def _from_documents(
         doc.set_ents(spans, default="outside")
         n, docs = cut_into_sentences(doc, document.parts, n_sents)
         for part in docs:
-            part.user_data[DOCUMENT] = document.id
+            set_document_id(part, document.id)
         result.n_sentences += n
         result.docs.extend(docs)
     return result

@@ -15,7 +15,7 @@ from typing import Callable, Dict, List, Optional
 import pooch
 
 from ..errors import WeltError
-from ..files import write_atomically
+from ..util.files import write_atomically
 from .catalog import Corpus, CorpusFile
 
 MIRROR_VARIABLE = "WELT_CORPORA_MIRROR"

@@ -7,7 +7,7 @@ from spacy.strings import get_string_id
 from spacy.tokens import Doc
 
 from ..errors import check_number
-from .records import DOCUMENT
+from ..tokens.document_id import get_document_id
 
 # Words that follow one another: two texts that share so many by chance are rare
 SHINGLE = 8
@@ -95,7 +95,7 @@ def index_docs(docs: Iterable[Doc]) -> TextIndex:
     """
     index = TextIndex()
     for doc in docs:
-        index.add(doc.text, doc.user_data.get(DOCUMENT, ""))
+        index.add(doc.text, get_document_id(doc))
     return index
 
 
@@ -108,7 +108,7 @@ def find_overlap(docs: Iterable[Doc], others: TextIndex) -> Overlap:
     """
     n = by_id = by_text = either = 0
     for doc in docs:
-        same_id = doc.user_data.get(DOCUMENT, "") in others.ids
+        same_id = get_document_id(doc) in others.ids
         same_text = others.share(doc.text) >= SHARE
         n += 1
         by_id += same_id

@@ -6,7 +6,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ..training.weighting import ens, ins, isns, power, scale_weights, vanilla, welt
+from ..ml.class_weights import ens, ins, isns, power, scale_weights, vanilla, welt
 from .catalog import Corpus
 from .convert import convert_splits, count_docs
 

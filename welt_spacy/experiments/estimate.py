@@ -10,7 +10,7 @@ import srsly
 from spacy.vocab import Vocab
 
 from ..errors import WeltError
-from ..io import read_docs
+from ..tokens.docs import read_docs
 from .grid import Grid
 from .jobs import METRICS, RUNS, Job, is_done, splits_of
 from .results import read_rows

@@ -10,10 +10,10 @@ from spacy.util import registry
 from thinc.api import Config
 
 from ..corpora.catalog import CATALOG, encoder_names
-from ..deployment.tuning import KNOBS
 from ..errors import WeltError, first_line
-from ..io import read_yaml
-from .configuration import make_config
+from ..evaluation.tuning.decoding import PARAMETERS
+from ..training.config import make_config
+from ..util.yaml import read_yaml
 
 Settings = Dict[str, Any]
 # What a selection may set, as options of `spacy welt select`
@@ -244,8 +244,10 @@ def _check(grid: Grid) -> None:
             raise WeltError(f"tuned names {scheme!r}, which is not a scheme")
         if not isinstance(knobs, list) or not all(isinstance(k, str) for k in knobs):
             raise WeltError(f"tuned has {knobs!r} for {scheme}: it must be a list")
-        if unknown := sorted(set(knobs) - set(KNOBS)):
-            raise WeltError(f"{unknown[0]!r} can't be tuned: use {' or '.join(KNOBS)}")
+        if unknown := sorted(set(knobs) - set(PARAMETERS)):
+            raise WeltError(
+                f"{unknown[0]!r} can't be tuned: use {' or '.join(PARAMETERS)}"
+            )
     if grid.train_on_dev and any(grid.tuned.values()):
         raise WeltError("train_on_dev leaves nothing to tune on: leave one of both out")
     for seed in grid.seeds:

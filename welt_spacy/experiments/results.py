@@ -10,13 +10,13 @@ import numpy as np
 import srsly
 
 from ..errors import WeltError, extra_needed, first_line
-from ..files import write_atomically
 from ..scoring.significance import (
     approximate_randomization,
     compare_schemes,
     holm,
     seeds_needed,
 )
+from ..util.files import write_atomically
 from .grid import Grid
 from .jobs import METRICS, RECORD, RUNS
 

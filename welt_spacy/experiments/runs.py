@@ -17,8 +17,8 @@ from typing import Any, Callable, Dict, List, Optional
 import srsly
 
 from ..errors import WeltError, first_line
-from ..files import one_writer, partial_path, publish, write_atomically
-from ..processes import start_module
+from ..parallel.processes import start_module
+from ..util.files import one_writer, partial_path, publish, write_atomically
 from .grid import Grid, Run
 from .jobs import (
     FAILED,
@@ -35,7 +35,7 @@ from .jobs import (
     splits_of,
     to_json,
 )
-from .storage import Storage
+from .remote import Storage
 
 SELECTED, CONFIG, PREDICTIONS = "selected", "config.cfg", "predictions.spacy"
 # What each command took
@@ -220,7 +220,7 @@ def _call(
     logs = [folder / f"{name}.log" for name in commands]
     with logs[0].open("w", encoding="utf8") as file:
         process = start_module(
-            "welt_spacy.experiments.steps",
+            "welt_spacy.experiments._subprocess",
             [str(folder), json.dumps(commands)],
             threads=threads,
             stdout=file,

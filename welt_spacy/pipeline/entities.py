@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.tokens import Doc, Span, SpanGroup
 
-from ..arrays import starts_of
-from ..confidence import mark, marked_by
-from .decoding import Entities
-from .tags import ENT_IOB_BEGIN
+from ..tagging.decoding import Entities
+from ..tagging.tags import ENT_IOB_BEGIN
+from ..tokens.confidence import get_predicted_by, set_confidence
+from ..util.arrays import starts_of
 
 
 class EarlierEnts(NamedTuple):
@@ -41,7 +41,7 @@ def find_earlier(
     taken = np.zeros(len(doc), dtype=bool)
     if overwrite or not doc.has_annotation("ENT_IOB"):
         return EarlierEnts([], [], taken)
-    own = marked_by(doc, component)
+    own = get_predicted_by(doc, component)
     if spans_key is not None and spans_key in doc.spans:
         own |= {(s.start_char, s.end_char, s.label_) for s in doc.spans[spans_key]}
     ents = [
@@ -114,7 +114,7 @@ def set_entities(
         ]
         doc.set_ents([*others.ents, *spans], blocked=others.blocked, default="outside")
         for span, confidence in zip(spans, confidences):
-            mark(span, confidence, component)
+            set_confidence(span, confidence, component)
         if spans_key is not None:
             attrs = {}
             if None not in confidences:

@@ -8,7 +8,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..errors import WeltError
-from .gold import count_tags
+from ..tagging.gold import count_tags
 
 LabelData = Union[Dict[str, Any], List[str]]
 

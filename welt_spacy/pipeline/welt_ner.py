@@ -26,21 +26,21 @@ from spacy.vocab import Vocab
 from thinc.api import Config, Model, Ops, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..confidence import install_extensions
 from ..errors import WeltError
+from ..ml.class_weights import scale_weights, welt
+from ..ml.losses import DistillationLoss, MaskedClasses, WeightedCrossEntropy
 from ..scoring.strict import ner_score
-from ..training.losses import DistillationLoss, HiddenClasses, WeightedCrossEntropy
-from ..training.weighting import scale_weights, welt
-from .calibration import calibrated, check_calibration, uncalibrated
-from .consistency import check_consistency, spread_names
-from .decoding import DECODERS, Entities, decode, score_spans
+from ..tagging.decoding import DECODERS, Entities, decode, score_spans
+from ..tagging.gold import gold_tags, masked_tags, same_tokens, unannotated_tags
+from ..tagging.label_propagation import check_consistency, spread_names
+from ..tagging.platt_scaling import calibrated, check_calibration, uncalibrated
+from ..tagging.soft_labels import has_soft_labels, soft_targets, to_student
+from ..tagging.tags import MISSING, tag_names
+from ..tokens.confidence import install_extensions
 from .entities import EarlierEnts, find_earlier, fit_entities, set_entities
-from .gold import gold_tags, hidden_tags, same_tokens, unknown_tags
 from .labels import LabelData, labels_and_counts
 from .requirements import note_requirements
 from .settings import Owner, Setting, configured, flag, number, one_of, optional_string
-from .soft_tags import has_soft_tags, soft_targets, to_student
-from .tags import MISSING, tag_names
 
 ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
 
@@ -394,9 +394,9 @@ class WeltNER(TrainablePipe):
     ) -> Callable[[], Iterable[Example]]:
         # Class weights are of the gold annotation, if there is any, not of what a teacher
         # found
-        if self.distillation is None or all(map(has_soft_tags, get_examples())):
+        if self.distillation is None or all(map(has_soft_labels, get_examples())):
             return get_examples
-        return lambda: (eg for eg in get_examples() if not has_soft_tags(eg))
+        return lambda: (eg for eg in get_examples() if not has_soft_labels(eg))
 
     def _weigh(self) -> None:
         self.cfg["weighting"] = str(self.weighting)
@@ -522,7 +522,7 @@ class WeltNER(TrainablePipe):
             np.array([self.cfg["counts"].get(tag, 0) for tag in self.tags]),
         )
         flat = ops.flatten(scores)
-        hidden = unknown_tags(examples, self.labels)
+        hidden = unannotated_tags(examples, self.labels)
         d_flat, loss = _with_hidden(
             ops,
             flat,
@@ -601,7 +601,7 @@ class WeltNER(TrainablePipe):
         set_dropout_rate(self.model, drop)
         scores, backprop = self.model.begin_update(docs)
         target = to_student(taught, teacher_pipe.labels, self.labels)
-        hidden = hidden_tags(teacher_pipe.labels, self.labels)
+        hidden = masked_tags(teacher_pipe.labels, self.labels)
         d_flat, loss = self._soft_loss(
             self.model.ops.flatten(scores),
             target,
@@ -741,7 +741,7 @@ def _with_hidden(
     """A loss and its gradient where O may stand for tags that nobody looked for."""
     if hidden is None or not hidden.any():
         return loss(flat)
-    merged = HiddenClasses(flat, ops.asarray(hidden))  # type: ignore[arg-type]
+    merged = MaskedClasses(flat, ops.asarray(hidden))  # type: ignore[arg-type]
     d_merged, value = loss(merged.merged)
     return merged.unmerge(d_merged), value
 

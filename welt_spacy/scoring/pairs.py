@@ -11,8 +11,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tu
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..confidence import confidence_of
 from ..errors import WeltError
+from ..tokens.confidence import get_confidence
 from .spans import LabelledSpan, aligned_predictions
 
 LABEL, BOUNDARY, BOTH = "LE", "BE", "LBE"
@@ -94,7 +94,7 @@ def pair_examples(examples: Iterable[Example]) -> List[PairedDoc]:
         predictions = list(aligned_predictions(example))
         predicted = [span for span, _ in predictions]
         pairs = sorted(pair_spans(gold, predicted), key=lambda pair: pair.start)
-        confidences = [confidence_of(ent) for _, ent in predictions]
+        confidences = [get_confidence(ent) for _, ent in predictions]
         docs.append(PairedDoc(reference, gold, predicted, confidences, pairs))
     return docs
 

@@ -5,8 +5,8 @@ from typing import Iterator, List, NamedTuple, Sized, Tuple
 from spacy.tokens import Span
 from spacy.training import Example
 
-from ..annotated import is_annotated
 from ..errors import WeltError
+from ..tokens.annotated_labels import is_annotated
 
 # Label, first token, token after the last
 LabelledSpan = Tuple[str, int, int]

@@ -15,7 +15,7 @@ from spacy.scorer import get_ner_prf
 from spacy.tokens import Span
 from spacy.training import Example
 
-from ..annotated import is_annotated
+from ..tokens.annotated_labels import is_annotated
 from .spans import LabelledSpan, Scores, require_same_sentences, scores_of
 
 

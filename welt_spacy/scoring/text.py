@@ -9,8 +9,8 @@ from typing import List, NamedTuple, Sequence, Tuple
 
 from spacy.tokens import Doc
 
-from ..annotated import is_annotated
 from ..errors import WeltError
+from ..tokens.annotated_labels import is_annotated
 from .spans import LabelledSpan, require_same_sentences
 from .strict import StrictScores, strict_eval
 

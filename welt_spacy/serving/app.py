@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spacy.language import Language
 
 from ..about import __version__
-from ..pages import render
+from ..util.html import render
 from .batching import Batcher, Dial, Overloaded
 from .examples import EXAMPLES
 

@@ -19,8 +19,8 @@ from typing import (
 from spacy.language import Language
 
 from ..annotation.annotator import BATCH_CHARS, BATCH_DOCS, Pipelines, named
-from ..annotation.records import Annotated, Entity, Record, Reject
 from ..errors import WeltError, first_line
+from ..formats.records import Annotated, Entity, Record, Reject
 from ..pipeline.welt_ner import WeltNER
 
 # Seconds that the first text of a batch waits for others while nothing else is going on

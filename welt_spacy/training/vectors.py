@@ -12,8 +12,8 @@ from typing import Any, Callable, Dict, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..architectures.piece_vectors import PieceVectors
 from ..errors import WeltError, check_number, extra_needed, first_line
+from ..ml.piece_vectors import PieceVectors
 
 Floats = NDArray[np.float32]
 # Pieces that go through the encoder at once
@@ -172,11 +172,7 @@ def _load_torch(encoder: str) -> _Loaded:
     with extra_needed("spacy welt vectors, for this encoder,", "transformers"):
         import torch
 
-        from ..architectures.pretrained import (
-            load_encoder,
-            load_tokenizer,
-            special_pieces,
-        )
+        from ..ml.encoder.pretrained import load_encoder, load_tokenizer, special_pieces
     tokenizer = load_tokenizer(encoder)
     model = load_encoder(encoder, {}).eval()
     embeddings = model.get_input_embeddings().weight.detach().numpy()

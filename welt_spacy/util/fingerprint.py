@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..about import __version__
 from ..errors import WeltError, first_line
-from ..files import is_temporary
+from .files import is_temporary
 
 if TYPE_CHECKING:
     from thinc.api import Config

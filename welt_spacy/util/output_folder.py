@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import WeltError, shorten
-from ..files import clean, one_writer, write_atomically
+from .files import clean, one_writer, write_atomically
 from .fingerprint import Fingerprint, checksum, checksum_bytes
 
 RECORD = "welt.json"

@@ -1,0 +1,74 @@
+"""Texts from files of all kinds."""
+
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+
+from welt_spacy.corpora.texts import read_texts
+from welt_spacy.errors import WeltError
+from welt_spacy.tokens.document_id import set_document_id
+
+from ..factories import BIO
+
+TEXT = "Aspirin helps. It was given."
+
+
+@pytest.fixture(scope="module")
+def nlp():
+    return spacy.blank("en", config=BIO)
+
+
+def found(path, nlp, **settings):
+    return [(t.id, t.doc.text.strip()) for t in read_texts(path, nlp, **settings)]
+
+
+def test_all_formats(nlp, tmp_path):
+    files = {
+        "a.txt": f"{TEXT}\n\n",
+        "a.jsonl": f'{{"text": "{TEXT}", "id": 7}}\n',
+        "a.pubtator": "7|t|Aspirin helps.\n7|a|It was given.\n7\t0\t7\tAspirin\tDrug\n",
+        "a.xml": '<?xml version="1.0"?><collection><document><id>7</id><passage>'
+        f"<offset>0</offset><text>{TEXT}</text></passage></document></collection>",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, "utf8")
+        doc_id = "" if name == "a.txt" else "7"
+        cut = [(doc_id, "Aspirin helps."), (doc_id, "It was given.")]
+        assert found(tmp_path / name, nlp) == cut
+        assert found(tmp_path / name, nlp, n_sents=0) == [(doc_id, TEXT)]
+
+
+def test_docs_keep_their_tokens(nlp, tmp_path):
+    words = ["N-acetyl", "cysteine"]
+    docs = [Doc(nlp.vocab, words=words, ents=["B-X", "I-X"]), nlp.make_doc(TEXT)]
+    DocBin(docs=docs).to_disk(tmp_path / "a.spacy")
+    one, other = (text.doc for text in read_texts(tmp_path / "a.spacy", nlp))
+    assert [t.text for t in one] == words and not one.has_annotation("ENT_IOB")
+    # spaCy trains on the words of docs whose spaces are unknown, else on the text
+    assert one.has_unknown_spaces and not other.has_unknown_spaces
+    assert other.text == TEXT
+
+
+def test_docs_are_cut_where_they_have_boundaries(nlp, tmp_path):
+    doc = nlp.make_doc(TEXT)
+    for token in doc:
+        token.is_sent_start = token.text in ("Aspirin", "It")
+    set_document_id(doc, "7")
+    DocBin(docs=[doc], attrs=["SENT_START"], store_user_data=True).to_disk(
+        tmp_path / "a.spacy"
+    )
+    cut = [("7", "Aspirin helps."), ("7", "It was given.")]
+    assert found(tmp_path / "a.spacy", nlp) == cut
+    for n_sents in (0, 2, 3):
+        assert found(tmp_path / "a.spacy", nlp, n_sents=n_sents) == [("7", TEXT)]
+
+
+def test_bad_files(nlp, tmp_path):
+    for line in ("{", "[]", '{"text": 3}', '{"txt": ""}', "3"):
+        (tmp_path / "a.jsonl").write_text(f'{{"text": "x"}}\n{line}\n')
+        with pytest.raises(WeltError, match="a.jsonl:2: not an object with"):
+            found(tmp_path / "a.jsonl", nlp)
+    with pytest.raises(WeltError, match="texts are read from .txt"):
+        found(tmp_path / "a.tsv", nlp)
+    with pytest.raises(WeltError, match="No such file"):
+        found(tmp_path / "b.txt", nlp)

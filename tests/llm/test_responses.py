@@ -1,0 +1,177 @@
+"""Docs to answers in JSON, and answers to spans."""
+
+import json
+
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc, Span
+from spacy.vocab import Vocab
+
+from welt_spacy.corpora.catalog import get_corpus
+from welt_spacy.corpora.convert import convert_splits
+from welt_spacy.corpora.fetch import fetch
+from welt_spacy.errors import WeltError
+from welt_spacy.llm.prompts import make_json_prompt
+from welt_spacy.llm.responses import Item, locate, make_answer, parse_answer
+
+from ..factories import BIO
+
+NLP = spacy.blank("en", config=BIO)
+TEXT = "Pain and abdominal pain; N-acetylcysteine (NAC) eased the pain. Painful NAC."
+
+
+def spans(found):
+    return [(span.text, span.label_, span.start_char) for span in found.spans]
+
+
+def make_doc(text=TEXT, *mentions):
+    doc = NLP.make_doc(text)
+    doc.set_ents([doc.char_span(*mention) for mention in mentions])
+    return doc
+
+
+def test_the_answer_of_a_doc():
+    doc = make_doc(TEXT, (0, 4, "Disease"), (25, 41, "Chemical"), (43, 46, "Chemical"))
+    assert json.loads(make_answer(doc)) == [
+        {"entity": "Disease", "name": "Pain"},
+        {"entity": "Chemical", "name": "N-acetylcysteine"},
+        {"entity": "Chemical", "name": "NAC"},
+    ]
+    assert make_answer(doc, ["Disease"]) == '[{"entity": "Disease", "name": "Pain"}]'
+    assert make_answer(doc, ["Gene"]) == make_answer(make_doc()) == "[]"
+    greek = make_doc("IFN-γ", (0, 5, "Gene"))
+    assert "γ" in make_answer(greek)
+
+
+GOOD = '{"entity": "A", "name": "x"}'
+
+
+@pytest.mark.parametrize(
+    "text, n, issues",
+    [
+        ("[]", 0, {}),
+        (f"[{GOOD}, {GOOD}]", 2, {}),
+        (f"```json\n[{GOOD}]\n```", 1, {}),
+        (f"As in [1], they are [{GOOD}]. Or [] or not.", 1, {}),
+        ("", 0, {"not JSON": 1}),
+        ("There are none.", 0, {"not JSON": 1}),
+        (GOOD, 0, {"not JSON": 1}),
+        (f"[{GOOD}, {GOOD}, {{", 2, {"cut off": 1}),
+        (f'[{GOOD}, {{"entity": "A", "na', 1, {"cut off": 1}),
+        (f"[{GOOD}", 1, {"cut off": 1}),
+        ("[", 0, {"cut off": 1}),
+        (f'[{GOOD}, "x", {{"entity": "A"}}]', 1, {"malformed": 2}),
+        ('[{"entity": 1, "name": "x"}, {"entity": "A", "name": " "}]', 0, {"malformed": 2}),
+        ("[" * 100_000, 0, {"cut off": 1}),
+        ("__import__('os').getcwd()", 0, {"not JSON": 1}),
+    ],
+)  # fmt: skip
+def test_answers_are_read_as_far_as_they_go(text, n, issues):
+    found = parse_answer(text)
+    assert (len(found.items), found.issues) == (n, issues)
+    assert {(item.label, item.name) for item in found.items} <= {("A", "x")}
+    for item in found.items:
+        assert text[: item.end].endswith(GOOD)
+
+
+@given(st.text() | st.text(alphabet='[]{}",: \\entiyam1'))
+def test_no_text_is_an_error(text):
+    found = parse_answer(text)
+    assert all(item.name.strip() for item in found.items)
+
+
+def test_names_find_their_places():
+    doc = make_doc()
+    items = [
+        Item("D", "Pain"),
+        Item("D", "abdominal pain"),
+        Item("C", "n - AcetylCysteine"),  # case and white space
+        Item("D", "pain"),
+    ]
+    assert spans(locate(doc, items)) == [
+        ("Pain", "D", 0),
+        ("abdominal pain", "D", 9),
+        ("N-acetylcysteine", "C", 25),
+        ("pain", "D", 58),
+    ]
+
+
+def test_what_can_be_wrong_is_counted():
+    doc = make_doc()
+    items = [
+        Item("D", "abdominal pain"),
+        Item("D", "abdominal pain"),  # once in the text
+        Item("D", "fever"),
+        Item("D", "acetyl"),  # inside a token
+        Item("X", "Pain"),
+        Item("C", "NAC"),  # twice in the text
+    ]
+    found = locate(doc, items, ["D", "C"])
+    assert spans(found) == [("abdominal pain", "D", 9), ("NAC", "C", 43)]
+    assert found.issues == {
+        **{"over-generated": 1, "unsupported name": 1, "off token borders": 1},
+        **{"unknown type": 1, "ambiguous": 1},
+    }
+    assert locate(make_doc(""), [Item("D", "x")]).issues == {"unsupported name": 1}
+
+
+def test_a_part_of_a_doc():
+    doc = make_doc(TEXT, (43, 46, "Chemical"), (72, 75, "Chemical"))
+    part = doc[doc.char_span(64, 71).start :]
+    assert part.text == "Painful NAC."
+    items = parse_answer(make_answer(part)).items
+    assert [item.name for item in items] == ["NAC"]
+    found = locate(part, [Item("Disease", "abdominal pain"), *items])
+    assert (spans(found), found.sources) == ([("NAC", "Chemical", 72)], [1])
+    assert found.issues == {"unsupported name": 1}
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.data())
+@settings(deadline=None)
+def test_all_occurrences_go_there_and_back(words, data):
+    """Where each name is annotated wherever it stands, nothing is lost."""
+    doc = Doc(Vocab(), words=words)
+    chosen = data.draw(st.sets(st.sampled_from("abc")))
+    doc.set_ents(
+        [
+            Span(doc, i, i + 1, label="X")
+            for i, word in enumerate(words)
+            if word in chosen
+        ]
+    )
+    found = locate(doc, parse_answer(make_answer(doc)).items)
+    assert [(s.start, s.end) for s in found.spans] == [
+        (ent.start, ent.end) for ent in doc.ents
+    ]
+    assert found.issues == {}
+
+
+@pytest.mark.parametrize(
+    "name, share", [("bc5cdr", 1.0), ("ncbi_disease", 0.998), ("bc5cdr_docs", 0.999)]
+)
+def test_real_corpora_go_there_and_back(mirror, name, share):
+    corpus = get_corpus(name)
+    docs = convert_splits(corpus, fetch(corpus, mirror=str(mirror)))["test"].docs
+    n = same = 0
+    for doc in docs:
+        found = locate(doc, parse_answer(make_answer(doc)).items)
+        gold = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
+        n += len(gold)
+        same += len(gold & {(s.start, s.end, s.label_) for s in found.spans})
+        assert set(found.issues) <= {"ambiguous"}
+    assert same >= share * n > 0
+
+
+def test_prompts():
+    prompt = make_json_prompt(definitions={"Drug": "medicines"})
+    text = prompt("Aspirin.", ["Chemical", "Drug", "Other"])
+    assert "- Chemical: drugs" in text and "- Drug: medicines\n- Other\n" in text
+    assert text.endswith("\n\nAspirin.")
+    braces = make_json_prompt("{types} {name}")("{types}", ["A"])
+    assert braces == "- A {name}\n\n{types}"
+    with pytest.raises(WeltError, match="types"):
+        make_json_prompt("Find them.")
+    with pytest.raises(WeltError, match="more than a line"):
+        make_json_prompt(definitions={"A": "a\nb"})

@@ -1,0 +1,51 @@
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc
+
+from welt_spacy.ml.encoder.strided_spans import configure_strided_spans
+
+VOCAB = spacy.blank("en").vocab
+words = st.lists(st.text(alphabet="abé漢", min_size=1, max_size=12), max_size=60)
+
+
+@given(words, st.integers(1, 20), st.integers(1, 20), st.integers(1, 40))
+@settings(deadline=None)
+def test_windows_cover_everything_and_fit(words, window, stride, max_pieces):
+    if stride > window:
+        window, stride = stride, window
+    get_spans = configure_strided_spans(window, stride, max_pieces)
+    doc = Doc(VOCAB, words=words)
+    (spans,) = get_spans([doc])
+    covered = set()
+    for span in spans:
+        covered.update(range(span.start, span.end))
+        assert 0 < len(span) <= window
+        size = sum(len(token.text.encode("utf8")) for token in span)
+        assert len(span) == 1 or size <= max_pieces
+    assert covered == set(range(len(doc)))
+    starts = [span.start for span in spans]
+    assert starts == sorted(set(starts))
+
+
+def test_a_sentence_is_one_window():
+    doc = Doc(VOCAB, words=["word"] * 100)
+    assert len(configure_strided_spans(128, 96, 510)([doc])[0]) == 1
+
+
+def test_windows_of_sentences():
+    words, starts = ["word"] * 9, [i in (0, 2) for i in range(9)]
+    doc = Doc(VOCAB, words=words, sent_starts=starts)
+    (spans,) = configure_strided_spans(4, 3, 510, by_sentence=True)([doc])
+    assert [(s.start, s.end) for s in spans] == [(0, 2), (2, 6), (5, 9)]
+    unknown = Doc(VOCAB, words=words)
+    get_spans = configure_strided_spans(4, 3, 510)
+    for one in (doc, unknown):
+        (whole,) = get_spans([one])
+        assert [(s.start, s.end) for s in whole] == [(0, 4), (3, 7), (6, 9)]
+
+
+def test_windows_may_not_leave_gaps():
+    with pytest.raises(ValueError, match="stride"):
+        configure_strided_spans(10, 11)

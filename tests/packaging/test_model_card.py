@@ -1,0 +1,130 @@
+"""Model cards: what they tell, and that a hub can read them."""
+
+import pytest
+from thinc.api import Config
+
+from welt_spacy.evaluation.evaluate import evaluate
+from welt_spacy.packaging.model_card import hub_metadata, model_card
+
+from ..factories import make_examples, make_nlp, train
+
+ABOUT = {
+    "corpus": "bc5cdr",
+    "title": "BC5CDR (chemicals and diseases)",
+    "source": "somewhere",
+    "licence": "CC-BY-4.0",
+    "citation": "Li et al. (2016)",
+    "splits": {"train": {"sentences": 4560, "mentions": 9385}},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    nlp = make_nlp(weighting={"@misc": "welt_spacy.ens_weights.v1", "beta": 0.99})
+    train(nlp, make_examples(nlp))
+    nlp.config["system"]["seed"] = 7
+    path = tmp_path_factory.mktemp("card") / "model"
+    nlp.to_disk(path)
+    meta = {
+        **nlp.meta,
+        "name": "welt_bc5cdr",
+        "description": "Finds chemicals.",
+        "license": "MIT",
+        "welt_spacy_version": "0.1.0",
+    }
+    found = evaluate(nlp, make_examples(nlp), mentions={}, gold_text=True)
+    return path, meta, found
+
+
+def test_card_tells_what_was_run(run):
+    path, meta, found = run
+    card = model_card(path, meta, found, ABOUT)
+    assert card.startswith("# en_welt_bc5cdr\n")
+    for part in (
+        "Finds chemicals.",
+        "Chemical, Disease",
+        "ens(beta=0.99)",
+        "CC-BY-4.0",
+        "Li et al. (2016)",
+        "| train | 4,560 | 9,385 |",
+        "| strict | 100.00 | 100.00 | 100.00 |",
+        "| 95 % interval | 100.00 to 100.00 |",
+        "| Disease, fair | 100.00 |",
+        "on raw text",
+        "unseen in train",
+        "seed 7",
+        "[components.welt_ner.weighting]",
+        "beta = 0.99",
+        "[training.optimizer]",
+        "not a medical device",
+        "Mobasher",
+    ):
+        assert part in card, part
+    for tag, n in found["class_weights"]["welt_ner"]["counts"].items():
+        assert f"| {tag} | {n} |" in card
+    assert "\n\n\n" not in card
+
+
+def test_markup_in_labels_is_escaped(run):
+    path, meta, found = run
+    (part,) = [p for name, p in found["per_type"].items() if name == "Disease"]
+    hostile = {**found, "per_type": {"a|b <img src=x>\n# c": part}}
+    card = model_card(path, meta, hostile, ABOUT)
+    assert "| a\\|b &lt;img src=x> # c, strict |" in card and "<img" not in card
+
+
+def test_card_of_data_that_tell_little(run):
+    path, meta, found = run
+    about = {key: ABOUT[key] for key in ("title", "source", "licence", "citation")}
+    assert "| split |" not in model_card(path, meta, found, about)
+
+
+SCORED = {
+    "license": "MIT",
+    "performance": {"ents_p": 0.9, "ents_r": 0.8, "ents_f": 0.85, "fair_f": 0.88},
+    "evaluation": {
+        **{"name": "BC5CDR", "type": "bc5cdr", "split": "test", "revision": "0f3a"}
+    },
+    "base_model": ["dmis-lab/biobert-v1.1"],
+    "example": "Aspirin helps.",
+}
+
+
+def test_hub_reads_the_metadata(run):
+    hub = pytest.importorskip("huggingface_hub")
+    path, meta, found = run
+    text = model_card(path, meta, found, ABOUT)
+    card = hub.ModelCard(f"{hub_metadata({**meta, **SCORED})}\n{text}")
+    assert card.text.strip() == text.strip()
+    assert card.data.library_name == "spacy" and card.data.license == "mit"
+    assert card.data.pipeline_tag == "token-classification"
+    assert card.data.base_model == ["dmis-lab/biobert-v1.1"]
+    assert card.data.widget == [{"text": "Aspirin helps."}]
+    assert card.data.model_name == "en_welt_bc5cdr"
+    results = {one.metric_name: one for one in card.data.eval_results}
+    f1 = results["NER F1 (strict, entity level)"]
+    assert (f1.metric_type, f1.metric_value) == ("f1", 0.85)
+    assert (f1.dataset_name, f1.dataset_type) == ("BC5CDR", "bc5cdr")
+    assert (f1.dataset_split, f1.dataset_revision) == ("test", "0f3a")
+    assert results["NER F1 (FairEval)"].metric_value == 0.88
+    assert {one.task_type for one in results.values()} == {"token-classification"}
+
+
+def test_metadata_of_a_bare_pipeline():
+    hub = pytest.importorskip("huggingface_hub")
+    told = {"lang": "en", "name": "x", "license": "CC BY-SA 4.0 (see LICENSE)"}
+    card = hub.ModelCard(hub_metadata(told) + "text")
+    assert card.data.license == "other" and card.data.eval_results is None
+    assert card.data.license_name == "cc-by-sa-4-0-see-license-"
+    assert "license" not in hub_metadata({"lang": "en", "name": "x"})
+
+
+@pytest.mark.parametrize("name", ["welt", "welt_spacy_transformers", "welt_cpu"])
+def test_encoder_is_that_of_the_components(run, root, tmp_path, name):
+    """Not `paths.encoder`, which may be set and not be used."""
+    _, meta, found = run
+    config = Config().from_disk(root / "configs" / f"{name}.cfg", interpolate=False)
+    config["paths"]["encoder"] = "some/encoder"
+    config.to_disk(tmp_path / "config.cfg")
+    card = model_card(tmp_path, meta, found, ABOUT)
+    assert ("| Encoder | `some/encoder` |" in card) == (name != "welt_cpu")

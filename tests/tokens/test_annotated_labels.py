@@ -1,0 +1,128 @@
+"""Corpora in which some labels were looked for: counts, loss, scores."""
+
+import numpy as np
+import pytest
+from spacy.tokens import DocBin, Span
+from spacy.training import Example
+
+from welt_spacy.evaluation.evaluate import evaluate
+from welt_spacy.evaluation.tuning.decoding import parse_objective, score_entities, tune
+from welt_spacy.ml.losses import MaskedClasses, WeightedCrossEntropy, WeightedFocalLoss
+from welt_spacy.tagging.gold import count_tags
+from welt_spacy.tokens.annotated_labels import (
+    get_annotated_labels,
+    is_annotated,
+    set_annotated_labels,
+)
+
+from ..factories import TRAIN_DATA, ents, make_examples, make_nlp, train
+
+
+def part(nlp, label, data=TRAIN_DATA):
+    """The examples, as a corpus of this label alone has them."""
+    examples = make_examples(nlp, data)
+    for eg in examples:
+        kept = [ent for ent in eg.reference.ents if ent.label_ == label]
+        eg.reference.set_ents(kept, default="outside")
+        set_annotated_labels(eg.reference, [label])
+    return examples
+
+
+def test_it_is_kept_in_files(tmp_path):
+    nlp = make_nlp()
+    doc = part(nlp, "Disease")[0].reference
+    DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / "a.spacy")
+    (read,) = DocBin().from_disk(tmp_path / "a.spacy").get_docs(nlp.vocab)
+    assert get_annotated_labels(read) == {"Disease"}
+    assert is_annotated(read, "Disease") and not is_annotated(read, "Chemical")
+    other = nlp.make_doc("x")
+    assert get_annotated_labels(other) is None and is_annotated(other, "Chemical")
+
+
+def test_counts_are_as_if_all_had_been_looked_for():
+    nlp = make_nlp()
+    whole = count_tags(make_examples(nlp)).counts
+    # each text once for each label: twice the tokens
+    split = count_tags([*part(nlp, "Chemical"), *part(nlp, "Disease")]).counts
+    assert split == {tag: 2 * n for tag, n in whole.items()}
+    assert count_tags(make_examples(nlp)).counts == whole
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("loss", [WeightedCrossEntropy(), WeightedFocalLoss(gamma=1.5)])
+def test_marginal_likelihood_against_torch_and_differences(loss):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 5))
+    truths = np.array([0, 0, 1, 0, 2, -1])
+    hidden = np.zeros((6, 5), dtype=bool)
+    hidden[[0, 2, 5], 3:] = True
+    hidden[1, 1:] = True  # nothing is known
+    weights = np.array([0.5, 2.0, 1.0, 1.5, 3.0])
+
+    def value(x):
+        merged = MaskedClasses(softmax(x), hidden)
+        d, found = loss(merged.merged, truths, weights)
+        return merged.unmerge(d), found
+
+    d, found = value(logits)
+    for i in range(6):
+        for k in range(5):
+            step = np.zeros_like(logits)
+            step[i, k] = 1e-5
+            slope = (value(logits + step)[1] - value(logits - step)[1]) / 2e-5
+            assert d[i, k] == pytest.approx(slope, abs=1e-7)
+    if isinstance(loss, WeightedCrossEntropy):
+        torch = pytest.importorskip("torch")
+        x = torch.tensor(logits, requires_grad=True)
+        log_p = torch.log_softmax(x, dim=1)
+        terms, total = [], 0.0
+        for i, y in enumerate(truths.tolist()):
+            if y < 0:
+                continue
+            allowed = [y, *np.flatnonzero(hidden[i]).tolist()] if y == 0 else [y]
+            terms.append(-weights[y] * torch.logsumexp(log_p[i, allowed], dim=0))
+            total += weights[y]
+        expected = sum(terms) / total
+        expected.backward()
+        assert found == pytest.approx(expected.item())
+        np.testing.assert_allclose(d, x.grad.numpy(), atol=1e-9)
+    assert np.abs(d[[1, 5]]).max() < 1e-12
+
+
+def test_it_learns_both_labels_from_corpora_of_one():
+    nlp = make_nlp(weighting={"@misc": "welt_spacy.vanilla_weights.v1"})
+    # "Aspirin and ..." was not searched for diseases: its O are no evidence
+    diseases = [TRAIN_DATA[i] for i in (0, 2, 3)]
+    examples = [*part(nlp, "Chemical"), *part(nlp, "Disease", diseases)]
+    train(nlp, examples)
+    for text, entities in TRAIN_DATA:
+        wanted = [(text[a:b], label) for a, b, label in entities]
+        assert ents(nlp(text)) == wanted
+
+
+def test_scores_leave_out_what_was_not_looked_for():
+    nlp = make_nlp()
+    train(nlp, make_examples(nlp))
+    examples = part(nlp, "Disease")
+    fresh = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in examples]
+    scores = nlp.evaluate(fresh)
+    assert scores["ents_f"] == 1.0
+    assert list(scores["ents_per_type"]) == ["Disease"]
+    fresh = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in examples]
+    found = evaluate(nlp, fresh, gold_text=True)
+    assert found["strict"]["f"] == found["text"]["strict"]["f"] == 1.0
+    assert found["predicted"] == found["gold"] == 3
+    fresh = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in examples]
+    confidences, right, _ = score_entities(nlp, fresh)
+    assert len(confidences) == 3 and right.all()
+    assert tune(nlp, fresh, parse_objective("f1")).best.f == 1.0
+    # a wrong one of a label that was looked for still counts
+    doc = nlp(examples[3].reference.text)
+    doc.set_ents([Span(doc, 0, 1, label="Disease"), Span(doc, 1, 2, label="Chemical")])
+    scorer = nlp.get_pipe("welt_ner").scorer
+    assert scorer([Example(doc, examples[3].reference)])["ents_p"] == 0.0
+    assert len(doc.ents) == 2

@@ -1,0 +1,121 @@
+"""IFD against a plain loop over tokens."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from welt_spacy.errors import WeltError
+from welt_spacy.training.selection.ifd import IFDScorer
+
+from ..factories import make_byte_tokenizer, make_tiny_lm
+
+torch = pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
+transformers = pytest.importorskip("transformers")
+
+LIMIT = 16
+FAMILIES = ("llama", "qwen3", "gpt2")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_byte_tokenizer(LIMIT)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model(request):
+    return make_tiny_lm(request.param, LIMIT)
+
+
+def plain(model, ids, n_answer):
+    """The mean loss of the last tokens, one forward pass a token."""
+    total = 0.0
+    for place in range(len(ids) - n_answer, len(ids)):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids[:place]])).logits[0, -1].double()
+        total -= float(torch.log_softmax(logits, -1)[ids[place]])
+    return total / n_answer
+
+
+texts = st.text(alphabet="ab γ{", max_size=14)
+
+
+@given(
+    st.lists(st.tuples(texts, texts.filter(bool)), min_size=1, max_size=3),
+    st.sampled_from([1, 20, 4096]),
+    st.sampled_from(["ppl_ratio", "loss_ratio"]),
+)
+@settings(
+    max_examples=3,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, kind):
+    scorer = IFDScorer(model, tokenizer, kind=kind, batch_tokens=batch_tokens)
+    for (prompt, answer), found in zip(examples, scorer(examples)):
+        given_ids = tokenizer(prompt)["input_ids"]
+        answer_ids = tokenizer(answer)["input_ids"]
+        kept = answer_ids[: LIMIT - 1]
+        room = LIMIT - 1 - len(kept)
+        before = given_ids[-room:] if room else []
+        assert found.n_tokens == len(kept)
+        assert found.truncated == (len(given_ids) + len(answer_ids) + 1 > LIMIT)
+        loss = plain(model, [0, *before, *kept], len(kept))
+        alone = plain(model, [0, *kept], len(kept))
+        assert found.given == pytest.approx(loss, abs=1e-5)
+        assert found.alone == pytest.approx(alone, abs=1e-5)
+        wanted = math.exp(loss - alone) if kind == "ppl_ratio" else loss / alone
+        assert found.ifd == pytest.approx(wanted, rel=1e-4)
+
+
+class Bigrams(torch.nn.Module):
+    """The probability of a token depends on the one before, as a table has it."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = torch.nn.Parameter(
+            torch.tensor(np.log(table), dtype=torch.float32)
+        )
+        self.config = transformers.PretrainedConfig(max_position_embeddings=8)
+
+    def forward(self, input_ids, attention_mask=None):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(logits=self.table[input_ids])
+
+
+def test_by_hand(tokenizer):
+    a, b = tokenizer("ab")["input_ids"]
+    table = np.full((257, 257), 1 / 257)
+    # after the start, after a, after b; the other tokens share the rest
+    for before, token, p in ((0, a, 0.25), (a, b, 0.5), (b, a, 0.125)):
+        table[before] = (1 - p) / 256
+        table[before, token] = p
+    (found,) = IFDScorer(Bigrams(table), tokenizer)([("b", "ab")])
+    assert found.given == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
+    assert found.alone == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
+    assert found.ifd == pytest.approx(math.sqrt(2), rel=1e-5)
+    (ratio,) = IFDScorer(Bigrams(table), tokenizer, kind="loss_ratio")([("b", "ab")])
+    assert ratio.ifd == pytest.approx(4 / 3, rel=1e-5)
+
+
+def test_what_cannot_be_scored_is_named(tokenizer):
+    model = make_tiny_lm("llama", LIMIT)
+    scorer = IFDScorer(model, tokenizer)
+    assert scorer([]) == []
+    assert scorer([("", "a")])[0].n_tokens == 1
+    with pytest.raises(WeltError, match="Example 1: the answer '' has no token"):
+        scorer([("a", "b"), ("a", "")])
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(WeltError, match="Example 0: the score is not a finite"):
+        scorer([("a", "b")])
+    for settings_ in ({"kind": "x"}, {"max_length": 1}, {"batch_tokens": 0}):
+        with pytest.raises(WeltError):
+            IFDScorer(model, tokenizer, **settings_)
+    bare = make_byte_tokenizer(LIMIT)
+    bare.eos_token = None
+    with pytest.raises(WeltError, match="neither a token"):
+        IFDScorer(model, bare)

@@ -1,0 +1,168 @@
+"""A student's config, and what it learns."""
+
+import numpy as np
+import pytest
+from spacy.tokens import DocBin
+from spacy.training import Corpus, Example
+from spacy.util import load_model_from_config, registry
+from thinc.api import Config
+
+from welt_spacy.errors import WeltError
+from welt_spacy.ml.losses import DistillationLoss
+from welt_spacy.tagging.soft_labels import set_soft_labels
+from welt_spacy.training.config import make_config
+from welt_spacy.training.distillation import write_soft_labels
+from welt_spacy.training.readers import JoinedCorpora, create_joined_corpora
+from welt_spacy.training.student_config import StudentSettings, student_config
+
+from ..factories import TRAIN_DATA, ents, make_examples, make_nlp, train
+
+SOFT = {"@losses": "welt_spacy.DistillationLoss.v1", "alpha": 0.5, "temperature": 2.0}
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    nlp = make_nlp()
+    train(nlp, make_examples(nlp))
+    return nlp
+
+
+def make_config_for(tmp_path, **settings):
+    config = Config().from_str(make_config(encoder="cpu"), interpolate=False)
+    return student_config(config, tmp_path / "soft_labels", StudentSettings(**settings))
+
+
+def test_the_config_reads_gold_and_taught(teacher, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(text for text, _ in TRAIN_DATA), "utf8")
+    teacher.to_disk(tmp_path / "teacher")
+    write_soft_labels([tmp_path / "teacher"], [texts], tmp_path / "soft_labels")
+    gold = tmp_path / "gold.spacy"
+    DocBin(docs=[eg.reference for eg in make_examples(teacher)[:1]]).to_disk(gold)
+    config = make_config_for(tmp_path, gold_epochs=3, alpha=0.3, temperature=2.0)
+    path = tmp_path / "config.cfg"
+    config.to_disk(path)
+    read = Config().from_disk(path, overrides={"paths.train": str(gold)})
+    nlp = load_model_from_config(read, auto_fill=True)
+    loss = nlp.get_pipe("welt_ner").distillation
+    assert (loss.alpha, loss.temperature) == (0.3, 2.0)
+    resolved = registry.resolve({"train": nlp.config.interpolate()["corpora"]["train"]})
+    reader = resolved["train"]
+    assert isinstance(reader, JoinedCorpora) and reader.repeats == [3, 1]
+    examples = list(reader(nlp))
+    assert len(examples) == 3 + 4
+    nlp.initialize(lambda: reader(nlp))
+    # class weights are of the gold annotation alone
+    counts = nlp.get_pipe("welt_ner").class_counts
+    assert sum(counts.values()) == 3 * len(examples[0].reference)
+    # taught tokens are those of the student
+    assert np.isfinite(nlp.update(examples)["welt_ner"])
+
+
+def test_hard_labels_and_no_gold(tmp_path):
+    hard = make_config_for(tmp_path, hard_labels=True)
+    assert hard["components"]["welt_ner"]["distillation"] is None
+    alone = make_config_for(tmp_path, gold_epochs=0)
+    assert list(alone["corpora"]["train"]["*"]) == ["soft_labels"]
+
+
+def test_configs_that_can_not_be_taught(tmp_path):
+    with pytest.raises(WeltError, match="0 components welt_ner"):
+        student_config(Config({"components": {}}), tmp_path)
+    with pytest.raises(WeltError, match="alpha is 2"):
+        make_config_for(tmp_path, alpha=2)
+    block = {"components": {"x": {"factory": "welt_ner"}}, "corpora": {}}
+    with pytest.raises(WeltError, match="gold corpus"):
+        student_config(Config(block), tmp_path)
+    with pytest.raises(WeltError, match="0 corpora|no corpus"):
+        create_joined_corpora()
+    with pytest.raises(WeltError, match="1 corpora and 2 repeats"):
+        create_joined_corpora(Corpus("x"), repeats=[1, 2])
+
+
+def test_loss_of_a_mixed_batch(teacher):
+    """Gold tokens count alpha, taught ones the rest; by hand."""
+    nlp = make_nlp(distillation=SOFT, weighting={"@misc": "welt_spacy.ins_weights.v1"})
+    gold, taught = make_examples(nlp, TRAIN_DATA[:2])
+    nlp.initialize(lambda: make_examples(nlp))
+    pipe = nlp.get_pipe("welt_ner")
+    target = teacher.get_pipe("welt_ner").predict([taught.reference])[0]
+    set_soft_labels(taught.reference, target, pipe.labels, most=99)
+    scores, _ = pipe.model.begin_update([gold.predicted, taught.predicted])
+    loss, d = pipe.get_loss([gold, taught], scores)
+    gold_loss, d_gold = pipe.get_loss([gold], scores[:1])
+    soft_loss, d_soft = pipe.get_teacher_student_loss([target], scores[1:])
+    n, m = len(gold.predicted), len(taught.predicted)
+    assert loss == pytest.approx((n * gold_loss + m * soft_loss) / (n + m), rel=1e-2)
+    np.testing.assert_allclose(d[0], d_gold[0] * n / (n + m), atol=1e-6)
+    np.testing.assert_allclose(d[1], d_soft[0] * m / (n + m), atol=1e-3)
+    # without the setting, the doc's own entities are learned
+    pipe.distillation = None
+    assert pipe.get_loss([gold, taught], scores)[0] != pytest.approx(loss)
+
+
+def test_tokens_of_teacher_and_student_that_differ(teacher):
+    nlp = make_nlp(distillation=SOFT)
+    (eg, *_) = make_examples(nlp)
+    nlp.initialize(lambda: make_examples(nlp))
+    words = ["Selegiline-induced"] + [t.text for t in eg.reference[3:]]
+    other = Example(
+        nlp.tokenizer(eg.reference.text), type(eg.reference)(nlp.vocab, words=words)
+    )
+    probs = np.full((len(words), 5), 0.2, dtype="float32")
+    set_soft_labels(other.reference, probs, ["Chemical", "Disease"])
+    scores, _ = nlp.get_pipe("welt_ner").model.begin_update([other.predicted])
+    _, d = nlp.get_pipe("welt_ner").get_loss([other], scores)
+    assert not d[0][:3].any() and d[0][3:].any(axis=1).all()
+
+
+def test_a_student_learns_from_a_teacher_alone(teacher):
+    nlp = make_nlp()
+    student = nlp.get_pipe("welt_ner")
+    optimizer = nlp.initialize(lambda: make_examples(nlp))
+    optimizer.learn_rate = 0.01
+    texts = [text for text, _ in TRAIN_DATA]
+    losses = []
+    for _ in range(60):
+        examples = [Example(nlp.make_doc(t), teacher.make_doc(t)) for t in texts]
+        pipe = teacher.get_pipe("welt_ner")
+        losses.append(student.distill(pipe, examples, sgd=optimizer)["welt_ner"])
+    assert losses[-1] < 0.1 * losses[0]
+    for text in texts:
+        assert ents(nlp(text)) == ents(teacher(text))
+    with pytest.raises(WeltError, match="teacher is needed"):
+        student.distill(None, examples)
+    other = Example(nlp.make_doc("One text."), teacher.make_doc("Another text here."))
+    with pytest.raises(WeltError, match="other tokens"):
+        student.distill(teacher.get_pipe("welt_ner"), [other])
+
+
+def test_a_teacher_says_nothing_of_labels_it_does_not_know():
+    """It knows Disease and Gene; the student knows Chemical and Disease."""
+    nlp = make_nlp(distillation=SOFT)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("welt_ner")
+    doc = examples[2].reference
+    # O, B-Disease, I-Disease, B-Gene, I-Gene
+    probs = np.tile(np.array([[0.2, 0.5, 0.0, 0.3, 0.0]], "float32"), (len(doc), 1))
+    set_soft_labels(doc, probs, ["Disease", "Gene"])
+    scores, _ = pipe.model.begin_update([examples[2].predicted])
+    loss, d = pipe.get_loss(examples[2:3], scores)
+    # O or a chemical; B-Disease; I-Disease: genes are outside for the student
+    merged = np.stack([scores[0][:, :3].sum(axis=1), *scores[0].T[3:]], axis=1)
+    target = np.tile(np.array([[0.5, 0.5, 0.0]], "float32"), (len(doc), 1))
+    expected = DistillationLoss(temperature=2.0)(merged, target)[1]
+    assert loss == pytest.approx(expected, rel=1e-3)
+    np.testing.assert_allclose(d[0].sum(axis=1), 0, atol=1e-5)
+
+
+def test_soft_tags_of_another_doc():
+    nlp = make_nlp(distillation=SOFT)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    set_soft_labels(
+        examples[0].reference, np.full((2, 5), 0.2), ["Chemical", "Disease"]
+    )
+    with pytest.raises(WeltError, match="do not belong"):
+        nlp.update(examples)

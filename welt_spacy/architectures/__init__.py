@@ -1,1 +1,0 @@
-"""Registered models: the head, the transformer encoder, windows for it."""

@@ -1,1 +1,0 @@
-"""A trained pipeline on its way to users: tuned, optimized, described, pushed."""

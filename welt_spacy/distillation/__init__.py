@@ -1,1 +1,0 @@
-"""A small model taught by a large one."""

@@ -1,0 +1,1 @@
+"""Evaluate pipelines and tune their settings on dev data."""

@@ -1,0 +1,1 @@
+"""Tune the settings of a trained pipeline on dev data."""

@@ -1,0 +1,126 @@
+"""Reader for IOB files: a token and its tag a line, a blank line after a sentence."""
+
+import re
+from pathlib import Path
+from typing import Iterator, List, Optional, Tuple
+
+from ..errors import WeltError
+from .documents import Sentence
+from .lines import read_lines
+from .problems import Report
+
+# Other schemes say the same with more letters.
+_PREFIXES = {
+    "B": "B", "I": "I", "E": "I", "L": "I", "M": "I", "S": "B", "U": "B", "W": "B",
+}  # fmt: skip
+_TAG = re.compile(r"^([BIELMSUW])(?:[-_](.+))?$")
+
+
+def read_iob(
+    path: Path, *, label: Optional[str] = None, report: Optional[Report] = None
+) -> Iterator[Sentence]:
+    """Read an IOB file.
+
+    Columns are separated by tabs, or by spaces where a line has no tab; the
+    first is the token, the last its tag. Tags are typed ("B-Chemical") or bare
+    ("B"); BIOES and BILUO are understood. Windows line ends, a byte order mark,
+    -DOCSTART- lines and a missing last blank line are all fine.
+
+    path (Path): The file.
+    label (Optional[str]): The label of bare tags.
+    report (Optional[Report]): Where problems go: a line without a tag or with an
+        unknown tag (the token counts as not annotated), an I tag that continues
+        nothing (becomes B), a line without a token (skipped).
+    YIELDS (Sentence): The sentences.
+    RAISES (WeltError): If the file can't be read, has no sentence, or has bare
+        tags and no label is given; for any problem if the report is strict.
+    """
+    report = Report() if report is None else report
+    words: List[str] = []
+    tags: List[Optional[str]] = []
+    first_line, new_document, empty = 1, True, True
+    for number, line in read_lines(path):
+        if not line.strip():
+            if words:
+                yield Sentence(words, tags, first_line, new_document)
+                words, tags, new_document, empty = [], [], False, False
+            continue
+        if line.startswith("-DOCSTART-"):
+            new_document = True
+            continue
+        word, tag = _columns(line)
+        if not word:
+            report.problem(
+                "line without a token", path, number, f"no token in {line!r}", "skipped"
+            )
+            continue
+        if not words:
+            first_line = number
+        words.append(word)
+        tags.append(
+            _read_tag(path, number, line, tag, tags[-1] if tags else "O", label, report)
+        )
+    if words:
+        empty = False
+        yield Sentence(words, tags, first_line, new_document)
+    if empty:
+        raise WeltError(
+            f"{path}:1: no sentence in this file: one token and one tag a line are "
+            "expected, separated by a tab"
+        )
+
+
+def _columns(line: str) -> Tuple[str, Optional[str]]:
+    columns = line.split("\t") if "\t" in line else line.split()
+    if len(columns) == 1:
+        return columns[0].strip(), None
+    return columns[0].strip(), columns[-1].strip()
+
+
+def _read_tag(
+    path: Path,
+    number: int,
+    line: str,
+    tag: Optional[str],
+    previous: Optional[str],
+    label: Optional[str],
+    report: Report,
+) -> Optional[str]:
+    if tag is None or tag == "":
+        report.problem(
+            "line without a tag",
+            path,
+            number,
+            f"no tag in {line!r}",
+            "taken as not annotated",
+        )
+        return None
+    if tag == "O":
+        return "O"
+    match = _TAG.match(tag)
+    if match is None:
+        report.problem(
+            "unknown tag",
+            path,
+            number,
+            f"{tag!r} is not an IOB tag (O, B, I, B-Type, I-Type)",
+            "taken as not annotated",
+        )
+        return None
+    prefix, kind = _PREFIXES[match.group(1)], match.group(2) or label
+    if kind is None:
+        raise WeltError(
+            f"{path}:{number}: the tag {tag!r} has no type: name it with --label"
+        )
+    if prefix == "I" and (previous is None or previous[2:] != kind):
+        # After E-x or S-x an I-x would be an orphan too, but those are rare and
+        # the reading as one entity is what conlleval does.
+        report.problem(
+            "orphan I tag",
+            path,
+            number,
+            f"{tag!r} continues nothing: the tag before is {previous or 'missing'!r}",
+            "taken as B",
+        )
+        prefix = "B"
+    return f"{prefix}-{kind}"

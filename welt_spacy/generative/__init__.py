@@ -1,1 +1,0 @@
-"""Named entity recognition by language models that answer in JSON."""

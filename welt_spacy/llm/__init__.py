@@ -1,0 +1,1 @@
+"""Named entity recognition with language models that respond in JSON."""

@@ -1,0 +1,1 @@
+"""Model architectures, losses, class weights and optimizers."""

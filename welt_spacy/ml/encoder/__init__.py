@@ -1,0 +1,1 @@
+"""Transformer encoders in PyTorch and ONNX Runtime."""

@@ -1,0 +1,120 @@
+"""Lists of names as a feature: what a user's lists say of a token, beside what a model has
+learned.
+"""
+
+from typing import Any, Callable, List, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..errors import WeltError, check_number
+from ..util.arrays import starts_of
+
+
+def build_lexicon_embed(
+    embed: Model[List[Doc], List[Floats2d]],
+    *,
+    labels: Sequence[str],
+    spans_key: str = "lexicon",
+    dropout: float = 0.5,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Add a learned vector to the tokens of names that stand in a list.
+
+    Registered as `welt_spacy.LexiconEmbed.v1`. A component before it, such as spaCy's
+    `span_ruler`, keeps what it finds in `doc.spans[spans_key]`. Each label has two
+    vectors, for the first token of a name and for those that follow; a token in several
+    names gets the sum. The vectors say what it means to be in a list, not in which entry:
+    the lists can grow and shrink without training.
+
+        List[Doc] -> embed + [B-x, I-x, B-y, ...] @ E -> (n, width)
+
+    embed (Model[List[Doc], List[Floats2d]]): An embedding, for `embed` of
+        `spacy.Tok2Vec.v2`, or an encoder such as `welt_spacy.TransformerEncoder.v1`.
+    labels (Sequence[str]): The labels of the spans. Others are ignored.
+    spans_key (str): Where the names are.
+    dropout (float): In training, the share of names that are not seen, at random. With
+        0, and a list that has all the names of the training data, a model learns that
+        nothing else is an entity.
+    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RAISES (WeltError): If there are no labels, one comes twice, or the dropout is not in
+        [0, 1).
+    """
+    check_number("dropout", dropout, low=0, below=1)
+    if not labels or len(set(labels)) != len(labels):
+        raise WeltError(
+            f"LexiconEmbed has the labels {list(labels)}: one or more are needed, each once"
+        )
+    return Model(
+        "lexicon_embed",
+        _forward,
+        init=_init,
+        layers=[embed],
+        params={"E": None},
+        dims={"nO": embed.maybe_get_dim("nO")},
+        attrs={
+            "labels": list(labels),
+            "spans_key": spans_key,
+            # Not "dropout_rate", which training sets for all layers at once
+            "name_dropout": dropout,
+        },
+    )
+
+
+def _init(model: Model, X: Any = None, Y: Any = None) -> None:
+    embed = model.layers[0]
+    embed.initialize(X=X)
+    width = embed.get_dim("nO")
+    model.set_dim("nO", width, force=True)
+    if not model.has_param("E"):
+        # At zero, an empty list is no list
+        model.set_param("E", model.ops.alloc2f(2 * len(model.attrs["labels"]), width))
+
+
+def _forward(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    docs = list(docs)
+    ops = model.ops
+    arrays, backprop_embed = model.layers[0](docs, is_train)
+    lengths = np.array([len(doc) for doc in docs], dtype="int64")
+    bounds = starts_of(lengths).tolist()
+    rows, columns = _features(model, docs, bounds, is_train)
+    if len(rows):
+        E = model.get_param("E")
+        flat = ops.xp.concatenate([array for array in arrays if len(array)])
+        places: Any = ops.asarray(rows)  # type: ignore[arg-type]
+        kinds: Any = ops.asarray(columns)  # type: ignore[arg-type]
+        ops.scatter_add(flat, places, E[kinds])
+        arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
+
+    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+        if len(rows):
+            d_E = ops.alloc2f(*model.get_param("E").shape)
+            d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
+            ops.scatter_add(d_E, kinds, d_flat[places])
+            model.inc_grad("E", d_E)
+        return backprop_embed(d_arrays)
+
+    return arrays, backprop
+
+
+def _features(
+    model: Model, docs: Sequence[Doc], bounds: Sequence[int], is_train: bool
+) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tokens of names, counted over all docs, and the rows of E for them."""
+    kinds = {label: 2 * i for i, label in enumerate(model.attrs["labels"])}
+    key, rate = model.attrs["spans_key"], model.attrs["name_dropout"]
+    found: List[Tuple[int, int]] = []
+    for offset, doc in zip(bounds, docs):
+        for span in doc.spans.get(key, ()):
+            kind = kinds.get(span.label_)
+            if kind is None or (is_train and rate and np.random.random() < rate):
+                continue
+            start = offset + span.start
+            found.append((start, kind))
+            found.extend((start + i, kind + 1) for i in range(1, len(span)))
+    table = np.array(sorted(set(found)), dtype="int64").reshape(-1, 2)
+    return table[:, 0], table[:, 1]

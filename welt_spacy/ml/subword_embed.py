@@ -1,0 +1,272 @@
+"""An embedding for small models: attributes of words, prefixes and suffixes, and static
+vectors of word pieces.
+
+All of it depends on the word alone, so it is computed once for each different word of a
+batch and then copied to its tokens.
+"""
+
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import srsly
+from numpy.typing import NDArray
+from spacy.attrs import ORTH, intify_attr
+from spacy.strings import get_string_id
+from spacy.tokens import Doc
+from thinc.api import HashEmbed, Maxout, Model, chain, concatenate
+from thinc.model import deserialize_attr, serialize_attr
+from thinc.types import Floats2d, Ints2d
+
+from ..errors import WeltError, check_number
+from ..util.arrays import starts_of
+from .lexeme_table import Arrays, LexemeTable
+
+PREFIXES = (2, 3, 4, 5)
+SUFFIXES = (2, 4, 5, 6)
+# Of the FNV hash: mixes the attributes of a word to one key
+_PRIME = np.uint64(1099511628211)
+
+
+class Words(NamedTuple):
+    """The different words of a batch.
+
+    orths (ndarray): Shape (n,), uint64: their ids.
+    features (ndarray): Shape (n, n_attrs), uint64: their attributes.
+    strings (StringStore): What the ids are of.
+    """
+
+    orths: NDArray[np.uint64]
+    features: NDArray[np.uint64]
+    strings: Any
+
+
+def build_subword_embed(
+    width: int,
+    *,
+    attrs: Sequence[str] = ("NORM", "PREFIX", "SUFFIX", "SHAPE"),
+    rows: Sequence[int] = (5000, 1000, 2500, 2500),
+    prefixes: Sequence[int] = PREFIXES,
+    suffixes: Sequence[int] = SUFFIXES,
+    subword_rows: int = 4000,
+    subword_width: int = 48,
+    vectors: Optional[Model[Words, Floats2d]] = None,
+) -> Model[List[Doc], List[Floats2d]]:
+    """Build an embedding of words, for `embed` of `spacy.Tok2Vec.v2`.
+
+    Registered as `welt_spacy.SubwordEmbed.v1`. It differs from
+    `spacy.MultiHashEmbed.v2` in three points: prefixes and suffixes of several lengths
+    have hashed tables of their own, which say more of an unseen drug or disease than one
+    of three characters; static vectors of word pieces can stand beside them; and equal
+    words of a batch are computed once (and dropped out together).
+
+        List[Doc] -> words -> [hashed attributes, affixes, vectors] -> maxout -> (n, width)
+
+    width (int): The width of the output, and of the table of each attribute.
+    attrs (Sequence[str]): Attributes of a lexeme, e.g. "NORM" and "SHAPE".
+    rows (Sequence[int]): The rows of the table of each.
+    prefixes, suffixes (Sequence[int]): Lengths in characters, in lower case. A word that
+        is shorter is taken whole.
+    subword_rows (int): The rows of the table of each length.
+    subword_width (int): Its width.
+    vectors (Optional[Model[Words, Floats2d]]): Static vectors, such as
+        `welt_spacy.PieceVectors.v1`.
+    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RAISES (WeltError): If a setting is out of its range, or there are not as many rows
+        as attributes.
+    """
+    check_number("width", width, low=1)
+    check_number("subword_rows", subword_rows, low=1)
+    check_number("subword_width", subword_width, low=1)
+    for length in (*prefixes, *suffixes):
+        check_number("prefixes and suffixes", length, low=1)
+    if len(rows) != len(attrs):
+        raise WeltError(
+            f"SubwordEmbed has {len(attrs)} attrs and {len(rows)} rows: give as many of "
+            "one as of the other"
+        )
+    parts: List[Model] = [
+        HashEmbed(width, n, column=i, seed=7 + i, dropout=0.0)
+        for i, n in enumerate(rows)
+    ]
+    embeds: List[Model] = [chain(_features(), _columns(parts))] if parts else []
+    total = width * len(rows)
+    n_affixes = len(prefixes) + len(suffixes)
+    if n_affixes:
+        affix_parts: List[Model] = [
+            HashEmbed(subword_width, subword_rows, column=i, seed=101 + i, dropout=0.0)
+            for i in range(n_affixes)
+        ]
+        embeds.append(
+            chain(_affixes(tuple(prefixes), tuple(suffixes)), _columns(affix_parts))
+        )
+        total += subword_width * n_affixes
+    if vectors is not None:
+        embeds.append(vectors)
+    if not embeds:
+        raise WeltError("SubwordEmbed has neither attrs, affixes nor vectors")
+    nI = None if vectors is not None else total
+    mix = Maxout(nO=width, nI=nI, nP=3, dropout=0.0, normalize=True)
+    inner = chain(_columns(embeds), mix)
+    return with_unique_words(inner, [_attribute(name) for name in attrs], width)
+
+
+def _columns(layers: List[Model]) -> Model:
+    return concatenate(*layers) if len(layers) > 1 else layers[0]
+
+
+def _attribute(name: str) -> int:
+    found = intify_attr(name)
+    if not found:
+        raise WeltError(
+            f"{name!r} is not an attribute of a lexeme, such as NORM or SHAPE"
+        )
+    return int(found)
+
+
+def with_unique_words(
+    layer: Model[Words, Floats2d], attrs: Sequence[int], width: int
+) -> Model[List[Doc], List[Floats2d]]:
+    """Run a layer on the different words of a batch, and copy what comes out to their
+    tokens.
+
+    layer (Model[Words, Floats2d]): The layer.
+    attrs (Sequence[int]): The attributes that it sees; words that differ in one of them
+        are different.
+    width (int): The width of its output.
+    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) a doc.
+    """
+    return Model(
+        "with_unique_words",
+        _forward_unique,
+        init=_init_unique,
+        layers=[layer],
+        attrs={"columns": [int(attr) for attr in attrs]},
+        dims={"nO": width},
+    )
+
+
+def _unique_words(model: Model, docs: Sequence[Doc]) -> Tuple[Words, NDArray[Any]]:
+    columns = [ORTH, *model.attrs["columns"]]
+    flat = np.concatenate(
+        [doc.to_array(columns).reshape(-1, len(columns)) for doc in docs]
+    )
+    flat = flat.astype("uint64")
+    key = flat[:, 0].copy()
+    for i in range(1, len(columns)):
+        key *= _PRIME  # wraps around
+        key ^= flat[:, i]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    strings = docs[0].vocab.strings
+    return Words(flat[first, 0], flat[first, 1:], strings), inverse
+
+
+def _forward_unique(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+    docs = list(docs)
+    ops = model.ops
+    lengths = np.array([len(doc) for doc in docs], dtype="int64")
+    bounds = starts_of(lengths).tolist()
+    if not bounds[-1]:
+        return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d: []
+    words, inverse = _unique_words(model, docs)
+    Y, backprop_layer = model.layers[0](words, is_train)
+    places: Any = ops.asarray(inverse)  # type: ignore[arg-type]
+    flat = Y[places]
+    arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
+
+    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+        d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
+        d_words = ops.alloc2f(*Y.shape)
+        ops.scatter_add(d_words, places, d_flat)
+        backprop_layer(d_words)
+        return []
+
+    return arrays, backprop
+
+
+def _init_unique(model: Model, X: Any = None, Y: Any = None) -> None:
+    docs = [doc for doc in X or () if len(doc)]
+    words = _unique_words(model, docs)[0] if docs else None
+    model.layers[0].initialize(X=words)
+
+
+def _features() -> Model[Words, Ints2d]:
+    return Model("lexeme_features", _forward_features)
+
+
+def _forward_features(
+    model: Model, words: Words, is_train: bool
+) -> Tuple[Ints2d, Callable[[Any], Any]]:
+    features: Any = model.ops.asarray(words.features)  # type: ignore[arg-type]
+    return features, _no_gradient
+
+
+def _affixes(
+    prefixes: Tuple[int, ...], suffixes: Tuple[int, ...]
+) -> Model[Words, Ints2d]:
+    return Model(
+        "affixes",
+        _forward_affixes,
+        attrs={"affixes": AffixTable(prefixes, suffixes)},
+    )
+
+
+def _forward_affixes(
+    model: Model, words: Words, is_train: bool
+) -> Tuple[Ints2d, Callable[[Any], Any]]:
+    found: Any = model.attrs["affixes"](words.orths, words.strings)
+    hashes: Any = model.ops.asarray(found)
+    return hashes, _no_gradient
+
+
+def _no_gradient(d_features: Any) -> Any:
+    return None
+
+
+class AffixTable:
+    """Looks up the hashed prefixes and suffixes of words. It can be called from many
+    threads.
+
+    prefixes, suffixes (Tuple[int, ...]): Lengths in characters.
+    """
+
+    def __init__(self, prefixes: Tuple[int, ...], suffixes: Tuple[int, ...]):
+        self.prefixes, self.suffixes = prefixes, suffixes
+        n = len(prefixes) + len(suffixes)
+        self.table = LexemeTable((np.zeros((0, n), dtype="uint64"),), self._extend)
+
+    def __getstate__(self) -> dict:
+        return {"prefixes": self.prefixes, "suffixes": self.suffixes}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def __call__(self, orths: NDArray[Any], strings: Any) -> NDArray[np.uint64]:
+        """Get the hashes of affixes.
+
+        orths (ndarray): Shape (n,), uint64: the ids of words.
+        strings (StringStore): What they are ids of.
+        RETURNS (ndarray): Shape (n, n_affixes), uint64.
+        """
+        rows, (hashes,) = self.table.find(orths, strings)
+        return hashes[rows]
+
+    def _extend(self, arrays: Arrays, words: List[str]) -> Arrays:
+        new = np.array([self._hashes(word.lower()) for word in words], dtype="uint64")
+        return (np.concatenate([arrays[0], new]),)
+
+    def _hashes(self, word: str) -> List[int]:
+        parts = [word[:n] for n in self.prefixes] + [word[-n:] for n in self.suffixes]
+        return [get_string_id(part) for part in parts]
+
+
+@serialize_attr.register(AffixTable)
+def _serialize(_: Any, value: AffixTable, name: str, model: Model) -> bytes:
+    return srsly.msgpack_dumps(value.__getstate__())
+
+
+@deserialize_attr.register(AffixTable)
+def _deserialize(_: Any, value: bytes, name: str, model: Model) -> AffixTable:
+    found = srsly.msgpack_loads(value)
+    return AffixTable(tuple(found["prefixes"]), tuple(found["suffixes"]))

@@ -1,0 +1,1 @@
+"""Optimize, describe, package and push trained pipelines."""

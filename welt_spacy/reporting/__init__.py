@@ -1,1 +1,0 @@
-"""What can be said about a pipeline, as plain data and as a page."""

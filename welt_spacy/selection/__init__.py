@@ -1,1 +1,0 @@
-"""Which examples to train on."""

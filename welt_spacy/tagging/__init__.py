@@ -1,0 +1,1 @@
+"""Tags, decoding, gold tags and soft labels, on arrays."""

@@ -1,0 +1,163 @@
+"""The other occurrences of a name in its document: where the model is sure of some, it may
+have missed others.
+"""
+
+from collections import defaultdict
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.attrs import ORTH
+from spacy.tokens import Doc
+
+from ..errors import WeltError, check_number
+from ..util.arrays import Ints, starts_of
+from .decoding import Entities, Floats
+
+# What is more likely than not can't be displaced: of spans that overlap, one is
+LIKELY = 0.5
+KEYS = ("times", "confidence", "share")
+
+
+def spread_names(
+    docs: Sequence[Doc],
+    found: Entities,
+    score: Callable[[Ints, Ints, Ints], Floats],
+    settings: Mapping[str, float],
+) -> Entities:
+    """Raise the confidence of the occurrences of a name that is found for sure elsewhere in
+    its doc, and add those that were not found.
+
+    A name is the exact tokens of an entity with its label. An occurrence that has at least
+    `times` others, each found with at least `confidence`, gets
+
+        1 - (1 - its confidence) (1 - share)
+
+    as if a second witness, who is right with probability `share`, had seen it. So with a
+    threshold t, those are kept to which the model itself gives 1 - (1 - t) / (1 - share)
+    or more; all of them, if the share is at least t.
+
+    docs (Sequence[Doc]): The docs.
+    found (Entities): What was found, not calibrated.
+    score (Callable): Arrays of first rows, rows after the last and labels, each of shape
+        (E,) -> the confidence of each of these spans, shape (E,).
+    settings (Mapping[str, float]): "times", "confidence", "share".
+    RETURNS (Entities): The entities. Of those that overlap, one that is more likely than
+        not without this stays; else the most confident.
+    """
+    share = settings["share"]
+    offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
+    bounds = np.searchsorted(found.starts, offsets).tolist()
+    raised = np.zeros(len(found.starts), dtype=bool)
+    missed: List[Tuple[int, int, int]] = []
+    for i, doc in enumerate(docs):
+        mine = slice(bounds[i], bounds[i + 1])
+        if mine.stop - mine.start < settings["times"]:
+            continue
+        entities = Entities(*(column[mine] for column in found))
+        seen = _occurrences(doc.to_array(ORTH), entities, int(offsets[i]), settings)
+        raised[mine] = seen.raised
+        missed.extend(seen.missed)
+    confidences = np.where(
+        raised, 1 - (1 - found.confidences) * (1 - share), found.confidences
+    )
+    found_now = found._replace(confidences=confidences)
+    if not missed:
+        return found_now
+    starts, ends, labels = np.array(missed, dtype="int64").T
+    added = 1 - (1 - score(starts, ends, labels)) * (1 - share)
+    # Confidences before decide what stays whatever comes
+    rank = np.where(found.confidences >= LIKELY, 1 + found.confidences, confidences)
+    return _without_overlaps(
+        Entities(
+            np.concatenate([found.starts, starts]),
+            np.concatenate([found.ends, ends]),
+            np.concatenate([found.labels, labels]),
+            np.concatenate([confidences, added]),
+        ),
+        np.concatenate([rank, added]),
+    )
+
+
+class _Seen(NamedTuple):
+    raised: NDArray[np.bool_]  # (E,): entities with enough others
+    missed: List[Tuple[int, int, int]]  # other occurrences, rows counted over all docs
+
+
+def _occurrences(
+    words: NDArray[Any], found: Entities, offset: int, settings: Mapping[str, float]
+) -> _Seen:
+    starts, ends = (found.starts - offset).tolist(), (found.ends - offset).tolist()
+    sure = found.confidences >= settings["confidence"]
+    names: Dict[Tuple, List[int]] = defaultdict(list)
+    for j, (start, end, label) in enumerate(zip(starts, ends, found.labels.tolist())):
+        key = (label, *words[start:end].tolist())
+        names[key].append(j)
+    raised = np.zeros(len(starts), dtype=bool)
+    missed = []
+    for (label, *name), places in names.items():
+        n_sure = int(sure[places].sum())
+        if n_sure < settings["times"]:
+            continue
+        raised[places] = n_sure - sure[places] >= settings["times"]
+        known = {starts[j] for j in places}
+        for start in _find(words, name):
+            if start not in known:
+                missed.append((offset + start, offset + start + len(name), label))
+    return _Seen(raised, missed)
+
+
+def _find(words: NDArray[Any], name: List[int]) -> List[int]:
+    """RETURNS (List[int]): Where a sequence begins in another."""
+    n = len(words) - len(name) + 1
+    equal = np.ones(max(n, 0), dtype=bool)
+    for i, word in enumerate(name):
+        equal &= words[i : i + n] == word
+    return np.flatnonzero(equal).tolist()
+
+
+def _without_overlaps(entities: Entities, rank: Floats) -> Entities:
+    taken = np.zeros(int(entities.ends.max()), dtype=bool)
+    kept = np.zeros(len(rank), dtype=bool)
+    starts, ends = entities.starts.tolist(), entities.ends.tolist()
+    for j in np.argsort(-rank, kind="stable").tolist():
+        if not taken[starts[j] : ends[j]].any():
+            taken[starts[j] : ends[j]] = True
+            kept[j] = True
+    chosen = entities.select(kept)
+    order = np.argsort(chosen.starts, kind="stable")
+    return Entities(*(column[order] for column in chosen))
+
+
+def check_consistency(name: str, value: Any) -> Optional[Dict[str, float]]:
+    """Check a setting.
+
+    name (str): The setting.
+    value (Any): Its value: "times", "confidence" and "share", or None.
+    RETURNS (Optional[Dict[str, float]]): The value.
+    RAISES (WeltError): If it is anything else.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != set(KEYS):
+        raise WeltError(
+            f"{name} is {value!r}: it must be null, or have times, confidence and share, "
+            "as 'spacy welt tune --consistency' finds them"
+        )
+    return {
+        "times": int(check_number(f"{name}.times", value["times"], low=1)),
+        "confidence": check_number(
+            f"{name}.confidence", value["confidence"], low=0, high=1
+        ),
+        "share": check_number(f"{name}.share", value["share"], low=0, high=1),
+    }

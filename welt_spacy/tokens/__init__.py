@@ -1,0 +1,1 @@
+"""Extensions and user data of documents."""
