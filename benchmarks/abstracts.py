@@ -8,7 +8,7 @@ The models of a name are its seeds. `consistency` is tuned on dev.
 """
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import spacy
 import typer
@@ -31,11 +31,11 @@ def read_as(model: Path, context: Any) -> Language:
     return nlp
 
 
-def main(models: List[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
+def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
     print("| pipeline | one window | by sentences | with consistency | settings |")
     print("|---|---|---|---|---|")
     for name, paths in (told.split("=", 1) for told in models):
-        scores: Dict[str, List[Dict[str, Any]]] = {
+        scores: dict[str, list[dict[str, Any]]] = {
             "window": [],
             "plain": [],
             "spread": [],

@@ -13,7 +13,6 @@ weights and other settings; `--sides` picks some of all.
 import json
 import re
 from pathlib import Path
-from typing import Dict, List
 
 import typer
 from common import ROOT, about, make_batcher, prepare, run_trainings, score, spread
@@ -23,7 +22,7 @@ from thinc.api import Config
 from vs_spacy_ner import NER
 
 
-def make_configs(folder: Path) -> Dict[str, Path]:
+def make_configs(folder: Path) -> dict[str, Path]:
     """The config of each side that spaCy trains."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(ROOT / "configs" / "welt_spacy_transformers.cfg")
@@ -50,16 +49,16 @@ def main(
     output: Path = Path("training/benchmarks/accuracy"),
     encoder: str = "assets/encoders/minilm",
     corpus: str = "bc5cdr_chemical",
-    sides: List[str] = ["bare loop", "spaCy ner", "vanilla", "welt"],  # noqa: B006
-    variant: List[str] = [],  # noqa: B006
-    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    sides: list[str] = ["bare loop", "spaCy ner", "vanilla", "welt"],  # noqa: B006
+    variant: list[str] = [],  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
     epochs: int = 2,
     learn_rate: float = 1e-4,
     at_once: int = 2,
 ) -> None:
     data = prepare(corpus, Path("corpus"))
     configs = make_configs(output)
-    settings: Dict[str, Dict[str, str]] = {
+    settings: dict[str, dict[str, str]] = {
         scheme: {
             "components.welt_ner.weighting.@misc": f"welt_spacy.{scheme}_weights.v1"
         }
@@ -127,7 +126,7 @@ def main(
     print(f"\nmean ± standard deviation; {about(['spacy', 'torch', 'transformers'])}")
 
 
-def curve_of(folder: Path) -> List[float]:
+def curve_of(folder: Path) -> list[float]:
     """F1 on dev after each epoch."""
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())["curve"]
@@ -136,7 +135,7 @@ def curve_of(folder: Path) -> List[float]:
     return [float(row.split()[-4]) for row in rows[1:]]
 
 
-def score_of(folder: Path, data: Path, split: str) -> Dict[str, float]:
+def score_of(folder: Path, data: Path, split: str) -> dict[str, float]:
     """Scores of the best epoch, in per cent."""
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())[split]

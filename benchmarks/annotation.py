@@ -19,7 +19,6 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Dict, List, Tuple
 
 import spacy
 import typer
@@ -60,7 +59,7 @@ def main(
             )
 
 
-def read_sentences(corpora: List[str]) -> List[str]:
+def read_sentences(corpora: list[str]) -> list[str]:
     vocab = spacy.blank("en").vocab
     return [
         doc.text
@@ -71,7 +70,7 @@ def read_sentences(corpora: List[str]) -> List[str]:
     ]
 
 
-def write(path: Path, pool: List[str], docs: int, sentences: int, seed: int) -> Path:
+def write(path: Path, pool: list[str], docs: int, sentences: int, seed: int) -> Path:
     rng = random.Random(seed)
     with path.open("w", encoding="utf8") as file:
         for i in range(docs):
@@ -82,7 +81,7 @@ def write(path: Path, pool: List[str], docs: int, sentences: int, seed: int) -> 
     return path
 
 
-def bare(model: Path, path: Path, *batch_size: str) -> Tuple[float, float]:
+def bare(model: Path, path: Path, *batch_size: str) -> tuple[float, float]:
     """Words a second of `for doc in nlp.pipe(texts)`, and seconds with loading."""
     code = (
         "import json,sys,time,spacy\n"
@@ -104,14 +103,14 @@ def bare(model: Path, path: Path, *batch_size: str) -> Tuple[float, float]:
     return float(found.stdout), time.perf_counter() - started
 
 
-def command(model: Path, path: Path, output: Path, *options: str) -> List[str]:
+def command(model: Path, path: Path, output: Path, *options: str) -> list[str]:
     arguments = ["annotate", str(model), str(path), str(output), *options]
     return [sys.executable, "-m", "spacy", "welt", *arguments]
 
 
 def annotate(
     model: Path, path: Path, output: Path, *options: str
-) -> Tuple[float, float]:
+) -> tuple[float, float]:
     started = time.perf_counter()
     subprocess.run(
         command(model, path, output, *options), check=True, capture_output=True
@@ -125,7 +124,7 @@ def annotate(
 
 
 def speed(model: Path, path: Path, rounds: int) -> None:
-    found: Dict[str, List[Tuple[float, float]]] = {
+    found: dict[str, list[tuple[float, float]]] = {
         "nlp.pipe": [],
         "nlp.pipe 64": [],
         "1": [],
@@ -175,7 +174,7 @@ def memory(model: Path, path: Path) -> None:
     shutil.rmtree(output)
 
 
-def sums(folder: Path) -> Dict[str, str]:
+def sums(folder: Path) -> dict[str, str]:
     return {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()
         for p in (folder / "data").iterdir()
@@ -234,7 +233,7 @@ def kill(model: Path, path: Path, kills: int, seed: int) -> None:
         shutil.rmtree(output)
 
 
-def claimants(output: Path) -> List[int]:
+def claimants(output: Path) -> list[int]:
     told = Claims(output / "claims").told().values()
     return list({one["pid"] for one in told})
 

@@ -8,7 +8,6 @@ norm, linear warm-up and decay. Scores are seqeval's. `accuracy.py` runs it.
 import json
 import random
 from pathlib import Path
-from typing import Dict, List
 
 import spacy
 import torch
@@ -24,15 +23,15 @@ from transformers import (
 )
 
 
-def load(path: Path) -> List[Doc]:
+def load(path: Path) -> list[Doc]:
     return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
 
 
-def tags_of(doc: Doc) -> List[str]:
+def tags_of(doc: Doc) -> list[str]:
     return [t.ent_iob_ + (f"-{t.ent_type_}" if t.ent_type_ else "") for t in doc]
 
 
-def encode(docs: List[Doc], tokenizer, tags: Dict[str, int]) -> List[dict]:
+def encode(docs: list[Doc], tokenizer, tags: dict[str, int]) -> list[dict]:
     rows = []
     for doc in docs:
         row = tokenizer(
@@ -47,9 +46,9 @@ def encode(docs: List[Doc], tokenizer, tags: Dict[str, int]) -> List[dict]:
     return rows
 
 
-def evaluate(model, docs: List[Doc], rows: List[dict], collate, names) -> dict:
+def evaluate(model, docs: list[Doc], rows: list[dict], collate, names) -> dict:
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
-    guesses: List[List[str]] = [[] for _ in rows]
+    guesses: list[list[str]] = [[] for _ in rows]
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(order), 32):

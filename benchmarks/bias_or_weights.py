@@ -10,7 +10,6 @@ Scores on test.
 """
 
 from pathlib import Path
-from typing import Dict, List
 
 import spacy
 import typer
@@ -35,8 +34,8 @@ def latest(runs: Path, name: str) -> Path:
 
 
 def main(
-    corpora: List[str] = ["bc5cdr_chemical", "bc5cdr_disease", "linnaeus"],  # noqa: B006
-    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    corpora: list[str] = ["bc5cdr_chemical", "bc5cdr_disease", "linnaeus"],  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
     runs: Path = Path("training/experiments/schemes"),
     data: Path = Path("corpus"),
 ) -> None:
@@ -44,7 +43,7 @@ def main(
     print("|---|---|---|---|---|---|")
     for corpus in corpora:
         dev, test = (data / corpus / f"{split}.spacy" for split in ("dev", "test"))
-        found: Dict[str, List[Point]] = {}
+        found: dict[str, list[Point]] = {}
         for seed in seeds:
             vanilla, welt = (
                 spacy.load(latest(runs, f"{corpus}-{scheme}-{seed}") / "model-best")

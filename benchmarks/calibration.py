@@ -5,7 +5,6 @@ temperature and a shift, and with both for each label, fitted on dev, measured o
 """
 
 from pathlib import Path
-from typing import Dict, List
 
 import numpy as np
 import typer
@@ -28,7 +27,7 @@ def entities(nlp, path: Path):
     return confidences[kept], right[kept], labels[kept]
 
 
-def main(data: Path, models: List[Path]) -> None:
+def main(data: Path, models: list[Path]) -> None:
     print("| pipeline | as it is | temperature | and shift | for each label |")
     print("|---|---|---|---|---|")
     for path in models:
@@ -42,7 +41,7 @@ def main(data: Path, models: List[Path]) -> None:
             part = labels == label
             fitted = most_likely(dev[part], right[part])
             each[of == label] = calibrated(test[of == label], fitted)
-        found: Dict[str, np.ndarray] = {
+        found: dict[str, np.ndarray] = {
             "as it is": test,
             "temperature": calibrated(test, most_likely(dev, right, shift=False)),
             "and shift": calibrated(test, most_likely(dev, right)),

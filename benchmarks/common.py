@@ -6,10 +6,11 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -33,7 +34,7 @@ def prepare(corpus: str, output: Path) -> Path:
 
 
 def start_training(
-    config: Path, data: Path, output: Path, overrides: Dict[str, Any], threads: int
+    config: Path, data: Path, output: Path, overrides: dict[str, Any], threads: int
 ) -> subprocess.Popen:
     """Start `spacy train`, or a training script, with its own share of the cores."""
     output.mkdir(parents=True, exist_ok=True)
@@ -58,11 +59,11 @@ def start_training(
         )
 
 
-def run_trainings(jobs: List[dict], at_once: int) -> None:
+def run_trainings(jobs: list[dict], at_once: int) -> None:
     """Run trainings, a few at a time, in the order given: where configurations
     alternate in the list, both sides see the machine in the same state. What an
     interrupted benchmark has trained already is not trained again."""
-    running: List[tuple] = []
+    running: list[tuple] = []
     todo = [job for job in jobs if _record(job) != _read(job["output"] / "job.json")]
     while todo or running:
         while todo and len(running) < at_once:
@@ -93,11 +94,11 @@ def _record(job: dict) -> str:
     return json.dumps(told, indent=2)
 
 
-def _read(path: Path) -> Optional[str]:
+def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf8") if path.is_file() else None
 
 
-def score(model: Path, data: Path, split: str) -> Dict[str, float]:
+def score(model: Path, data: Path, split: str) -> dict[str, float]:
     """Score a trained pipeline with `spacy evaluate`, in per cent."""
     output = model.parent / f"{split}.json"
     inputs = model.parent / f"{split}.inputs.json"
@@ -117,7 +118,7 @@ def score(model: Path, data: Path, split: str) -> Dict[str, float]:
     return {**found, "speed": scores["speed"]}
 
 
-def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> Dict[str, Any]:
+def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> dict[str, Any]:
     """What `spacy welt evaluate` says of a pipeline.
 
     model (Path): The pipeline.
@@ -132,7 +133,7 @@ def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> Dict[str, A
     return json.loads(path.read_text())
 
 
-def measure_speed(models: Dict[str, Path], data: Path) -> Dict[str, float]:
+def measure_speed(models: dict[str, Path], data: Path) -> dict[str, float]:
     """Words a second of `nlp.pipe` over the raw text of test, in turns; the median."""
     pipelines = {name: spacy.load(path) for name, path in models.items()}
     vocab = spacy.blank("en").vocab
@@ -140,7 +141,7 @@ def measure_speed(models: Dict[str, Path], data: Path) -> Dict[str, float]:
     docs = docs[:SPEED_DOCS]
     texts = [doc.text for doc in docs]
     n_words = sum(map(len, docs))
-    rates: Dict[str, List[float]] = {name: [] for name in pipelines}
+    rates: dict[str, list[float]] = {name: [] for name in pipelines}
     for _ in range(6):
         for name, nlp in pipelines.items():
             started = time.perf_counter()
@@ -161,7 +162,7 @@ def make_batcher(config: Config) -> Callable:
     return registry.resolve({"batcher": batching})["batcher"]
 
 
-def start_pipeline(config: Config) -> Tuple[Language, Optimizer]:
+def start_pipeline(config: Config) -> tuple[Language, Optimizer]:
     """A pipeline with random weights in its heads, and one entity type."""
     nlp = load_model_from_config(config, auto_fill=True)
     gold = nlp.make_doc("Aspirin helps.")
@@ -170,7 +171,7 @@ def start_pipeline(config: Config) -> Tuple[Language, Optimizer]:
     return nlp, nlp.initialize(lambda: [example])
 
 
-def about(packages: List[str]) -> str:
+def about(packages: list[str]) -> str:
     """The machine and the versions, for under a table."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"

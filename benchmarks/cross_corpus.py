@@ -9,7 +9,6 @@ of a row are left out of it.
 """
 
 from pathlib import Path
-from typing import Dict, List
 
 import typer
 from common import about, spread
@@ -25,8 +24,8 @@ from welt_spacy.tokens.docs import read_docs, read_examples
 from welt_spacy.util.pipelines import load_pipeline
 
 
-def score(model: Path, file: Path, train: TextIndex) -> Dict[str, float]:
-    """RETURNS (Dict[str, float]): F1 of each label that the test file has."""
+def score(model: Path, file: Path, train: TextIndex) -> dict[str, float]:
+    """RETURNS (dict[str, float]): F1 of each label that the test file has."""
     nlp = load_pipeline(model)
     kept = [eg for eg in read_examples(nlp, file) if not train.has(eg.reference.text)]
     predict_examples(nlp, kept)
@@ -46,16 +45,16 @@ def score(model: Path, file: Path, train: TextIndex) -> Dict[str, float]:
     return {label: 100 * per_type[label]["f"] for label in sorted(labels)}
 
 
-def main(models: List[str], folder: Path = Path("corpus/bio")) -> None:
+def main(models: list[str], folder: Path = Path("corpus/bio")) -> None:
     files = {
         path.stem.removeprefix("test-"): path
         for path in sorted(folder.glob("test-*.spacy"))
     }
-    header: List[str] = []
+    header: list[str] = []
     for told in models:
         name, train, paths = told.split("=", 2)
         index = index_docs(read_docs(Path(train), Vocab()))
-        cells: Dict[str, List[float]] = {}
+        cells: dict[str, list[float]] = {}
         for path in paths.split(","):
             known = {
                 RENAMED.get(label, label)

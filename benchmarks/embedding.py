@@ -10,7 +10,6 @@ at a time in turns. What an interrupted benchmark has trained is kept.
 """
 
 from pathlib import Path
-from typing import Dict, List, Optional
 
 import typer
 from common import (
@@ -27,7 +26,7 @@ from thinc.api import Config
 from welt_spacy.training.config import make_config
 
 
-def make_variants(vectors: Path, steps: int) -> Dict[str, Config]:
+def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
     """The configs, by what they are called."""
     found = {}
     for name in ("hashed attributes", "with affixes", "with affixes and vectors"):
@@ -53,13 +52,13 @@ def main(
     steps: int = 2000,
     at_once: int = 2,
     vectors: Path = Path("training/minilm.vectors"),
-    only: Optional[str] = None,
+    only: str | None = None,
     output: Path = Path("training/benchmarks/embedding"),
 ) -> None:
     data = prepare("bc5cdr", Path("corpus"))
     output.mkdir(parents=True, exist_ok=True)
     variants = make_variants(vectors, steps)
-    jobs: Dict[str, List[dict]] = {
+    jobs: dict[str, list[dict]] = {
         name: [] for name in variants if not only or only in name
     }
     for name in jobs:

@@ -22,9 +22,10 @@ import time
 import traceback
 import zipfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, NamedTuple
 
 import spacy
 import typer
@@ -255,10 +256,10 @@ class Workplace:
         self.backup = shutil.copytree(folder, folder.parent / "backup")
         self.sums = _sums(folder)
 
-    def restore(self) -> Set[str]:
+    def restore(self) -> set[str]:
         """Put everything back as it was at first.
 
-        RETURNS (Set[str]): What was there and has changed.
+        RETURNS (set[str]): What was there and has changed.
         """
         now = _sums(self.folder)
         changed = {name for name, told in self.sums.items() if now.get(name) != told}
@@ -288,7 +289,7 @@ def _chdir(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _texts(n: int) -> List[str]:
+def _texts(n: int) -> list[str]:
     rng = random.Random(0)
 
     def word() -> str:
@@ -297,7 +298,7 @@ def _texts(n: int) -> List[str]:
     return [" ".join(word() for _ in range(rng.randint(1, 40))) for _ in range(n)]
 
 
-def results(nlp: Any, texts: List[str]) -> List[Any]:
+def results(nlp: Any, texts: list[str]) -> list[Any]:
     """What the pipeline finds, to the bit."""
     found = []
     for text in texts:
@@ -322,7 +323,7 @@ def fuzz_reader(place: Workplace, seed: int) -> Case:
 Maker = Callable[[Path, random.Random], Callable[[], Any]]
 
 
-def _readers(place: Workplace) -> Dict[str, Maker]:
+def _readers(place: Workplace) -> dict[str, Maker]:
     def file(name: str, format: str) -> Maker:
         def make(folder: Path, rng: random.Random) -> Callable[[], Any]:
             path = folder / name
@@ -550,7 +551,7 @@ def _command(name: str) -> Any:
     return found
 
 
-def _sums(folder: Path) -> Dict[str, str]:
+def _sums(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -563,15 +564,15 @@ def _sums(folder: Path) -> Dict[str, str]:
 
 def hammer(
     model: Path,
-    wanted: List[Any],
+    wanted: list[Any],
     threads: int,
     calls: int,
-    texts: Optional[List[str]] = None,
+    texts: list[str] | None = None,
 ) -> Counter:
     """Call one loaded pipeline from many threads, and compare with one thread.
 
-    wanted (List[Any]): What `results` gives in one thread.
-    texts (Optional[List[str]]): For these texts; random words if not set.
+    wanted (list[Any]): What `results` gives in one thread.
+    texts (list[str] | None): For these texts; random words if not set.
     RETURNS (Counter): How often the result was equal, different or an error.
     """
     nlp = spacy.load(model)
@@ -608,12 +609,12 @@ def hammer(
 class Killed(NamedTuple):
     """A command that is killed and run again.
 
-    words (List[str]): Its arguments.
-    outputs (List[str]): What it writes, from the folder of the workplace.
+    words (list[str]): Its arguments.
+    outputs (list[str]): What it writes, from the folder of the workplace.
     """
 
-    words: List[str]
-    outputs: List[str]
+    words: list[str]
+    outputs: list[str]
 
 
 KILLED = {
@@ -652,7 +653,7 @@ KILLED = {
 SEVERAL = ("corpora convert", "corpora fetch")
 
 
-def kill_and_rerun(place: Workplace, seed: int, span: Dict[str, float]) -> Case:
+def kill_and_rerun(place: Workplace, seed: int, span: dict[str, float]) -> Case:
     """Kill a command at a random moment. Whatever was there is there, old or new but
     whole; run again, it ends as if nothing had happened."""
     rng = random.Random(seed)
@@ -701,12 +702,12 @@ def kill_and_rerun(place: Workplace, seed: int, span: Dict[str, float]) -> Case:
     return Case(f"kill of {name}", seed, outcome)
 
 
-def _inputs(place: Workplace) -> Dict[str, str]:
+def _inputs(place: Workplace) -> dict[str, str]:
     sums = _sums(place.folder).items()
     return {name: told for name, told in sums if not name.startswith("kill/")}
 
 
-def _tree(path: Path) -> Optional[Dict[str, str]]:
+def _tree(path: Path) -> dict[str, str] | None:
     if not path.exists():
         return None
     files = (
@@ -719,12 +720,10 @@ def _tree(path: Path) -> Optional[Dict[str, str]]:
     }
 
 
-def _run_child(
-    place: Workplace, words: List[str], after: Optional[float] = None
-) -> bool:
+def _run_child(place: Workplace, words: list[str], after: float | None = None) -> bool:
     """Run a command in a fork of this process, which has all imports done.
 
-    after (Optional[float]): Seconds until it is killed.
+    after (float | None): Seconds until it is killed.
     RETURNS (bool): Whether it ended by itself, with status 0.
     """
     pid = os.fork()
@@ -753,10 +752,10 @@ def _run_child(
 
 def run_cases(
     place: Workplace, kind: str, n: int, seed: int, show: bool = False
-) -> List[Case]:
+) -> list[Case]:
     """Run numbered cases of one kind: "readers", "options" or "kills"."""
     found = []
-    span: Dict[str, float] = {}
+    span: dict[str, float] = {}
     for i in range(seed, seed + n):
         if kind == "readers":
             found.append(fuzz_reader(place, i))
@@ -776,14 +775,14 @@ def main(
     calls: int = 1_000,
     seed: int = 0,
     only: str = "readers,options,kills,threads",
-    output: Optional[Path] = None,
+    output: Path | None = None,
 ) -> None:
     kinds = only.split(",")
     with tempfile.TemporaryDirectory() as folder:
         os.environ.setdefault("WELT_CORPORA_CACHE", str(Path(folder) / "cache"))
         (Path(folder) / "work").mkdir()
         place = Workplace(Path(folder) / "work")
-        found: List[Case] = []
+        found: list[Case] = []
         started = time.perf_counter()
         for kind, n in (
             ("readers", cases // 2),
@@ -792,7 +791,7 @@ def main(
         ):
             if kind in kinds:
                 found += run_cases(place, kind, n, seed, show=True)
-        told: Dict[str, Any] = {
+        told: dict[str, Any] = {
             part: dict(Counter(c.outcome for c in found if c.part == part))
             for part in sorted({case.part for case in found})
         }

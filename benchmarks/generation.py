@@ -9,7 +9,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import spacy
 import torch
@@ -42,8 +42,8 @@ def main(
             path = Path(folder) / family
             make_model(family, len(tokenizer), seed).save_pretrained(path)
             tokenizer.save_pretrained(path)
-        told: Dict[bool, List[Doc]] = {True: [], False: []}
-        spent: Dict[bool, List[Tuple[float, int]]] = {True: [], False: []}
+        told: dict[bool, list[Doc]] = {True: [], False: []}
+        spent: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
         for family in FAMILIES:
             pipes = {
                 way: make_nlp(Path(folder) / family, way, max_answer_tokens)
@@ -81,7 +81,7 @@ def main(
     print(f"\nA token with the grammar takes {costs[0] / costs[1]:.2f} times as long")
 
 
-def answers(doc: Doc) -> List[str]:
+def answers(doc: Doc) -> list[str]:
     return [text for found in get_llm_responses(doc).values() for text in found.texts]
 
 
@@ -120,7 +120,7 @@ def make_nlp(path: Path, constrained: bool, max_answer_tokens: int):
     return nlp
 
 
-def make_tokenizer(texts: List[str], size: int):
+def make_tokenizer(texts: list[str], size: int):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())

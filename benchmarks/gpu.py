@@ -22,9 +22,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 import typer
 from common import ROOT
@@ -71,7 +72,7 @@ def make_encoder(folder: Path) -> Path:
     return folder
 
 
-def make_sentences(n: int) -> List[List[str]]:
+def make_sentences(n: int) -> list[list[str]]:
     """Sentences of 3 to 60 words of 1 to 3 pieces, as abstracts have them."""
     rng = random.Random(0)
 
@@ -92,7 +93,7 @@ def flops_of_training(n_pieces: int) -> float:
     return 6.0 * parameters * n_pieces
 
 
-def make_pipeline(encoder: Path, sentences: List[List[str]]) -> Any:
+def make_pipeline(encoder: Path, sentences: list[list[str]]) -> Any:
     from spacy.tokens import Doc
     from spacy.training import Example
     from spacy.util import load_config_from_str, load_model_from_config
@@ -113,7 +114,7 @@ def make_pipeline(encoder: Path, sentences: List[List[str]]) -> Any:
     return config, nlp, optimizer, examples
 
 
-def our_training(encoder: Path, sentences: List[List[str]]) -> Callable[[], float]:
+def our_training(encoder: Path, sentences: list[list[str]]) -> Callable[[], float]:
     from common import make_batcher
 
     config, nlp, optimizer, examples = make_pipeline(encoder, sentences)
@@ -131,7 +132,7 @@ def our_training(encoder: Path, sentences: List[List[str]]) -> Callable[[], floa
     return run
 
 
-def their_training(encoder: Path, sentences: List[List[str]]) -> Callable[[], float]:
+def their_training(encoder: Path, sentences: list[list[str]]) -> Callable[[], float]:
     """The Trainer in bfloat16, with batches of as many sentences as ours have on average."""
     import spacy
     import train_speed
@@ -147,7 +148,7 @@ def their_training(encoder: Path, sentences: List[List[str]]) -> Callable[[], fl
     return make_trainer(docs, str(encoder), Path(tempfile.mkdtemp()), bf16=True)
 
 
-def our_inference(encoder: Path, sentences: List[List[str]]) -> Callable[[], float]:
+def our_inference(encoder: Path, sentences: list[list[str]]) -> Callable[[], float]:
     _, nlp, _, _ = make_pipeline(encoder, sentences[:64])
     texts = [" ".join(words) for words in sentences]
 
@@ -160,7 +161,7 @@ def our_inference(encoder: Path, sentences: List[List[str]]) -> Callable[[], flo
     return run
 
 
-def their_inference(encoder: Path, sentences: List[List[str]]) -> Callable[[], float]:
+def their_inference(encoder: Path, sentences: list[list[str]]) -> Callable[[], float]:
     import torch
     from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
@@ -184,13 +185,13 @@ def their_inference(encoder: Path, sentences: List[List[str]]) -> Callable[[], f
 
 
 def measure(
-    sides: Dict[str, Callable[[], Callable[[], float]]], n_words: int
-) -> Dict[str, Any]:
+    sides: dict[str, Callable[[], Callable[[], float]]], n_words: int
+) -> dict[str, Any]:
     """Both sides in turns. One that can't be run is reported, and does not end the rest."""
     import torch
 
-    runs: Dict[str, Callable[[], float]] = {}
-    found: Dict[str, Any] = {}
+    runs: dict[str, Callable[[], float]] = {}
+    found: dict[str, Any] = {}
     for side, make in sides.items():
         try:
             runs[side] = make()
@@ -213,7 +214,7 @@ def measure(
     return found
 
 
-def run_tests(seconds: float) -> Dict[str, Any]:
+def run_tests(seconds: float) -> dict[str, Any]:
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-m", ""]
     command += ["--maxfail=50", "-p", "no:cacheprovider", *TESTS]
     started = time.perf_counter()
@@ -230,7 +231,7 @@ def run_tests(seconds: float) -> Dict[str, Any]:
     return {"summary": summary, "failed": failed, "seconds": took}
 
 
-def train_minilm(encoder: Path, folder: Path, seconds: float) -> Dict[str, Any]:
+def train_minilm(encoder: Path, folder: Path, seconds: float) -> dict[str, Any]:
     """Two epochs of BC5CDR on the GPU, by the commands that anyone would type."""
     data = folder / "corpus" / "bc5cdr"
     spacy_command = [sys.executable, "-m", "spacy"]
@@ -275,7 +276,7 @@ def main(
     minutes: float = 9.0,
     encoder: Path = ROOT / "assets/encoders/minilm",
     output: Path = Path("gpu.json"),
-    only: Optional[str] = typer.Option(None, help="tests, speed or minilm"),
+    only: str | None = typer.Option(None, help="tests, speed or minilm"),
 ) -> None:
     import torch
 
@@ -290,7 +291,7 @@ def main(
         return 60 * minutes - (time.perf_counter() - started)
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    told: Dict[str, Any] = {
+    told: dict[str, Any] = {
         "card": torch.cuda.get_device_name(0),
         "torch": torch.__version__,
         "spacy": spacy.__version__,
@@ -357,7 +358,7 @@ def main(
         sys.exit(1)
 
 
-def _print(told: Dict[str, Any]) -> None:
+def _print(told: dict[str, Any]) -> None:
     print(
         f"\n{told['card']}: {told.get('bfloat16 TFLOP/s of the card', '?')} TFLOP/s\n"
     )

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import srsly
 import typer
@@ -44,7 +44,7 @@ def on_ray(experiment: Path, corpora: Path, output: Path) -> Any:
     return process
 
 
-def figures(output: Path) -> Dict[str, List[Dict[str, Any]]]:
+def figures(output: Path) -> dict[str, list[dict[str, Any]]]:
     """All that is told of each run but what it took."""
     return {
         path.parent.name: [

@@ -15,9 +15,9 @@ time of `ner` depends on what it finds.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Callable, Dict, List, Optional
 
 import spacy
 import typer
@@ -39,7 +39,7 @@ from welt_spacy.packaging.optimize import optimize_pipeline
 from welt_spacy.training.config import make_config
 
 
-def load_texts(data: Path, n: int) -> List[str]:
+def load_texts(data: Path, n: int) -> list[str]:
     vocab = spacy.blank("en").vocab
     docs = DocBin().from_disk(data / "test.spacy").get_docs(vocab)
     texts = [" ".join(token.text for token in doc) for doc in docs]
@@ -47,7 +47,7 @@ def load_texts(data: Path, n: int) -> List[str]:
 
 
 def make_pipeline(
-    encoder: str, spacy_transformers: bool, ner: bool, to: Optional[str] = None
+    encoder: str, spacy_transformers: bool, ner: bool, to: str | None = None
 ) -> Callable:
     text = make_config(
         encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
@@ -67,14 +67,14 @@ def make_pipeline(
 
 
 def make_run(nlp: Language) -> Callable:
-    def run(texts: List[str]) -> None:
+    def run(texts: list[str]) -> None:
         for _ in nlp.pipe(texts):
             pass
 
     return run
 
 
-def make_cpu_sides(data: Path) -> Dict[str, Callable]:
+def make_cpu_sides(data: Path) -> dict[str, Callable]:
     vocab = spacy.blank("en").vocab
     docs = list(DocBin().from_disk(data / "train.spacy").get_docs(vocab))[:2000]
     sides = {}
@@ -109,14 +109,14 @@ def make_hf_pipeline(encoder: str, batch_size: int) -> Callable:
         aggregation_strategy="first",
     )
 
-    def run(texts: List[str]) -> None:
+    def run(texts: list[str]) -> None:
         for _ in tagger(texts, batch_size=batch_size):
             pass
 
     return run
 
 
-def make_limit(encoder: str, texts: List[str]) -> Callable:
+def make_limit(encoder: str, texts: list[str]) -> Callable:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -128,7 +128,7 @@ def make_limit(encoder: str, texts: List[str]) -> Callable:
         batch = tokenizer.pad({"input_ids": encoded[i : i + 32]}, return_tensors="pt")
         batches.append(batch)
 
-    def run(texts: List[str]) -> None:
+    def run(texts: list[str]) -> None:
         with torch.inference_mode():
             for batch in batches:
                 model(**batch)
@@ -136,8 +136,8 @@ def make_limit(encoder: str, texts: List[str]) -> Callable:
     return run
 
 
-def make_sides(encoder: str, texts: List[str]) -> Dict[str, Callable]:
-    sides: Dict[str, Callable] = {
+def make_sides(encoder: str, texts: list[str]) -> dict[str, Callable]:
+    sides: dict[str, Callable] = {
         f"transformers pipeline, batches of {n}": make_hf_pipeline(encoder, n)
         for n in (1, 8, 32)
     }
@@ -167,7 +167,7 @@ def main(
         sides = make_cpu_sides(Path("corpus") / corpus)
     else:
         sides = make_sides(encoder, texts)
-    rates: Dict[str, List[float]] = {side: [] for side in sides}
+    rates: dict[str, list[float]] = {side: [] for side in sides}
     for run in sides.values():
         run(texts[:64])  # warm
     for _ in range(turns):

@@ -14,7 +14,6 @@ import random
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List
 
 import typer
 from common import about
@@ -29,7 +28,7 @@ from welt_spacy.util.pipelines import load_pipeline
 GROUPS = ("given", "other unseen", "seen")
 
 
-def main(models: List[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) -> None:
+def main(models: list[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) -> None:
     warnings.filterwarnings("ignore", message=r"\[W036\]")  # the empty list
     vocab = Vocab()
     known = collect_names(read_docs(data / "train.spacy", vocab))
@@ -57,8 +56,8 @@ def main(models: List[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) 
             nlp.get_pipe("lexicon").add_patterns(names)
             examples = read_examples(nlp, data / "test.spacy")
             predict_examples(nlp, examples)
-            hits: Dict[str, int] = Counter()
-            total: Dict[str, int] = Counter()
+            hits: dict[str, int] = Counter()
+            total: dict[str, int] = Counter()
             for eg in examples:
                 found = {
                     (e.start_char, e.end_char, e.label_) for e in eg.predicted.ents

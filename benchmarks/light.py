@@ -11,7 +11,6 @@ import os
 import subprocess
 from pathlib import Path
 from statistics import median
-from typing import Dict, List
 
 import spacy
 import typer
@@ -52,7 +51,7 @@ def size(folder: Path) -> float:
     return total / 2**20
 
 
-def main(data: Path, environments: List[str]) -> None:
+def main(data: Path, environments: list[str]) -> None:
     docs = list(DocBin().from_disk(data).get_docs(spacy.blank("en").vocab))
     texts, n = [], 0
     for doc in docs:
@@ -64,7 +63,7 @@ def main(data: Path, environments: List[str]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(texts))
     pairs = [told.split("=", 1) for told in environments]
-    found: Dict[str, List[dict]] = {told: [] for told in environments}
+    found: dict[str, list[dict]] = {told: [] for told in environments}
     for _ in range(TURNS):
         for told, (python, model) in zip(environments, pairs):
             done = subprocess.run(

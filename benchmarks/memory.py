@@ -13,8 +13,8 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List
 
 import psutil
 import typer
@@ -34,7 +34,7 @@ def megabytes() -> float:
     return psutil.Process().memory_info().rss / 2**20
 
 
-def many(texts: List[str], n: int) -> Iterator[str]:
+def many(texts: list[str], n: int) -> Iterator[str]:
     words = [text.split()[:12] for text in texts]
     for i in range(n):
         yield " ".join([*words[i % len(words)], str(i)])

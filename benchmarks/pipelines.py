@@ -9,7 +9,6 @@ The models of a name are its seeds. BioRED is without the abstracts that are in 
 import json
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 import spacy
 import typer
@@ -42,7 +41,7 @@ def other_domain(data: Path, output: Path) -> Path:
     ]
     index = index_docs(known)
     docs = DocBin().from_disk(output / "biored/test-biored.spacy").get_docs(vocab)
-    left: Dict[str, List] = {}
+    left: dict[str, list] = {}
     for doc in docs:
         left.setdefault(doc.user_data["welt_spacy.document"], []).append(doc)
     kept = [
@@ -57,7 +56,7 @@ def other_domain(data: Path, output: Path) -> Path:
 
 
 def main(
-    models: List[str], output: Path = Path("training/benchmarks/pipelines")
+    models: list[str], output: Path = Path("training/benchmarks/pipelines")
 ) -> None:
     data = prepare("bc5cdr", Path("corpus"))
     output.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ mentions come back, and which do not.
 import subprocess
 from collections import Counter
 from pathlib import Path
-from typing import List
 
 import spacy
 import typer
@@ -20,7 +19,7 @@ from welt_spacy.llm.responses import locate, make_answer, parse_answer
 SPLITS = ("train", "dev", "test")
 
 
-def main(corpora: List[str] = sorted(CATALOG), shown: int = 0) -> None:
+def main(corpora: list[str] = sorted(CATALOG), shown: int = 0) -> None:
     print(
         "| corpus | docs | mentions | come back | % | names that stand elsewhere too |"
     )

@@ -14,8 +14,9 @@ import os
 import random
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import typer
 from common import about
@@ -45,10 +46,10 @@ class Parity(NamedTuple):
     figures: int
     seqeval: float
     spacy: float
-    seconds: Dict[str, float]
+    seconds: dict[str, float]
 
 
-def load_test(corpus_id: str) -> List[Doc]:
+def load_test(corpus_id: str) -> list[Doc]:
     """The test split of a corpus, from the mirror, the cache or the publisher."""
     corpus = get_corpus(corpus_id)
     path = fetch(corpus)["test"]
@@ -81,7 +82,7 @@ def disturb(doc: Doc, rng: random.Random) -> Doc:
     return copy
 
 
-def compare(docs: List[Doc], seed: int = 0) -> Parity:
+def compare(docs: list[Doc], seed: int = 0) -> Parity:
     rng = random.Random(seed)
     examples = [Example(disturb(doc, rng), doc) for doc in docs]
     for example in examples:
@@ -102,7 +103,7 @@ def compare(docs: List[Doc], seed: int = 0) -> Parity:
     spacy = timed("spacy", get_ner_prf, examples)
     golds = [tags_of(example.reference) for example in examples]
     guesses = [tags_of(example.predicted) for example in examples]
-    apart: Dict[str, List[float]] = {"seqeval": [], "spacy": []}
+    apart: dict[str, list[float]] = {"seqeval": [], "spacy": []}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of types that have no gold entity
         told = {"scheme": IOB2, "zero_division": 0}
@@ -137,13 +138,13 @@ def compare(docs: List[Doc], seed: int = 0) -> Parity:
     )
 
 
-def tags_of(doc: Doc) -> List[str]:
+def tags_of(doc: Doc) -> list[str]:
     return [f"{t.ent_iob_}-{t.ent_type_}" if t.ent_type_ else "O" for t in doc]
 
 
-def read_spans(path: Path) -> List[List[LabelledSpan]]:
+def read_spans(path: Path) -> list[list[LabelledSpan]]:
     """The spans of FairEval's example, sentence by sentence."""
-    sentences: List[List[LabelledSpan]] = [[]]
+    sentences: list[list[LabelledSpan]] = [[]]
     for row in path.read_text(encoding="utf8").split("\n"):
         if not row.strip():
             sentences.append([])
@@ -153,10 +154,10 @@ def read_spans(path: Path) -> List[List[LabelledSpan]]:
     return sentences
 
 
-def read_tables(path: Path) -> Dict[str, Dict[str, Dict[str, str]]]:
+def read_tables(path: Path) -> dict[str, dict[str, dict[str, str]]]:
     """The sections of what FairEval prints, each as rows by their first column."""
-    sections: Dict[str, List[List[str]]] = {}
-    rows: List[List[str]] = []
+    sections: dict[str, list[list[str]]] = {}
+    rows: list[list[str]] = []
     with path.open(encoding="utf8") as file:
         for row in csv.reader(file, delimiter="\t"):
             if row and row[0].startswith("###"):
@@ -169,7 +170,7 @@ def read_tables(path: Path) -> Dict[str, Dict[str, Dict[str, str]]]:
     }
 
 
-def fair_figures(folder: Path) -> Iterator[Tuple[str, str, str]]:
+def fair_figures(folder: Path) -> Iterator[tuple[str, str, str]]:
     """Each figure of FairEval's example: its name, as printed there, ours."""
     found = fair_eval(
         *(read_spans(folder / f"{name}_ner_spans.csv") for name in ("target", "system"))
@@ -195,7 +196,7 @@ def fair_figures(folder: Path) -> Iterator[Tuple[str, str, str]]:
         yield f"gold {label}", row["Freq"], str(found.n_gold[label])
 
 
-def _figure(found, name: str, key: Optional[str], column: str, scores: Scores) -> str:
+def _figure(found, name: str, key: str | None, column: str, scores: Scores) -> str:
     if column in ("Prec", "Rec", "F1"):
         return f"{100 * scores[('Prec', 'Rec', 'F1').index(column)]:.2f}"
     if name == "Traditional" and column != "TP":
@@ -205,7 +206,7 @@ def _figure(found, name: str, key: Optional[str], column: str, scores: Scores) -
     return str(found.count(column, key))
 
 
-def main(faireval: Optional[Path] = None, seed: int = 0) -> None:
+def main(faireval: Path | None = None, seed: int = 0) -> None:
     print(
         "| test split | entities | figures | to seqeval | to spaCy | s: ours | spaCy | seqeval |"
     )

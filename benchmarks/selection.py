@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 import srsly
@@ -34,17 +34,17 @@ def main(
     output: Path = Path("training/benchmarks/selection"),
     weak: Path = Path("training/tiny_lm/weak"),
     piece_vectors: str = "training/minilm.vectors",
-    strategies: List[str] = list(STRATEGIES),  # noqa: B006
-    with_welt: List[str] = list(WITH_WELT),  # noqa: B006
-    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    strategies: list[str] = list(STRATEGIES),  # noqa: B006
+    with_welt: list[str] = list(WITH_WELT),  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
     keep: float = 0.5,
     steps: int = 1000,
     config: str = "welt_cpu",
-    override: List[str] = [],  # noqa: B006
+    override: list[str] = [],  # noqa: B006
     at_once: int = 2,
 ) -> None:
     data = prepare(corpus, Path("corpus"))
-    settings: Dict[str, Any] = {
+    settings: dict[str, Any] = {
         "training.max_steps": steps,
         "training.eval_frequency": max(1, steps // 5),
         "paths.piece_vectors": piece_vectors,
@@ -54,7 +54,7 @@ def main(
         del settings["paths.piece_vectors"]
         output = output / config
 
-    def job(strategy: str, scheme: str, seed: int, train: Path) -> Dict[str, Any]:
+    def job(strategy: str, scheme: str, seed: int, train: Path) -> dict[str, Any]:
         weighting = f"welt_spacy.{scheme}_weights.v1"
         return {
             "config": ROOT / "configs" / f"{config}.cfg",
@@ -116,7 +116,7 @@ def main(
             )
 
 
-def kept(strategy: str, output: Path, seed: int) -> Tuple[str, str]:
+def kept(strategy: str, output: Path, seed: int) -> tuple[str, str]:
     """How many docs and mentions a strategy keeps."""
     if strategy == "all":
         return "all", "all"
@@ -156,7 +156,7 @@ def select(
     return path
 
 
-def summed(runs: List[Dict[str, Any]]) -> np.ndarray:
+def summed(runs: list[dict[str, Any]]) -> np.ndarray:
     """Counts of each doc over all seeds, so that a test is of the docs."""
     return np.sum([np.array(run["by_doc"]) for run in runs], axis=0)
 

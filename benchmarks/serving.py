@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import httpx
 import spacy
@@ -68,7 +68,7 @@ def main(
     terminate(model, texts)
 
 
-def bare(nlp: Any, texts: List[str]) -> float:
+def bare(nlp: Any, texts: list[str]) -> float:
     started = time.perf_counter()
     n = sum(len(doc) for doc in nlp.pipe(texts))
     return n / (time.perf_counter() - started)
@@ -97,9 +97,9 @@ def stop(process: subprocess.Popen) -> str:
 
 
 async def load(
-    address: str, texts: List[str], n_words: List[int], clients: int, seconds: float
-) -> Dict[str, Any]:
-    found: Dict[str, Any] = {"words": 0, "times": [], "codes": {}}
+    address: str, texts: list[str], n_words: list[int], clients: int, seconds: float
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"words": 0, "times": [], "codes": {}}
     started = time.perf_counter()
 
     async def client(number: int) -> None:
@@ -122,7 +122,7 @@ async def load(
     return found
 
 
-def overload(model: Path, texts: List[str]) -> None:
+def overload(model: Path, texts: list[str]) -> None:
     process, address = start(model, "--max-queue", "20")
 
     async def run() -> None:
@@ -148,9 +148,9 @@ def overload(model: Path, texts: List[str]) -> None:
     stop(process)
 
 
-def terminate(model: Path, texts: List[str]) -> None:
+def terminate(model: Path, texts: list[str]) -> None:
     process, address = start(model)
-    found: List[Any] = []
+    found: list[Any] = []
 
     async def run() -> None:
         async def client(number: int) -> None:

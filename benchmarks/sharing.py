@@ -16,14 +16,14 @@ import resource
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any
 
 import typer
 
 from welt_spacy.parallel.claims import Claims, share_work
 
 
-def work(folder: Path, lengths: List[float], begin: Any, queue: Any) -> None:
+def work(folder: Path, lengths: list[float], begin: Any, queue: Any) -> None:
     names = [f"{i:04d}" for i in range(len(lengths))]
 
     def do(name: str, claim: Any) -> None:
@@ -36,7 +36,7 @@ def work(folder: Path, lengths: List[float], begin: Any, queue: Any) -> None:
     queue.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
-def by_claims(n: int, lengths: List[float]) -> Tuple[float, str]:
+def by_claims(n: int, lengths: list[float]) -> tuple[float, str]:
     """Seconds, and the memory of a process."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as told:
@@ -66,7 +66,7 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def by_ray(n: int, lengths: List[float]) -> Tuple[float, str]:
+def by_ray(n: int, lengths: list[float]) -> tuple[float, str]:
     """Seconds, and the memory of the driver after a tenth of the runs and in the end."""
     import ray
     from ray.cluster_utils import Cluster
@@ -95,7 +95,7 @@ def by_ray(n: int, lengths: List[float]) -> Tuple[float, str]:
 
 def main(
     runs: int = 1000,
-    processes: List[int] = None,
+    processes: list[int] = None,
     seconds: float = 60.0,
     engine: str = "claims",
 ) -> None:

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 import psutil
@@ -51,13 +51,13 @@ def make(folder: Path, kind: str, encoder: Path) -> Path:
     return folder / kind
 
 
-def real_texts(n: int) -> List[str]:
+def real_texts(n: int) -> list[str]:
     corpus = get_corpus("bc5cdr_chemical")
     sentences = list(read_iob(fetch(corpus)["test"], label="Chemical"))
     return [" ".join(s.words) for s in random.Random(0).sample(sentences, n)]
 
 
-def piped(path: Path, texts: List[str], method: Optional[str]) -> List[np.ndarray]:
+def piped(path: Path, texts: list[str], method: str | None) -> list[np.ndarray]:
     if method is not None:
         multiprocessing.set_start_method(method, force=True)
     nlp = spacy.load(path)
@@ -66,7 +66,7 @@ def piped(path: Path, texts: List[str], method: Optional[str]) -> List[np.ndarra
     return [doc.spans["welt_ner"].attrs["scores"].copy() for doc in kept]
 
 
-def furthest(one: List[np.ndarray], other: List[np.ndarray]) -> float:
+def furthest(one: list[np.ndarray], other: list[np.ndarray]) -> float:
     """The largest difference of a confidence; infinite if entities differ."""
     if [len(a) for a in one] != [len(b) for b in other]:
         return float("inf")
@@ -76,7 +76,7 @@ def furthest(one: List[np.ndarray], other: List[np.ndarray]) -> float:
 
 
 def fastapi_requests(
-    path: Path, texts: List[str], wanted: List[Any], n: int
+    path: Path, texts: list[str], wanted: list[Any], n: int
 ) -> Counter:
     """A sync handler, which FastAPI runs in its pool of threads; 50 clients at once."""
     import fastapi
@@ -113,11 +113,11 @@ def main(
     requests: int = 5_000,
     kinds: str = "cpu,minilm,int8",
     encoder: Path = ROOT / "assets/encoders/minilm",
-    output: Optional[Path] = None,
+    output: Path | None = None,
 ) -> None:
     texts = real_texts(TEXTS)
     process = psutil.Process()
-    told: Dict[str, Any] = {}
+    told: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds.split(","):
             path = make(Path(folder), kind, encoder)
@@ -126,7 +126,7 @@ def main(
             single = [np.frombuffer(scores, "float32") for _, scores in wanted]
             before = process.memory_info().rss
             started = time.perf_counter()
-            found: Dict[str, Any] = {
+            found: dict[str, Any] = {
                 "threads": dict(hammer(path, wanted, threads, calls, texts))
             }
             found["seconds"] = round(time.perf_counter() - started, 1)

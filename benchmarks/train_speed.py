@@ -14,9 +14,9 @@ the same component on that package.
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Callable, Dict, List
 
 import spacy
 import typer
@@ -30,13 +30,13 @@ from welt_spacy.training.config import make_config
 BATCH = 16
 
 
-def load(data: Path, n: int) -> List[Doc]:
+def load(data: Path, n: int) -> list[Doc]:
     vocab = spacy.blank("en").vocab
     docs = list(DocBin().from_disk(data / "train.spacy").get_docs(vocab))
     return docs[:n]
 
 
-def make_ours(docs: List[Doc], encoder: str, spacy_transformers: bool) -> Callable:
+def make_ours(docs: list[Doc], encoder: str, spacy_transformers: bool) -> Callable:
     config = load_config_from_str(
         make_config(
             encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
@@ -59,7 +59,7 @@ def make_ours(docs: List[Doc], encoder: str, spacy_transformers: bool) -> Callab
 
 
 def make_trainer(
-    docs: List[Doc], encoder: str, folder: Path, bf16: bool = False
+    docs: list[Doc], encoder: str, folder: Path, bf16: bool = False
 ) -> Callable:
     import torch
     from transformers import (
@@ -120,7 +120,7 @@ def main(
 ) -> None:
     docs = load(prepare(corpus, Path("corpus")), sentences)
     n_words = sum(map(len, docs))
-    sides: Dict[str, Callable] = {
+    sides: dict[str, Callable] = {
         "transformers Trainer": make_trainer(docs, encoder, output),
         "welt_ner": make_ours(docs, encoder, False),
     }
@@ -130,7 +130,7 @@ def main(
         sides["welt_ner on spacy-transformers"] = make_ours(docs, encoder, True)
     except ImportError:
         pass
-    rates: Dict[str, List[float]] = {side: [] for side in sides}
+    rates: dict[str, list[float]] = {side: [] for side in sides}
     for run in sides.values():
         run()  # warm
     for _ in range(turns):

@@ -10,7 +10,6 @@ minutes on 2 cores.
 
 from pathlib import Path
 from statistics import mean
-from typing import Dict, List
 
 import typer
 from common import ROOT, about, prepare, run_trainings, score, spread
@@ -42,7 +41,7 @@ upstream = "tok2vec"
 """
 
 
-def make_configs(folder: Path) -> Dict[str, Path]:
+def make_configs(folder: Path) -> dict[str, Path]:
     """One config a side, from configs/welt_cpu.cfg."""
     folder.mkdir(parents=True, exist_ok=True)
     base = (ROOT / "configs" / "welt_cpu.cfg").read_text(encoding="utf8")
@@ -67,7 +66,7 @@ def make_configs(folder: Path) -> Dict[str, Path]:
 
 def main(
     corpus: str = "bc5cdr_chemical",
-    seeds: List[int] = [0, 1, 2],  # noqa: B006
+    seeds: list[int] = [0, 1, 2],  # noqa: B006
     steps: int = 2000,
     at_once: int = 2,
     output: Path = Path("training/benchmarks/vs_spacy_ner"),
@@ -94,7 +93,7 @@ def main(
     print(f"{corpus}, {steps} steps, seeds {', '.join(map(str, seeds))}\n")
     print("| component | dev P / R / F1 | test P / R / F1 | test words/s |")
     print("|---|---|---|---|")
-    means: Dict[str, Dict[str, float]] = {}
+    means: dict[str, dict[str, float]] = {}
     for side, config in configs.items():
         cells, speeds = [], []
         for split in ("dev", "test"):

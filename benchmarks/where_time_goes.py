@@ -10,7 +10,6 @@ import cProfile
 import pstats
 import random
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import typer
 from common import about, make_batcher, prepare
@@ -23,7 +22,7 @@ from train_speed import load
 from welt_spacy.training.config import make_config
 
 # Functions that call none of each other: (file, name) -> part
-TRAINING: Dict[Tuple[str, str], str] = {
+TRAINING: dict[tuple[str, str], str] = {
     ("word_pieces.py", "__call__"): "words to pieces",
     ("forward.py", "_run"): "encoder, forward",
     ("forward.py", "backprop_vectors"): "encoder, backward",
@@ -33,7 +32,7 @@ TRAINING: Dict[Tuple[str, str], str] = {
     ("softmax.py", "backprop"): "head",
     ("optimizers.py", "__call__"): "head",
 }
-INFERENCE: Dict[Tuple[str, str], str] = {
+INFERENCE: dict[tuple[str, str], str] = {
     ("word_pieces.py", "__call__"): "words to pieces",
     ("forward.py", "_run"): "encoder",
     ("welt_ner.py", "set_annotations"): "decoding, confidences, entities",
@@ -42,7 +41,7 @@ INFERENCE: Dict[Tuple[str, str], str] = {
 }
 
 
-def shares(profile: cProfile.Profile, parts: Dict[Tuple[str, str], str]):
+def shares(profile: cProfile.Profile, parts: dict[tuple[str, str], str]):
     stats = pstats.Stats(profile)
     total = stats.total_tt  # type: ignore[attr-defined]
     found = dict.fromkeys(parts.values(), 0.0)
@@ -68,7 +67,7 @@ def main(
     optimizer = nlp.initialize(lambda: examples)
     batcher = make_batcher(config)
 
-    def train(found: List[Example]) -> int:
+    def train(found: list[Example]) -> int:
         batches = list(batcher(found))
         for batch in batches:
             nlp.update(batch, sgd=optimizer, drop=0.1)

@@ -5,8 +5,8 @@ It is there to try what needs a language model. How it scores says nothing of th
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List
 
 import spacy
 import torch
@@ -29,7 +29,7 @@ WINDOW = 512
 
 def main(
     output: Path,
-    texts: List[Path] = typer.Argument(..., help="Training files (.spacy)."),
+    texts: list[Path] = typer.Argument(..., help="Training files (.spacy)."),
     vocab: int = 8000,
     width: int = 256,
     layers: int = 4,
@@ -74,7 +74,7 @@ def main(
     print(f"✔ {output}")
 
 
-def read(paths: List[Path]) -> Iterator[str]:
+def read(paths: list[Path]) -> Iterator[str]:
     """The texts, as they are; what an answer looks like is learned later."""
     vocab = spacy.blank("en").vocab
     for path in paths:
@@ -82,7 +82,7 @@ def read(paths: List[Path]) -> Iterator[str]:
             yield doc.text.strip()
 
 
-def make_tokenizer(lines: List[str], size: int) -> PreTrainedTokenizerFast:
+def make_tokenizer(lines: list[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

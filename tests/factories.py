@@ -4,7 +4,6 @@ import copy
 import os
 import pickle
 from pathlib import Path
-from typing import List
 
 import spacy
 from spacy.training import Example
@@ -52,7 +51,7 @@ def make_nlp(**settings):
     return nlp
 
 
-def make_examples(nlp, data=TRAIN_DATA) -> List[Example]:
+def make_examples(nlp, data=TRAIN_DATA) -> list[Example]:
     return [
         Example.from_dict(nlp.make_doc(text), {"entities": entities})
         for text, entities in data

@@ -1,6 +1,6 @@
 """Cost-sensitive named entity recognition for spaCy."""
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, Any
 
 from .about import __version__
 
@@ -19,5 +19,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__() -> List[str]:
+def __dir__() -> list[str]:
     return [*globals(), "annotate"]

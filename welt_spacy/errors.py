@@ -2,7 +2,8 @@
 
 import contextlib
 import math
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 
 class WeltError(ValueError):
@@ -22,17 +23,17 @@ def check_number(
     name: str,
     value: Any,
     *,
-    low: Optional[float] = None,
-    high: Optional[float] = None,
-    above: Optional[float] = None,
-    below: Optional[float] = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Check that a setting is a finite number within its range.
 
     name (str): What the setting is called in the message.
     value (Any): Its value.
-    low, high (Optional[float]): The least and the greatest value.
-    above, below (Optional[float]): Values that it must be strictly above or below.
+    low, high (float | None): The least and the greatest value.
+    above, below (float | None): Values that it must be strictly above or below.
     RETURNS (float): The value.
     RAISES (WeltError): If it is not a number, not finite or out of its range.
     """

@@ -4,7 +4,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Any, List
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -27,18 +27,18 @@ myst_enable_extensions = ["colon_fence"]
 suppress_warnings = ["myst.xref_missing", "misc.highlighting_failure"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings have them
-autodoc_mock_imports: List[str] = []
+autodoc_mock_imports: list[str] = []
 
 _FIELD = re.compile(r"^(RETURNS|YIELDS|RAISES) \(([^)]*(?:\([^)]*\))?[^)]*)\): ?(.*)")
 _ARGUMENT = re.compile(r"^([a-z_]\w*(?:, [a-z_]\w*)*)(?: \((.+?)\))?: (\S.*)")
 
 
 def from_spacy_form(
-    app: Any, what: str, name: str, item: Any, options: Any, lines: List[str]
+    app: Any, what: str, name: str, item: Any, options: Any, lines: list[str]
 ) -> None:
     """Turn spaCy's form of docstrings into fields that Sphinx knows."""
     names = _argument_names(item)
-    changed: List[str] = []
+    changed: list[str] = []
     in_field = False
     for line in lines:
         field, argument = _FIELD.match(line), _ARGUMENT.match(line)
@@ -89,7 +89,7 @@ def _argument_names(item: Any) -> set:
         return set()
 
 
-def _begins_block(lines: List[str]) -> bool:
+def _begins_block(lines: list[str]) -> bool:
     return bool(lines) and not lines[-1].strip()
 
 

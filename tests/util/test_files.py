@@ -13,11 +13,11 @@ import pytest
 from welt_spacy.errors import WeltError
 from welt_spacy.util.files import (
     Busy,
-    clean,
-    one_writer,
+    exclusive_lock,
     pack_folder,
     partial_path,
-    publish,
+    remove_partial,
+    replace_dir,
     unpack_folder,
     write_atomically,
 )
@@ -70,10 +70,13 @@ def test_what_can_not_be_written_is_told_and_leaves_nothing(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path):
-    with one_writer(tmp_path / "x"):
-        with pytest.raises(Busy, match="is writing here"), one_writer(tmp_path / "x"):
+    with exclusive_lock(tmp_path / "x"):
+        with (
+            pytest.raises(Busy, match="is writing here"),
+            exclusive_lock(tmp_path / "x"),
+        ):
             pass
-        with one_writer(tmp_path / "y"):
+        with exclusive_lock(tmp_path / "y"):
             pass
         process = multiprocessing.get_context("spawn").Process(
             target=_write, args=(tmp_path / "x",)
@@ -81,14 +84,14 @@ def test_one_writer_at_a_time(tmp_path):
         process.start()
         process.join()
         assert process.exitcode == 7
-    with one_writer(tmp_path / "x"):
+    with exclusive_lock(tmp_path / "x"):
         pass
     assert os.listdir(tmp_path) == []
 
 
 def _write(path):
     try:
-        with one_writer(path):
+        with exclusive_lock(path):
             pass
     except Busy:
         sys.exit(7)
@@ -97,36 +100,36 @@ def _write(path):
 def test_a_lock_ends_with_its_process(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from welt_spacy.util.files import one_writer\n"
-        "with one_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(99)"
+        "from welt_spacy.util.files import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(99)"
     )
     held = subprocess.Popen(
         [sys.executable, "-c", code, tmp_path / "x"], stdout=subprocess.PIPE
     )
     assert held.stdout is not None and held.stdout.readline() == b"held\n"
-    with pytest.raises(Busy), one_writer(tmp_path / "x"):
+    with pytest.raises(Busy), exclusive_lock(tmp_path / "x"):
         pass
     held.kill()
     held.wait()
-    with one_writer(tmp_path / "x"):
+    with exclusive_lock(tmp_path / "x"):
         pass
     holder = threading.Thread(target=_hold, args=(tmp_path / "x",))
     holder.start()
     time.sleep(0.1)
-    with one_writer(tmp_path / "x", wait=5):
+    with exclusive_lock(tmp_path / "x", wait=5):
         pass
     holder.join()
 
 
 def _hold(path):
-    with one_writer(path):
+    with exclusive_lock(path):
         time.sleep(0.5)
 
 
 def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
     """A waiter has opened the file; its holder unlinks and releases it."""
     fcntl = pytest.importorskip("fcntl")
-    holder = one_writer(tmp_path / "x")
+    holder = exclusive_lock(tmp_path / "x")
     holder.__enter__()
     flock, waits = fcntl.flock, [True]
 
@@ -137,9 +140,9 @@ def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
         return flock(fd, operation)
 
     monkeypatch.setattr(fcntl, "flock", release_first)
-    with one_writer(tmp_path / "x", wait=60):
+    with exclusive_lock(tmp_path / "x", wait=60):
         assert not waits and os.listdir(tmp_path) == [".x.lock"]
-        with pytest.raises(Busy), one_writer(tmp_path / "x"):
+        with pytest.raises(Busy), exclusive_lock(tmp_path / "x"):
             pass
 
 
@@ -159,9 +162,9 @@ def test_nothing_but_what_is_half_made_is_cleaned_away(tmp_path):
     half[1].mkdir()
     (half[1] / "file").write_text("x")
     assert half[0] != partial_path(tmp_path / "a")
-    clean(tmp_path)
+    remove_partial(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
-    clean(tmp_path / "none")
+    remove_partial(tmp_path / "none")
 
 
 def test_a_folder_that_is_there_is_replaced(tmp_path):
@@ -169,11 +172,11 @@ def test_a_folder_that_is_there_is_replaced(tmp_path):
         work = partial_path(tmp_path / "run")
         work.mkdir()
         (work / "file").write_text(content)
-        publish(work, tmp_path / "run")
+        replace_dir(work, tmp_path / "run")
         assert (tmp_path / "run/file").read_text() == content
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     with pytest.raises(OSError):
-        publish(tmp_path / "none", tmp_path / "run")
+        replace_dir(tmp_path / "none", tmp_path / "run")
 
 
 def test_folders_are_packed_with_subfolders(tmp_path):

@@ -1,17 +1,11 @@
 """Texts to entities as plain data, with memory that does not grow with the texts."""
 
 import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
     TypeVar,
 )
 
@@ -62,12 +56,12 @@ def named(nlp: Language) -> Pipeline:
     return Pipeline(f"{name}-{meta.get('version', '')}", nlp)
 
 
-def entities_of(doc: Doc, pipeline: str) -> List[Entity]:
+def entities_of(doc: Doc, pipeline: str) -> list[Entity]:
     """Get the entities of a doc as plain data.
 
     doc (Doc): A doc.
     pipeline (str): The name that they get.
-    RETURNS (List[Entity]): Its `doc.ents`; confidences are None where a pipeline gives none.
+    RETURNS (list[Entity]): Its `doc.ents`; confidences are None where a pipeline gives none.
     """
     found = []
     for ent in doc.ents:
@@ -100,7 +94,7 @@ class Pipelines:
         """Annotate documents.
 
         items (Iterable[Item]): Documents, and those that could not be read.
-        YIELDS (Union[Annotated, Reject]): For each item, in order: the document with its
+        YIELDS (Annotated | Reject): For each item, in order: the document with its
             entities, or why it has none. The doc in it must not be kept.
         RAISES (WeltError): If the pipeline fails on every one of many documents.
         """
@@ -112,7 +106,7 @@ class Pipelines:
                 self._warm += len(some)
                 yield from self._zone(some)
 
-    def _zone(self, items: List[Item]) -> Iterator[Any]:
+    def _zone(self, items: list[Item]) -> Iterator[Any]:
         records = [item for item in items if isinstance(item, Record)]
         found = [_run(pipeline, records) for pipeline in self.pipelines]
         each = zip(*found)
@@ -140,9 +134,9 @@ ThingT = TypeVar("ThingT")
 
 def _cut(
     things: Iterable[ThingT], length: Callable[[ThingT], int], n: int, n_chars: int
-) -> Iterator[List[ThingT]]:
+) -> Iterator[list[ThingT]]:
     """Lists of so many at most, and of so many characters unless it is one."""
-    some: List[ThingT] = []
+    some: list[ThingT] = []
     total = 0
     for thing in things:
         chars = length(thing)
@@ -165,14 +159,14 @@ def _pipe(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
         yield from nlp.pipe(batch, batch_size=len(batch))
 
 
-def _run(pipeline: Pipeline, records: Sequence[Record]) -> List[Any]:
+def _run(pipeline: Pipeline, records: Sequence[Record]) -> list[Any]:
     try:
         return list(_pipe(pipeline.nlp, [record.text for record in records]))
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception:
         # Once more, one by one, so that only those are lost that it fails on
-        found: List[Any] = []
+        found: list[Any] = []
         for record in records:
             try:
                 found.append(pipeline.nlp(record.text))
@@ -190,7 +184,7 @@ def _run(pipeline: Pipeline, records: Sequence[Record]) -> List[Any]:
 
 def annotate(
     nlp: Language, texts: Iterable[str], *, ahead: int = ZONE_DOCS
-) -> Iterator[List[Entity]]:
+) -> Iterator[list[Entity]]:
     """Find the entities of texts, as plain data: for notebooks and scripts.
 
     Memory does not grow with the number of texts: they may be a stream without end. In
@@ -199,7 +193,7 @@ def annotate(
     nlp (Language): Any pipeline that sets `doc.ents`.
     texts (Iterable[str]): The texts.
     ahead (int): How many texts are read ahead at most.
-    YIELDS (List[Entity]): The entities of each text, in its order: start, end, label, text,
+    YIELDS (list[Entity]): The entities of each text, in its order: start, end, label, text,
         confidence and pipeline.
     RAISES (Exception): What the pipeline raises, for a text that it fails on.
     """
@@ -240,11 +234,11 @@ class Annotator:
         self.pipelines = Pipelines([pipeline])
         self.text, self.output = text, output
 
-    def __call__(self, batch: Dict[str, Any]) -> Dict[str, Any]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Annotate a batch.
 
-        batch (Dict[str, Any]): Columns, as arrays or lists.
-        RETURNS (Dict[str, Any]): The same, and the column with entities. A text that the
+        batch (dict[str, Any]): Columns, as arrays or lists.
+        RETURNS (dict[str, Any]): The same, and the column with entities. A text that the
             pipeline fails on has None.
         RAISES (WeltError): If there is no such column.
         """
@@ -253,7 +247,7 @@ class Annotator:
                 f"there is no column {self.text!r}: there are {', '.join(batch)}"
             )
         records = [Record("", str(text)) for text in batch[self.text]]
-        found: List[Optional[List[Dict[str, Any]]]] = []
+        found: list[list[dict[str, Any]] | None] = []
         for item in self.pipelines.annotate(records):
             if isinstance(item, Reject):
                 found.append(None)

@@ -8,13 +8,13 @@ import contextlib
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional
 
 from ..errors import WeltError, first_line
 from ..parallel.claims import Claims
 from ..parallel.processes import end_all, start_module
-from ..util.files import Busy, one_writer
+from ..util.files import Busy, exclusive_lock
 from .plan import (
     PLAN,
     SHARDS,
@@ -36,23 +36,23 @@ PLANNING = 24 * 3600.0
 @contextlib.contextmanager
 def prepared(
     folder: Path,
-    files: List[str],
+    files: list[str],
     settings: Settings,
     *,
     together: bool = False,
     processes: int = 1,
     thorough: bool = False,
-    report: Optional[Callable[[int], None]] = None,
+    report: Callable[[int], None] | None = None,
 ) -> Iterator[Plan]:
     """Make the plan of a folder, or take up the one that is there.
 
     folder (Path): The folder of the output.
-    files (List[str]): The input.
+    files (list[str]): The input.
     settings (Settings): How it is annotated.
     together (bool): Whether other processes may work in the folder at the same time.
     processes (int): How many files are gone through at once.
     thorough (bool): Whether checksums of what is done are compared, not sizes alone.
-    report (Optional[Callable[[int], None]]): Told how many files are gone through.
+    report (Callable[[int], None] | None): Told how many files are gone through.
     YIELDS (Plan): The plan, while this process may work in the folder.
     RAISES (WeltError): If the folder holds something else, or another process works in it
         and `together` is not set.
@@ -65,7 +65,9 @@ def prepared(
             "them, to work on it together"
         )
         try:
-            alone.enter_context(one_writer(folder, wait=PLANNING if together else 0.0))
+            alone.enter_context(
+                exclusive_lock(folder, wait=PLANNING if together else 0.0)
+            )
         except Busy:
             raise busy from None
         if not together and Claims(folder / CLAIMS).held():
@@ -108,9 +110,9 @@ def run_local(
     plan: Plan,
     *,
     workers: int = 1,
-    gpus: Optional[List[int]] = None,
-    own: Optional[str] = None,
-    max_errors: Optional[int] = None,
+    gpus: list[int] | None = None,
+    own: str | None = None,
+    max_errors: int | None = None,
     show: Callable[[Status], None] = lambda status: None,
 ) -> None:
     """Annotate with processes on this machine, until all shards are done or this machine's
@@ -119,15 +121,15 @@ def run_local(
     folder (Path): The folder of the output.
     plan (Plan): Its plan.
     workers (int): How many processes.
-    gpus (Optional[List[int]]): A GPU for each worker, in turns; None: the CPU.
-    own (Optional[str]): Which part of the shards, such as "3/16"; None: all.
-    max_errors (Optional[int]): How many documents may be refused; None: any number.
+    gpus (list[int] | None): A GPU for each worker, in turns; None: the CPU.
+    own (str | None): Which part of the shards, such as "3/16"; None: all.
+    max_errors (int | None): How many documents may be refused; None: any number.
     show (Callable[[Status], None]): Told how far the run is.
     RAISES (WeltError): If the work can't go on. What is done is kept.
     """
     watch = Watch(folder, plan)
     with tempfile.TemporaryFile() as log:
-        processes: List[subprocess.Popen] = []
+        processes: list[subprocess.Popen] = []
         try:
             for i in range(workers):
                 gpu = gpus[i % len(gpus)] if gpus else -1
@@ -156,7 +158,7 @@ def run_local(
     _check_ended(processes, told)
 
 
-def _check_ended(processes: List[subprocess.Popen], told: str) -> None:
+def _check_ended(processes: list[subprocess.Popen], told: str) -> None:
     failed = [process for process in processes if process.returncode != 0]
     if not failed:
         return

@@ -7,10 +7,11 @@ every later one, means the same by the name of a shard.
 import hashlib
 import json
 import re
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import srsly
@@ -33,22 +34,22 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 class Settings(NamedTuple):
     """What decides the output, besides the input.
 
-    pipelines (List[Dict[str, str]]): Name, version, checksum and place of each.
+    pipelines (list[dict[str, str]]): Name, version, checksum and place of each.
     format (str): The format of the output.
     with_text (bool): Whether texts are written too.
     shard_docs (int): Documents in a shard.
     max_chars (int): Characters of the longest text that is annotated.
-    columns (List[str]): Fields of JSONL, CSV and Parquet with the text and the id.
+    columns (list[str]): Fields of JSONL, CSV and Parquet with the text and the id.
     whole_files (bool): Whether a `.txt` file is one document.
     threads (int): Threads of a worker: sums of floating-point numbers depend on it.
     """
 
-    pipelines: List[Dict[str, str]]
+    pipelines: list[dict[str, str]]
     format: str = "jsonl"
     with_text: bool = False
     shard_docs: int = 1000
     max_chars: int = 1_000_000
-    columns: List[str] = list(Columns())
+    columns: list[str] = list(Columns())
     whole_files: bool = False
     threads: int = 1
 
@@ -71,7 +72,7 @@ class Piece(NamedTuple):
     file (int): The number of the file in the plan.
     offset, line (int): Where the first one is.
     n (int): How many there are.
-    skip (List[int]): Which of them, from 0, are left out: a later version is elsewhere,
+    skip (list[int]): Which of them, from 0, are left out: a later version is elsewhere,
         or they were deleted.
     """
 
@@ -79,20 +80,20 @@ class Piece(NamedTuple):
     offset: int
     line: int
     n: int
-    skip: List[int]
+    skip: list[int]
 
 
 class Shard(NamedTuple):
     """What one process annotates in one go, into one file.
 
     name (str): Its name: its number and the name of its first file.
-    pieces (List[Piece]): Its documents.
-    damaged (List[str]): What can't be read of its files.
+    pieces (list[Piece]): Its documents.
+    damaged (list[str]): What can't be read of its files.
     """
 
     name: str
-    pieces: List[Piece]
-    damaged: List[str]
+    pieces: list[Piece]
+    damaged: list[str]
 
     @property
     def n_docs(self) -> int:
@@ -104,35 +105,35 @@ class Plan(NamedTuple):
     """What is to be done.
 
     settings (Settings): How.
-    files (List[Dict[str, Any]]): Address and fingerprint of each file of the input.
-    counts (Dict[str, int]): Documents, those left out because a later version is there, and
+    files (list[dict[str, Any]]): Address and fingerprint of each file of the input.
+    counts (dict[str, int]): Documents, those left out because a later version is there, and
         because they were deleted.
-    shards (List[Shard]): The shards.
+    shards (list[Shard]): The shards.
     """
 
     settings: Settings
-    files: List[Dict[str, Any]]
-    counts: Dict[str, int]
-    shards: List[Shard]
+    files: list[dict[str, Any]]
+    counts: dict[str, int]
+    shards: list[Shard]
 
 
 class _Scan(NamedTuple):
     """What was found in a file."""
 
     n: int
-    places: List[Place]  # of every document at which a shard begins
+    places: list[Place]  # of every document at which a shard begins
     keys: (
         np.ndarray
     )  # (n, 2) int64: PubMed id and version, 0 without; (0, 2) if none has
-    deleted: List[Tuple[int, int]]  # PubMed id, documents before it
+    deleted: list[tuple[int, int]]  # PubMed id, documents before it
     damaged: str
 
 
-def identify(path: Path) -> Dict[str, Any]:
+def identify(path: Path) -> dict[str, Any]:
     """Tell a pipeline from others, and from what it was before it was changed.
 
     path (Path): Its folder, or its name if it is installed.
-    RETURNS (Dict[str, Any]): Its name with version, checksum and place.
+    RETURNS (dict[str, Any]): Its name with version, checksum and place.
     RAISES (WeltError): If there is no such pipeline.
     """
     folder = path
@@ -159,23 +160,23 @@ def identify(path: Path) -> Dict[str, Any]:
 
 
 def make_plan(
-    files: List[str],
+    files: list[str],
     settings: Settings,
     *,
     processes: int = 1,
-    report: Optional[Callable[[int], None]] = None,
+    report: Callable[[int], None] | None = None,
 ) -> Plan:
     """Go through the input once and divide it.
 
-    files (List[str]): The files and addresses, in their order.
+    files (list[str]): The files and addresses, in their order.
     settings (Settings): How they are annotated.
     processes (int): How many files are gone through at once.
-    report (Optional[Callable[[int], None]]): Told how many files are done.
+    report (Callable[[int], None] | None): Told how many files are done.
     RETURNS (Plan): The plan.
     RAISES (WeltError): If a file can't be opened, or nothing can be read at all.
     """
     told = [{"address": file, **fingerprint(file)} for file in files]
-    scans: List[_Scan] = []
+    scans: list[_Scan] = []
     jobs = [(file, settings) for file in files]
     big = [file["bytes"] > SMALL for file in told]
     processes = min(processes, sum(big))
@@ -198,11 +199,11 @@ def make_plan(
     return Plan(settings, told, counts, shards)
 
 
-def _scan(job: Tuple[str, Settings]) -> _Scan:
+def _scan(job: tuple[str, Settings]) -> _Scan:
     address, settings = job
-    places: List[Place] = []
-    keys: List[Tuple[int, int]] = []
-    deleted: List[Tuple[int, int]] = []
+    places: list[Place] = []
+    keys: list[tuple[int, int]] = []
+    deleted: list[tuple[int, int]] = []
     n, damaged = 0, ""
     try:
         for found in settings.reader(address).scan():
@@ -226,7 +227,7 @@ def _scan(job: Tuple[str, Settings]) -> _Scan:
     return _Scan(n, places, table, deleted, damaged)
 
 
-def _left_out(scans: List[_Scan]) -> Tuple[List[np.ndarray], Dict[str, int]]:
+def _left_out(scans: list[_Scan]) -> tuple[list[np.ndarray], dict[str, int]]:
     """Find the citations of which a later one is there: the highest version, and of two with
     the same version the later in the order of the input.
     """
@@ -258,14 +259,14 @@ def _left_out(scans: List[_Scan]) -> Tuple[List[np.ndarray], Dict[str, int]]:
 
 
 def _divide(
-    files: List[str], scans: List[_Scan], skips: List[np.ndarray], size: int
-) -> List[Shard]:
-    shards: List[Shard] = []
+    files: list[str], scans: list[_Scan], skips: list[np.ndarray], size: int
+) -> list[Shard]:
+    shards: list[Shard] = []
     # Ends of files that do not fill a shard are put together
-    rest: List[Piece] = []
-    damaged: List[str] = []
+    rest: list[Piece] = []
+    damaged: list[str] = []
 
-    def close(pieces: List[Piece], wrong: List[str]) -> None:
+    def close(pieces: list[Piece], wrong: list[str]) -> None:
         stem = _UNSAFE.sub("_", stem_of(files[pieces[0].file]))[:60].strip(".")
         shards.append(Shard(f"{len(shards):06d}-{stem}", pieces, wrong))
 
@@ -368,11 +369,11 @@ def difference(folder: Path, settings: Settings, files: Iterable[str]) -> str:
     return ""
 
 
-def _without_place(pipelines: List[Dict[str, str]]) -> List[Dict[str, str]]:
+def _without_place(pipelines: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{**told, "place": ""} for told in pipelines]
 
 
-def _told(plan: Plan) -> Dict[str, Any]:
+def _told(plan: Plan) -> dict[str, Any]:
     return {
         "version": __version__,
         "settings": plan.settings._asdict(),
@@ -380,7 +381,7 @@ def _told(plan: Plan) -> Dict[str, Any]:
     }
 
 
-def _shard_row(shard: Shard) -> List[Any]:
+def _shard_row(shard: Shard) -> list[Any]:
     return [shard.name, [list(piece) for piece in shard.pieces], shard.damaged]
 
 

@@ -6,8 +6,9 @@ done twice gives the same files, that is all there is to it.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 from ..errors import WeltError, first_line
 from ..parallel.claims import Claims
@@ -37,7 +38,7 @@ class Worker:
         self.plan = read_plan(self.folder)
         self.claims = Claims(self.folder / CLAIMS)
         self.gpu = gpu
-        self.pipelines: Optional[Pipelines] = None
+        self.pipelines: Pipelines | None = None
 
     def annotate(self, number: int) -> None:
         """Annotate a shard.
@@ -70,7 +71,7 @@ def run_ray(
     address: str = "auto",
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
-    max_errors: Optional[int] = None,
+    max_errors: int | None = None,
     show: Callable[[Status], None] = lambda status: None,
 ) -> None:
     """Annotate on a Ray cluster, until all shards are done.
@@ -81,7 +82,7 @@ def run_ray(
     address (str): The cluster; "local" starts one on this machine. Not used where Ray is
         connected already.
     num_cpus, num_gpus (float): What each actor needs.
-    max_errors (Optional[int]): How many documents may be refused; None: any number.
+    max_errors (int | None): How many documents may be refused; None: any number.
     show (Callable[[Status], None]): Told how far the run is.
     RAISES (WeltError): If the cluster can't be reached, no actor would find room in it, or
         the work can't go on. What is done is kept.
@@ -114,7 +115,7 @@ def _check_room(ray: Any, workers: int, num_cpus: float, num_gpus: float) -> Non
         time.sleep(INTERVAL)
 
 
-def _lacking(ray: Any, workers: int, needs: Dict[str, float]) -> str:
+def _lacking(ray: Any, workers: int, needs: dict[str, float]) -> str:
     for name, need in needs.items():
         free, total = (
             found.get(name, 0.0)
@@ -151,11 +152,11 @@ class _Run:
             i for i, shard in enumerate(plan.shards) if shard.name not in finished
         ][::-1]
         self.watch = Watch(folder, plan)
-        self.deaths: Dict[int, int] = {}
+        self.deaths: dict[int, int] = {}
 
     def go(self, workers: int, show: Callable[[Status], None]) -> None:
-        running: Dict[Any, Any] = {}  # what is awaited -> actor, shard
-        actors: List[Any] = []
+        running: dict[Any, Any] = {}  # what is awaited -> actor, shard
+        actors: list[Any] = []
 
         def give(actor: Any) -> None:
             if self.left:

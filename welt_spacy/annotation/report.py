@@ -1,7 +1,7 @@
 """What a run has found, as a page."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import srsly
 
@@ -14,12 +14,12 @@ N_SHOWN = 50
 LONGEST = 80
 
 
-def to_html(folder: Path, plan: Plan, summary: Dict[str, Any]) -> str:
+def to_html(folder: Path, plan: Plan, summary: dict[str, Any]) -> str:
     """Write the page.
 
     folder (Path): The folder of the output.
     plan (Plan): Its plan.
-    summary (Dict[str, Any]): What `finish` returned.
+    summary (dict[str, Any]): What `finish` returned.
     RETURNS (str): HTML that needs no network.
     """
     return render(
@@ -42,7 +42,7 @@ def to_html(folder: Path, plan: Plan, summary: Dict[str, Any]) -> str:
     )
 
 
-def _bars(counts: List[int]) -> List[Dict[str, Any]]:
+def _bars(counts: list[int]) -> list[dict[str, Any]]:
     counts = counts + [0] * (N_BARS - len(counts))
     top = max(max(counts), 1)
     return [
@@ -56,8 +56,8 @@ def _bars(counts: List[int]) -> List[Dict[str, Any]]:
     ]
 
 
-def _rejects(folder: Path, plan: Plan) -> List[Dict[str, str]]:
-    found: List[Dict[str, str]] = []
+def _rejects(folder: Path, plan: Plan) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
     for shard in plan.shards:
         path = folder / REJECTS / f"{shard.name}.jsonl"
         if path.is_file():

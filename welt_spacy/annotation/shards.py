@@ -17,9 +17,10 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, NamedTuple
 
 import srsly
 
@@ -51,8 +52,8 @@ class Progress(NamedTuple):
     rejects: int
 
 
-def done(folder: Path) -> Set[str]:
-    """RETURNS (Set[str]): The names of the shards that are done.
+def done(folder: Path) -> set[str]:
+    """RETURNS (set[str]): The names of the shards that are done.
 
     folder (Path): The folder of the output.
     """
@@ -108,16 +109,16 @@ def annotate_shard(
     pipelines: Pipelines,
     folder: Path,
     *,
-    report: Optional[Callable[[Progress], None]] = None,
-) -> Dict[str, Any]:
+    report: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
     """Annotate a shard. Doing it twice, even at the same time, gives the same files.
 
     plan (Plan): The plan.
     shard (Shard): The shard.
     pipelines (Pipelines): The pipelines of the plan.
     folder (Path): The folder of the output.
-    report (Optional[Callable[[Progress], None]]): Told how far it is.
-    RETURNS (Dict[str, Any]): The record of the shard in the manifest.
+    report (Callable[[Progress], None] | None): Told how far it is.
+    RETURNS (dict[str, Any]): The record of the shard in the manifest.
     RAISES (WeltError): If the input can't be read, the output can't be written, or the
         pipeline fails on every text.
     """
@@ -126,7 +127,7 @@ def annotate_shard(
     target = folder / DATA / (shard.name + ending)
     partial = partial_path(target)
     tally = Tally()
-    rejects: List[Reject] = []
+    rejects: list[Reject] = []
     try:
         with _opened(partial, is_folder=not ending) as place:
             writer = make(place, plan.settings.with_text)
@@ -181,8 +182,8 @@ class Tally:
     def __init__(self) -> None:
         self.docs = self.words = 0
         self.labels: Counter = Counter()
-        self.names: Dict[str, Counter] = {}
-        self.confidences: Dict[str, List[int]] = {}
+        self.names: dict[str, Counter] = {}
+        self.confidences: dict[str, list[int]] = {}
 
     def add(self, found: Annotated) -> None:
         """Count a document.
@@ -198,8 +199,8 @@ class Tally:
                 bars = self.confidences.setdefault(ent.label, [0] * N_BARS)
                 bars[min(N_BARS - 1, int(ent.confidence * N_BARS))] += 1
 
-    def told(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): Entities by label, the most frequent names of each label,
+    def told(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): Entities by label, the most frequent names of each label,
         and how many confidences are in each of the bars from 0 to 1.
         """
         return {
@@ -212,11 +213,11 @@ class Tally:
         }
 
 
-def is_whole(folder: Path, record: Dict[str, Any], *, thorough: bool = False) -> bool:
+def is_whole(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> bool:
     """Tell whether the data of a shard are as its record says.
 
     folder (Path): The folder of the output.
-    record (Dict[str, Any]): The record of the shard in the manifest.
+    record (dict[str, Any]): The record of the shard in the manifest.
     thorough (bool): Whether to compare checksums too, not sizes alone.
     RETURNS (bool): Whether they are.
     """
@@ -229,12 +230,12 @@ def is_whole(folder: Path, record: Dict[str, Any], *, thorough: bool = False) ->
         return False
 
 
-def read_record(folder: Path, name: str) -> Dict[str, Any]:
+def read_record(folder: Path, name: str) -> dict[str, Any]:
     """Read the record of a shard.
 
     folder (Path): The folder of the output.
     name (str): The name of the shard.
-    RETURNS (Dict[str, Any]): The record; empty if there is none, or it is damaged.
+    RETURNS (dict[str, Any]): The record; empty if there is none, or it is damaged.
     """
     try:
         record = srsly.read_json(folder / MANIFEST / f"{name}.json")

@@ -3,7 +3,7 @@
 import time
 from collections import Counter, deque
 from pathlib import Path
-from typing import Any, Deque, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import srsly
 
@@ -53,8 +53,8 @@ class Watch:
         self.n_shards = len(plan.shards)
         self.n_docs = sum(shard.n_docs for shard in plan.shards)
         self._claims = Claims(folder / CLAIMS)
-        self._done: Dict[str, Tuple[int, int, int]] = {}
-        self._past: Deque[Tuple[float, int, int]] = deque()
+        self._done: dict[str, tuple[int, int, int]] = {}
+        self._past: deque[tuple[float, int, int]] = deque()
 
     def look(self) -> Status:
         """RETURNS (Status): How far the run is now."""
@@ -98,12 +98,12 @@ class Watch:
         )
 
 
-def finish(folder: Path, plan: Plan) -> Dict[str, Any]:
+def finish(folder: Path, plan: Plan) -> dict[str, Any]:
     """Write `manifest.jsonl` and `summary.json` of a run whose shards are all done.
 
     folder (Path): The folder of the output.
     plan (Plan): Its plan.
-    RETURNS (Dict[str, Any]): The summary.
+    RETURNS (dict[str, Any]): The summary.
     RAISES (WeltError): If it can't be written.
     """
     records = [read_record(folder, shard.name) for shard in plan.shards]
@@ -119,19 +119,19 @@ def finish(folder: Path, plan: Plan) -> Dict[str, Any]:
     return summary
 
 
-def summarize(plan: Plan, records: List[Dict[str, Any]]) -> Dict[str, Any]:
+def summarize(plan: Plan, records: list[dict[str, Any]]) -> dict[str, Any]:
     """Sum up shards.
 
     plan (Plan): The plan.
-    records (List[Dict[str, Any]]): What the manifest says of each shard.
-    RETURNS (Dict[str, Any]): Documents, words, entities by label, the most frequent names,
+    records (list[dict[str, Any]]): What the manifest says of each shard.
+    RETURNS (dict[str, Any]): Documents, words, entities by label, the most frequent names,
         confidences, rejects by reason, seconds of all workers together, and the
         memory of the largest.
     """
     labels: Counter = Counter()
     reasons: Counter = Counter()
-    names: Dict[str, Counter] = {}
-    confidences: Dict[str, Counter] = {}
+    names: dict[str, Counter] = {}
+    confidences: dict[str, Counter] = {}
     for record in records:
         labels.update(record["labels"])
         reasons.update(record["reasons"])
@@ -139,7 +139,7 @@ def summarize(plan: Plan, records: List[Dict[str, Any]]) -> Dict[str, Any]:
             names.setdefault(label, Counter()).update(dict(map(tuple, counts)))
         for label, bars in record["confidences"].items():
             confidences.setdefault(label, Counter()).update(dict(enumerate(bars)))
-    total: Dict[str, Any] = {
+    total: dict[str, Any] = {
         key: sum(record[key] for record in records)
         for key in ("docs", "words", "entities", "rejects", "bytes")
     }

@@ -4,8 +4,8 @@ python -m welt_spacy.annotation.worker PARENT FOLDER GPU_ID PART MAX_ERRORS
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, Optional
 
 from ..errors import WeltError
 from ..parallel.claims import Claim, Claims, part, share_work
@@ -39,12 +39,12 @@ class Rejects:
     """Counts the documents that were refused in all shards that are done.
 
     folder (Path): The folder of the output.
-    most (Optional[int]): How many are allowed; None: any number.
+    most (int | None): How many are allowed; None: any number.
     """
 
-    def __init__(self, folder: Path, most: Optional[int]) -> None:
+    def __init__(self, folder: Path, most: int | None) -> None:
         self.folder, self.most = folder, most
-        self._known: Dict[str, int] = {}
+        self._known: dict[str, int] = {}
 
     def check(self) -> None:
         """RAISES (TooManyErrors): If there are more than allowed."""
@@ -65,22 +65,22 @@ def work(
     plan: Plan,
     load: Callable[[], Pipelines],
     *,
-    own: Optional[str] = None,
-    max_errors: Optional[int] = None,
+    own: str | None = None,
+    max_errors: int | None = None,
 ) -> None:
     """Annotate shards that nobody else is at, until all are done.
 
     folder (Path): The folder of the output.
     plan (Plan): Its plan.
     load (Callable[[], Pipelines]): Loads the pipelines; called if there is anything to do.
-    own (Optional[str]): Which part of the shards, such as "3/16"; None: all.
-    max_errors (Optional[int]): How many documents may be refused; None: any number.
+    own (str | None): Which part of the shards, such as "3/16"; None: all.
+    max_errors (int | None): How many documents may be refused; None: any number.
     RAISES (WeltError): If the work can't go on.
     """
     number, n_parts = part(own)
     shards = {shard.name: shard for shard in plan.shards[number::n_parts]}
     rejects = Rejects(folder, max_errors)
-    pipelines: Optional[Pipelines] = None
+    pipelines: Pipelines | None = None
 
     def annotate(name: str, claim: Claim) -> None:
         nonlocal pipelines

@@ -4,7 +4,8 @@ import contextlib
 import functools
 import signal
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Tuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -34,11 +35,11 @@ NUM_GPUS = typer.Option(
 )
 
 
-def check_engine(engine: str, of_local: Dict[str, Any]) -> None:
+def check_engine(engine: str, of_local: dict[str, Any]) -> None:
     """Check which engine is meant, and that other options go with it.
 
     engine (str): Its name.
-    of_local (Dict[str, Any]): Options of the local engine alone, with what was given.
+    of_local (dict[str, Any]): Options of the local engine alone, with what was given.
     RAISES (WeltError): If the engine is not known, or is not the one of an option.
     """
     if engine not in ENGINES:
@@ -61,7 +62,7 @@ class GroupedCommands(TyperGroup):
         ctx (Context): The context.
         formatter (HelpFormatter): Where they are written.
         """
-        panels: Dict[str, List[Tuple[str, str]]] = {}
+        panels: dict[str, list[tuple[str, str]]] = {}
         width = max(map(len, self.list_commands(ctx)), default=0)
         for name in self.list_commands(ctx):
             command: Any = self.get_command(ctx, name)
@@ -144,12 +145,12 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
-def print_table(title: str, header: List[str], rows: Iterable[List[Any]]) -> None:
+def print_table(title: str, header: list[str], rows: Iterable[list[Any]]) -> None:
     """Print a table.
 
     title (str): Its title.
-    header (List[str]): The names of its columns.
-    rows (Iterable[List[Any]]): Its rows; numbers are set to the right.
+    header (list[str]): The names of its columns.
+    rows (Iterable[list[Any]]): Its rows; numbers are set to the right.
     """
     rows = [list(row) for row in rows]
     # Brackets in names and paths are not markup of Rich

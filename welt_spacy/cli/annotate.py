@@ -3,8 +3,9 @@
 import math
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 import typer
 from rich.console import Console, Group
@@ -45,14 +46,14 @@ def annotate_cli(
     pipeline: Path = typer.Argument(
         ..., help="Any pipeline that sets doc.ents: its name, or its folder."
     ),
-    inputs: List[str] = typer.Argument(
+    inputs: list[str] = typer.Argument(
         ...,
         help="Files, folders or addresses: .txt, .jsonl, .csv, .tsv, .parquet, .pubtator, "
         ".xml (PubMed or BioC); also .gz and .zst.",
         metavar="INPUT...",
     ),
     output: Path = typer.Argument(..., help="The folder to write."),
-    also: List[Path] = typer.Option(
+    also: list[Path] = typer.Option(
         [], "--also", "-a", help="Another pipeline that annotates the same texts."
     ),
     format_: str = typer.Option("jsonl", "--format", "-f", help=", ".join(WRITERS)),
@@ -65,7 +66,7 @@ def annotate_cli(
     threads: int = typer.Option(
         1, "--threads", min=1, help="Threads of each of them, for pipelines in torch."
     ),
-    gpu_id: List[int] = typer.Option(
+    gpu_id: list[int] = typer.Option(
         [], "--gpu-id", "-g", min=0, help="A GPU to run on; may be given several times."
     ),
     shard_docs: int = typer.Option(
@@ -81,7 +82,7 @@ def annotate_cli(
     max_chars: int = typer.Option(
         1_000_000, "--max-chars", min=1, help="Longer texts are refused."
     ),
-    max_errors: Optional[int] = typer.Option(
+    max_errors: int | None = typer.Option(
         None, "--max-errors", min=0, help="End when more documents were refused."
     ),
     claim: bool = typer.Option(
@@ -90,7 +91,7 @@ def annotate_cli(
         help="Work with other processes, on any machine that sees the folders: each takes "
         "shards that no other is at.",
     ),
-    shard: Optional[str] = SHARD,
+    shard: str | None = SHARD,
     engine: str = ENGINE,
     address: str = RAY_ADDRESS,
     num_cpus: float = NUM_CPUS,
@@ -193,8 +194,8 @@ class View:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stderr)
-        self.status: Optional[Status] = None
-        self._live: Optional[Live] = None
+        self.status: Status | None = None
+        self._live: Live | None = None
         self._told = time.monotonic()
 
     def planned(self, n: int, total: int) -> None:
@@ -240,7 +241,7 @@ class View:
         table = Table.grid(padding=(0, 2))
         for _ in range(2):
             table.add_column(justify="left")
-        rows: Dict[str, str] = {
+        rows: dict[str, str] = {
             "shards": f"{status.shards:,} of {status.n_shards:,}",
             "documents": f"{status.docs:,} of {status.n_docs:,}",
             "refused": f"{status.rejects:,}",
@@ -283,7 +284,7 @@ def _duration(seconds: float) -> str:
 
 
 def _print(
-    output: Path, plan: Plan, summary: Dict[str, Any], seconds: float, report: bool
+    output: Path, plan: Plan, summary: dict[str, Any], seconds: float, report: bool
 ) -> None:
     say: Callable[[str], None] = typer.echo
     say(

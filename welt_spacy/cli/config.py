@@ -1,7 +1,6 @@
 """`spacy welt config`: complete training configs."""
 
 from pathlib import Path
-from typing import List, Optional
 
 import typer
 
@@ -30,7 +29,7 @@ def config_cli(
         "-s",
         help="vanilla, ins, isns, ens, welt, power; see the docs for explicit.",
     ),
-    setting: Optional[List[str]] = typer.Option(
+    setting: list[str] | None = typer.Option(
         None, "--setting", help="A setting of the scheme, e.g. beta=0.9999."
     ),
     seed: int = typer.Option(0, "--seed", min=0, max=2**32 - 1, help="Random seed."),
@@ -40,13 +39,13 @@ def config_cli(
         help="Train on train and dev, as the paper did. Scores on dev mean nothing then.",
     ),
     data: str = typer.Option("corpus", "--data", help="Folder of converted corpora."),
-    vectors: Optional[Path] = typer.Option(
+    vectors: Path | None = typer.Option(
         None,
         "--vectors",
         help="For encoder cpu: static vectors of word pieces, made by 'spacy welt "
         "vectors'.",
     ),
-    lexicon: Optional[Path] = typer.Option(
+    lexicon: Path | None = typer.Option(
         None,
         "--lexicon",
         help="A list of names that becomes a feature: JSONL with label and pattern, as "

@@ -1,7 +1,7 @@
 """`spacy welt convert`: your own files."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional
 
 import typer
 
@@ -16,17 +16,17 @@ from ._util import one_line_errors, print_report, warn
 def convert_cli(
     path: Path = typer.Argument(..., help="The file (for brat: or the folder)."),
     output: Path = typer.Argument(..., help="The .spacy file to write."),
-    format: Optional[str] = typer.Option(
+    format: str | None = typer.Option(
         None,
         "--format",
         "-f",
         help=f"{', '.join(FORMATS)}; by default chosen by the name: .pubtator, .xml "
         "(BioC), a folder (brat), else iob.",
     ),
-    label: Optional[str] = typer.Option(
+    label: str | None = typer.Option(
         None, "--label", "-l", help="The label of bare IOB tags (B, I, O)."
     ),
-    types: Optional[List[str]] = typer.Option(
+    types: list[str] | None = typer.Option(
         None,
         "--type",
         "-t",
@@ -66,7 +66,7 @@ def convert_cli(
     )
 
 
-def _check_types(path: Path, asked: Dict[str, str], found: Mapping[str, int]) -> None:
+def _check_types(path: Path, asked: dict[str, str], found: Mapping[str, int]) -> None:
     missing = [name for name in asked if name not in found]
     if not missing:
         return

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Tuple
 
 import typer
 from spacy.tokens import Doc
@@ -62,9 +62,9 @@ def list_cli() -> None:
 @corpora_app.command("fetch")
 @one_line_errors
 def fetch_cli(
-    ids: Optional[List[str]] = IDS,
-    cache: Optional[Path] = CACHE,
-    mirror: Optional[str] = MIRROR,
+    ids: list[str] | None = IDS,
+    cache: Path | None = CACHE,
+    mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
     reachable: bool = REACHABLE,
 ) -> None:
@@ -77,11 +77,11 @@ def fetch_cli(
 @corpora_app.command("convert")
 @one_line_errors
 def convert_cli(
-    ids: Optional[List[str]] = IDS,
+    ids: list[str] | None = IDS,
     output: Path = typer.Option(
         Path("corpus"), "--output", "-o", help="Each corpus gets a folder in here."
     ),
-    n_sents: Optional[int] = typer.Option(
+    n_sents: int | None = typer.Option(
         None,
         "--n-sents",
         "-n",
@@ -94,8 +94,8 @@ def convert_cli(
     force: bool = typer.Option(
         False, "--force", "-F", help="Convert again what is up to date."
     ),
-    cache: Optional[Path] = CACHE,
-    mirror: Optional[str] = MIRROR,
+    cache: Path | None = CACHE,
+    mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
     reachable: bool = REACHABLE,
 ) -> None:
@@ -119,9 +119,9 @@ def convert_cli(
 @corpora_app.command("stats")
 @one_line_errors
 def stats_cli(
-    ids: Optional[List[str]] = IDS,
-    cache: Optional[Path] = CACHE,
-    mirror: Optional[str] = MIRROR,
+    ids: list[str] | None = IDS,
+    cache: Path | None = CACHE,
+    mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
     reachable: bool = REACHABLE,
 ) -> None:
@@ -133,16 +133,16 @@ def stats_cli(
 @corpora_app.command("combine")
 @one_line_errors
 def combine_cli(
-    ids: List[str] = typer.Argument(..., help="Corpus ids, two or more."),
+    ids: list[str] = typer.Argument(..., help="Corpus ids, two or more."),
     output: Path = typer.Option(..., "--output", "-o", help="The folder to write."),
     n_sents: int = typer.Option(
         1, "--n-sents", "-n", min=0, help="Sentences in a doc; 0 for whole documents."
     ),
-    renamed: Optional[List[str]] = typer.Option(
+    renamed: list[str] | None = typer.Option(
         None, "--rename", help="A label to rename, as OLD=NEW; GENE=Gene is always."
     ),
-    cache: Optional[Path] = CACHE,
-    mirror: Optional[str] = MIRROR,
+    cache: Path | None = CACHE,
+    mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
 ) -> None:
     """Make one corpus of several, for one pipeline that finds all of their labels.
@@ -178,8 +178,8 @@ def combine_cli(
 def overlap_cli(
     one: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
     other: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
-    cache: Optional[Path] = CACHE,
-    mirror: Optional[str] = MIRROR,
+    cache: Path | None = CACHE,
+    mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
 ) -> None:
     """Find documents that stand in two corpora, by id and by text.
@@ -205,7 +205,7 @@ def overlap_cli(
 @corpora_app.command("names")
 @one_line_errors
 def names_cli(
-    data: List[Path] = typer.Argument(..., help=".spacy files."),
+    data: list[Path] = typer.Argument(..., help=".spacy files."),
     output: Path = typer.Argument(..., help="The JSONL file to write."),
 ) -> None:
     """Write the names of the entities of docs as a list, with their labels.
@@ -224,8 +224,8 @@ def names_cli(
 
 
 def _splits(
-    name: str, cache: Optional[Path], mirror: Optional[str], offline: bool
-) -> Dict[str, List[Doc]]:
+    name: str, cache: Path | None, mirror: str | None, offline: bool
+) -> dict[str, list[Doc]]:
     """The docs of each split of a corpus, or of a file."""
     if name.endswith(".spacy"):
         return {name: read_docs(Path(name), Vocab())}
@@ -236,12 +236,12 @@ def _splits(
 
 
 def _fetched(
-    ids: Optional[List[str]],
-    cache: Optional[Path],
-    mirror: Optional[str],
+    ids: list[str] | None,
+    cache: Path | None,
+    mirror: str | None,
     offline: bool,
     reachable: bool,
-) -> Iterator[Tuple[Corpus, Dict[str, Path]]]:
+) -> Iterator[tuple[Corpus, dict[str, Path]]]:
     # All names first: a typing error shows before any work is done.
     corpora = [get_corpus(corpus_id) for corpus_id in ids or CATALOG]
     missing = 0

@@ -1,7 +1,7 @@
 """`spacy welt distill`: a small model that learns from large ones."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, List, Optional
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,16 +18,16 @@ def distill_cli(
         ..., help="A pipeline with welt_ner: a folder, or its name."
     ),
     config: Path = typer.Argument(..., help="The training config of the student."),
-    texts: List[str] = typer.Argument(
+    texts: list[str] = typer.Argument(
         ...,
         help="Files of texts: .txt (a text a line), .jsonl, .pubtator, .xml (BioC), "
         ".spacy. Overrides of the config may follow, as for spacy train.",
     ),
     output: Path = typer.Option(..., "--output", "-o", help="The folder to write."),
-    others: Optional[List[Path]] = typer.Option(
+    others: list[Path] | None = typer.Option(
         None, "--teacher", "-t", help="Another teacher; can be repeated."
     ),
-    exclude: Optional[List[Path]] = typer.Option(
+    exclude: list[Path] | None = typer.Option(
         None,
         "--exclude",
         "-x",

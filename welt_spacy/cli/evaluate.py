@@ -1,7 +1,7 @@
 """`spacy welt evaluate` and `spacy welt compare`."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import spacy
 import srsly
@@ -32,7 +32,7 @@ def evaluate_cli(
         ..., help="The pipeline: a folder, or its name; or a .spacy file it made."
     ),
     data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
-    train: Optional[Path] = typer.Option(
+    train: Path | None = typer.Option(
         None, "--train", "-t", help="The training data, for seen and unseen entities."
     ),
     gold_text: bool = typer.Option(
@@ -40,13 +40,13 @@ def evaluate_cli(
         "--gold-text",
         help="Score characters of the raw text too, on the pipeline's own tokens.",
     ),
-    json: Optional[Path] = typer.Option(
+    json: Path | None = typer.Option(
         None, "--json", "-j", help="A file for all figures."
     ),
-    html: Optional[Path] = typer.Option(
+    html: Path | None = typer.Option(
         None, "--html", help="A file for a page with figures and sentences."
     ),
-    predictions: Optional[Path] = typer.Option(
+    predictions: Path | None = typer.Option(
         None, "--predictions", help="A .spacy file for what the pipeline found."
     ),
     gpu_id: int = GPU_ID,
@@ -67,7 +67,7 @@ def evaluate_cli(
     if made:
         nlp.meta.update(lang="", name=model.name, version="")
         examples = _read_pairs(model, data, nlp.vocab)
-        speed: Dict[str, float] = {}
+        speed: dict[str, float] = {}
     else:
         examples = read_examples(nlp, data)
         speed = {"speed": predict_examples(nlp, examples)}
@@ -99,12 +99,12 @@ def _is_file_of_docs(model: Path) -> bool:
     return model.suffix == ".spacy" and model.is_file()
 
 
-def _read_pairs(predictions: Path, data: Path, vocab: Vocab) -> List[Example]:
+def _read_pairs(predictions: Path, data: Path, vocab: Vocab) -> list[Example]:
     docs = read_docs(predictions, vocab)
     return pair_docs(docs, read_docs(data, vocab), str(predictions))
 
 
-def _print_scores(found: Dict[str, Any], data: Path) -> None:
+def _print_scores(found: dict[str, Any], data: Path) -> None:
     kinds = list(found["counts"])
     rows = []
     for name, part in {"all": found, **found["per_type"]}.items():
@@ -152,7 +152,7 @@ def _print_scores(found: Dict[str, Any], data: Path) -> None:
     print_table(title, ["", "n", "mean confidence", "precision"], rows)
 
 
-def _print_text_scores(found: Dict[str, Any]) -> None:
+def _print_text_scores(found: dict[str, Any]) -> None:
     text = found["text"]
     rows = [
         [name, *_percent(part["strict"].values()), part["tokens"]]
@@ -170,7 +170,7 @@ def _print_text_scores(found: Dict[str, Any]) -> None:
     typer.echo("")
 
 
-def _print_answers(found: Dict[str, Any]) -> None:
+def _print_answers(found: dict[str, Any]) -> None:
     p, r, f = _percent(found["strings"].values())
     typer.echo(f"Sets of strings, without places: P {p}, R {r}, F1 {f}\n")
     rows = [
@@ -180,13 +180,13 @@ def _print_answers(found: Dict[str, Any]) -> None:
     print_table("Answers", ["", "n", "of", "at least, %", "at most, %"], rows)
 
 
-def _write_json(path: Optional[Path], found: Dict[str, Any]) -> None:
+def _write_json(path: Path | None, found: dict[str, Any]) -> None:
     if path is not None:
         write_atomically(path, srsly.json_dumps(found, indent=2) + "\n")
         typer.echo(f"✔ {path}")
 
 
-def _percent(values) -> List[str]:
+def _percent(values) -> list[str]:
     return [f"{100 * value:.2f}" for value in values]
 
 
@@ -197,7 +197,7 @@ def compare_cli(
     ),
     other: Path = typer.Argument(..., help="The one to compare it with."),
     data: Path = typer.Argument(..., help="The .spacy file with gold annotation."),
-    json: Optional[Path] = typer.Option(
+    json: Path | None = typer.Option(
         None, "--json", "-j", help="A file for all figures and sentences."
     ),
     n_shown: int = typer.Option(
@@ -240,7 +240,7 @@ def compare_cli(
     _write_json(json, found)
 
 
-def _change(change: Dict[str, Any]) -> list:
+def _change(change: dict[str, Any]) -> list:
     text, start, end = change["text"], change["start"], change["end"]
     before, after = text[max(0, start - 30) : start], text[end : end + 30]
     return [

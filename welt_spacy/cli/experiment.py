@@ -4,7 +4,7 @@ import sys
 import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 import typer
 
@@ -75,8 +75,8 @@ class Form(str, Enum):
 
 
 def _read(
-    experiment: Path, output: Optional[Path], storage: Optional[str] = None
-) -> Tuple[Grid, Path]:
+    experiment: Path, output: Path | None, storage: str | None = None
+) -> tuple[Grid, Path]:
     grid = read_grid(experiment)
     output = output or Path("training/experiments") / experiment.stem
     if storage is not None:
@@ -93,7 +93,7 @@ def _say(line: str) -> None:
 def plan_cli(
     experiment: Path = EXPERIMENT,
     corpora: Path = CORPORA,
-    output: Optional[Path] = OUTPUT,
+    output: Path | None = OUTPUT,
     measured: bool = typer.Option(
         False, "--measure", help="Train each encoder for a few steps, to know how long."
     ),
@@ -150,11 +150,11 @@ def plan_cli(
 def run_cli(
     experiment: Path = EXPERIMENT,
     corpora: Path = CORPORA,
-    output: Optional[Path] = OUTPUT,
+    output: Path | None = OUTPUT,
     at_once: int = typer.Option(
         0, "--at-once", "-n", min=0, help="Runs at once; 0: one, or one for each GPU."
     ),
-    gpu_id: List[int] = typer.Option(
+    gpu_id: list[int] = typer.Option(
         [],
         "--gpu-id",
         "-g",
@@ -167,12 +167,12 @@ def run_cli(
         help="For jobs of a cluster. Any number of processes may work in one folder, with "
         "this or without: each takes runs that no other is at. With it, no tables.",
     ),
-    shard: Optional[str] = SHARD,
+    shard: str | None = SHARD,
     engine: str = ENGINE,
     address: str = RAY_ADDRESS,
     num_cpus: float = NUM_CPUS,
     num_gpus: float = NUM_GPUS,
-    storage: Optional[str] = STORAGE,
+    storage: str | None = STORAGE,
 ) -> None:
     """Train and compare schemes, encoders, corpora and seeds.
 
@@ -217,8 +217,8 @@ def run_cli(
 @one_line_errors
 def status_cli(
     experiment: Path = EXPERIMENT,
-    output: Optional[Path] = OUTPUT,
-    storage: Optional[str] = STORAGE,
+    output: Path | None = OUTPUT,
+    storage: str | None = STORAGE,
 ) -> None:
     """Tell how far an experiment is, from its folder alone."""
     _, output = _read(experiment, output, storage)
@@ -237,7 +237,7 @@ def status_cli(
 @one_line_errors
 def results_cli(
     experiment: Path = EXPERIMENT,
-    output: Optional[Path] = OUTPUT,
+    output: Path | None = OUTPUT,
     form: Form = typer.Option(
         Form.tests,
         "--form",
@@ -245,8 +245,8 @@ def results_cli(
         help="tests: spread and significance, as Markdown. markdown, csv, latex, html: the "
         "layout of the paper's tables. parquet: a data set, a file a run.",
     ),
-    to: Optional[Path] = typer.Option(None, "--to", help="A file to write."),
-    storage: Optional[str] = STORAGE,
+    to: Path | None = typer.Option(None, "--to", help="A file to write."),
+    storage: str | None = STORAGE,
 ) -> None:
     """Make tables of the runs that exist, without training."""
     grid, output = _read(experiment, output, storage)
@@ -275,8 +275,8 @@ def results_cli(
 @one_line_errors
 def compare_paper_cli(
     experiment: Path = EXPERIMENT,
-    output: Optional[Path] = OUTPUT,
-    storage: Optional[str] = STORAGE,
+    output: Path | None = OUTPUT,
+    storage: str | None = STORAGE,
 ) -> None:
     """Set the runs that exist beside the paper's figures (Mobasher et al. 2023), cell by
     cell: the difference, and whether the paper's lies where a further run is expected.

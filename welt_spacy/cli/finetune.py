@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import srsly
 import typer
@@ -12,7 +12,7 @@ from ..corpora.convert import sha256
 from ..errors import WeltError
 from ..llm.finetune import finetune
 from ..llm.finetune_config import Finetuning, read_finetuning
-from ..util.files import one_writer, write_atomically
+from ..util.files import exclusive_lock, write_atomically
 from ..util.pipelines import is_pipeline, replace_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, sigterm_ends
 
@@ -25,7 +25,7 @@ def finetune_cli(
         ...,
         help="A YAML file with the settings, such as configs/finetune.yml.",
     ),
-    changed: Optional[List[str]] = typer.Option(
+    changed: list[str] | None = typer.Option(
         None,
         "--set",
         "-s",
@@ -41,7 +41,7 @@ def finetune_cli(
     settings = read_finetuning(config, _overrides(changed or []))
     output = Path(settings.output)
     use_gpu(gpu_id)
-    with sigterm_ends(), one_writer(output):
+    with sigterm_ends(), exclusive_lock(output):
         key = _key(settings)
         model, done = output / MODEL, output / DONE
         if _is_done(done, key) and is_pipeline(model):
@@ -67,7 +67,7 @@ def finetune_cli(
     typer.echo(f"✔ {model}")
 
 
-def _overrides(changed: List[str]) -> Dict[str, Any]:
+def _overrides(changed: list[str]) -> dict[str, Any]:
     found = {}
     for text in changed:
         name, equals, value = text.partition("=")

@@ -1,7 +1,6 @@
 """`spacy welt optimize`: faster prediction."""
 
 from pathlib import Path
-from typing import Optional
 
 import typer
 
@@ -12,7 +11,7 @@ from ._util import one_line_errors, print_table
 @one_line_errors
 def optimize_cli(
     model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
-    output: Optional[Path] = typer.Argument(
+    output: Path | None = typer.Argument(
         None, help="The folder to write; MODEL-int8 and so on if not given."
     ),
     to: str = typer.Option(
@@ -23,7 +22,7 @@ def optimize_cli(
         "bf16: bfloat16, for CPUs and GPUs that have it; auto: the fastest that keeps "
         "F1.",
     ),
-    dev: Optional[Path] = typer.Option(
+    dev: Path | None = typer.Option(
         None,
         "--dev",
         "-d",

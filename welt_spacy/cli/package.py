@@ -1,7 +1,6 @@
 """`spacy welt package`: a trained pipeline as a wheel."""
 
 from pathlib import Path
-from typing import Optional
 
 import typer
 
@@ -15,16 +14,16 @@ def package_cli(
         ..., help="Its scores on test data: the file of 'spacy welt evaluate --json'."
     ),
     output: Path = typer.Argument(Path("packages"), help="The folder to write to."),
-    corpus: Optional[Path] = typer.Option(
+    corpus: Path | None = typer.Option(
         None,
         "--corpus",
         "-c",
         help="The corpus.json of its data, for source, licence and citation.",
     ),
-    name: Optional[str] = typer.Option(
+    name: str | None = typer.Option(
         None, "--name", "-n", help="Name of the package, without the language."
     ),
-    version: Optional[str] = typer.Option(
+    version: str | None = typer.Option(
         None, "--version", "-v", help="Version of the package."
     ),
 ) -> None:

@@ -1,7 +1,6 @@
 """`spacy welt push`: a packaged pipeline to the model hub."""
 
 from pathlib import Path
-from typing import Optional
 
 import typer
 
@@ -16,13 +15,13 @@ def push_cli(
     private: bool = typer.Option(
         False, "--private", help="Make a new repository private."
     ),
-    revision: Optional[str] = typer.Option(
+    revision: str | None = typer.Option(
         None, "--revision", help="The branch to push to; main if not given."
     ),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Write the folder that would be uploaded, and stop."
     ),
-    output: Optional[Path] = typer.Option(
+    output: Path | None = typer.Option(
         None, "--output", "-o", help="That folder; PACKAGE-hub beside the wheel."
     ),
 ) -> None:

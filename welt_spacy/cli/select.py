@@ -1,7 +1,7 @@
 """`spacy welt select`: which docs to train on."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import spacy
 import srsly
@@ -20,7 +20,7 @@ from ..training.selection.ifd_cache import score_docs
 from ..training.selection.report import QUANTILES, describe, rows, to_html
 from ..training.selection.strategies import Candidates, Strategy, doc_vectors, select
 from ..training.selection.tagger_scores import tag_docs
-from ..util.files import one_writer, write_atomically
+from ..util.files import exclusive_lock, write_atomically
 from ..util.pipelines import load_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, print_table, progress
 
@@ -46,7 +46,7 @@ def select_cli(
     negatives: str = typer.Option(
         "all", "--negatives", help="The share of the docs without entities, or 'all'."
     ),
-    weak: Optional[str] = typer.Option(
+    weak: str | None = typer.Option(
         None,
         "--weak",
         "-w",
@@ -61,7 +61,7 @@ def select_cli(
         min=0,
         help="Most tokens of prompt and answer; 0: the model's.",
     ),
-    tagger: Optional[Path] = typer.Option(
+    tagger: Path | None = typer.Option(
         None, "--tagger", "-t", help="The trained welt_ner of tagger strategies."
     ),
     diverse: bool = typer.Option(
@@ -91,14 +91,14 @@ def select_cli(
     if output.suffix != ".spacy":
         raise WeltError(f"{output}: the name must end in .spacy")
     use_gpu(gpu_id)
-    with one_writer(output):
+    with exclusive_lock(output):
         _check_output(train, output, force)
         nlp = load_pipeline(tagger) if tagger else spacy.blank("en")
         docs = read_docs(train, nlp.vocab)
         labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
         if not labels:
             raise WeltError(f"{train} has no entities: there is nothing to choose by")
-        settings: Dict[str, Any] = {
+        settings: dict[str, Any] = {
             "train": str(train),
             "strategy": strategy,
             "keep": keep,
@@ -200,14 +200,14 @@ def _check_output(train: Path, output: Path, force: bool) -> None:
 
 
 def _score(
-    docs: List[Doc],
-    places: List[int],
-    labels: List[str],
+    docs: list[Doc],
+    places: list[int],
+    labels: list[str],
     weak: str,
     kind: Any,
     max_length: int,
     output: Path,
-) -> Dict[int, Any]:
+) -> dict[int, Any]:
     folder = output.parent / f".{output.stem}.ifd"
 
     def load() -> IFDScorer:
@@ -241,7 +241,7 @@ def _identity(weak: str) -> str:
     return "\n".join(told)
 
 
-def _print(title: str, told: Dict[str, Any]) -> None:
+def _print(title: str, told: dict[str, Any]) -> None:
     whole, kept = told["all"], told["kept"]
     table = [
         [name, whole[key], kept[key]]

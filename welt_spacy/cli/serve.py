@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import socket
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import typer
 
@@ -23,7 +23,7 @@ def serve_cli(
         "127.0.0.1", "--host", help="The address to listen at; 0.0.0.0 for all."
     ),
     port: int = typer.Option(8000, "--port", "-p", min=0, max=65535),
-    token: Optional[str] = typer.Option(
+    token: str | None = typer.Option(
         None,
         "--token",
         envvar="WELT_SERVE_TOKEN",

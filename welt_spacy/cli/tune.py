@@ -1,7 +1,6 @@
 """`spacy welt tune`: precision against recall, without retraining."""
 
 from pathlib import Path
-from typing import Optional
 
 import typer
 
@@ -29,7 +28,7 @@ NONE = "none"
 def tune_cli(
     model: Path = typer.Argument(..., help="The pipeline: a folder, or its name."),
     dev: Path = typer.Argument(..., help="The .spacy file to tune on: dev, not test."),
-    output: Optional[Path] = typer.Argument(
+    output: Path | None = typer.Argument(
         None, help="The folder to write; MODEL-tuned if not given."
     ),
     objective: str = typer.Option(

@@ -9,7 +9,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Dict, FrozenSet, List, Literal, Optional
+from typing import Literal
 
 from ..errors import WeltError
 
@@ -28,15 +28,15 @@ class CorpusFile:
 
     mirror_path (str): Its path under a mirror and in the cache.
     url (str): The publisher's address.
-    member (Optional[str]): The file inside the archive at that address, if it
+    member (str | None): The file inside the archive at that address, if it
         is an archive.
-    sha256 (Optional[str]): Its checksum; None: not known before the first fetch.
+    sha256 (str | None): Its checksum; None: not known before the first fetch.
     """
 
     mirror_path: str
     url: str
-    member: Optional[str]
-    sha256: Optional[str]
+    member: str | None
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Corpus:
     id (str): Its name here.
     title (str): Its name elsewhere.
     format (str): The format of its files.
-    types (Dict[str, str]): The entity types in the files -> labels in docs.
+    types (dict[str, str]): The entity types in the files -> labels in docs.
     source (str): The rows of the manifest that belong to it.
     licence (str): Under which terms it is published.
     citation (str): What to cite.
@@ -57,26 +57,26 @@ class Corpus:
     id: str
     title: str
     format: Format
-    types: Dict[str, str]
+    types: dict[str, str]
     source: str
     citation: str
     homepage: str
     n_sents: int = 1
 
     @property
-    def files(self) -> Dict[str, CorpusFile]:
-        """RETURNS (Dict[str, CorpusFile]): The file of each split."""
+    def files(self) -> dict[str, CorpusFile]:
+        """RETURNS (dict[str, CorpusFile]): The file of each split."""
         return {
             row["split"]: _corpus_file(row)
             for row in _table("manifest.csv")
             if row["corpus"] == self.source
         }
 
-    def documents(self, split: str) -> Optional[FrozenSet[str]]:
+    def documents(self, split: str) -> frozenset[str] | None:
         """Find which documents of its file belong to a split.
 
         split (str): The split.
-        RETURNS (Optional[FrozenSet[str]]): Their ids; None: all of them.
+        RETURNS (frozenset[str] | None): Their ids; None: all of them.
         """
         for row in _table("document_splits.csv"):
             if (row["corpus"], row["split"]) == (self.id, split):
@@ -90,16 +90,16 @@ class Corpus:
         return rows[0]["licence"]
 
     @property
-    def paper_sizes(self) -> Optional[Dict[str, int]]:
-        """RETURNS (Optional[Dict[str, int]]): Sentences by split, table 11 of
+    def paper_sizes(self) -> dict[str, int] | None:
+        """RETURNS (dict[str, int] | None): Sentences by split, table 11 of
         the paper; None for a corpus that is not in it.
         """
         row = _row("split_sizes.csv", self.id)
         return {split: int(row[split]) for split in SPLITS} if row else None
 
     @property
-    def paper_shares(self) -> Optional[Dict[str, float]]:
-        """RETURNS (Optional[Dict[str, float]]): Percentages of O, B and I in
+    def paper_shares(self) -> dict[str, float] | None:
+        """RETURNS (dict[str, float] | None): Percentages of O, B and I in
         train, table 1 of the paper; None for a corpus that is not in it.
         """
         row = _row("class_distribution.csv", self.id)
@@ -122,7 +122,7 @@ _BIORED_CITATION = (
     "Briefings in Bioinformatics 23(5)."
 )
 
-CATALOG: Dict[str, Corpus] = {
+CATALOG: dict[str, Corpus] = {
     corpus.id: corpus
     for corpus in (
         Corpus(
@@ -279,12 +279,12 @@ def get_corpus(corpus_id: str) -> Corpus:
     return CATALOG[corpus_id]
 
 
-def hyperparameters(corpus_id: str, encoder: str) -> Dict[str, str]:
+def hyperparameters(corpus_id: str, encoder: str) -> dict[str, str]:
     """Get the paper's settings for a corpus and an encoder (table 12).
 
     corpus_id (str): The corpus; for "bc5cdr" those of "bc5cdr_chemical".
     encoder (str): One of `encoder_names()`.
-    RETURNS (Dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`,
+    RETURNS (dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`,
         `epochs`.
     RAISES (WeltError): If the corpus or the encoder is unknown.
     """
@@ -298,12 +298,12 @@ def hyperparameters(corpus_id: str, encoder: str) -> Dict[str, str]:
     )
 
 
-def encoder_names() -> List[str]:
-    """RETURNS (List[str]): The encoders of the paper."""
+def encoder_names() -> list[str]:
+    """RETURNS (list[str]): The encoders of the paper."""
     return list(dict.fromkeys(r["encoder"] for r in _table("hyperparameters.csv")))
 
 
-def _corpus_file(row: Dict[str, str]) -> CorpusFile:
+def _corpus_file(row: dict[str, str]) -> CorpusFile:
     url, _, member = row["upstream"].partition("!")
     # A file that the mirror's manifest leaves out lies where the others of its corpus lie.
     path = row["mirror_path"] or (
@@ -313,12 +313,12 @@ def _corpus_file(row: Dict[str, str]) -> CorpusFile:
 
 
 @cache
-def _table(name: str) -> List[Dict[str, str]]:
+def _table(name: str) -> list[dict[str, str]]:
     text = (
         files("welt_spacy").joinpath("assets").joinpath(name).read_text(encoding="utf8")
     )
     return list(csv.DictReader(text.splitlines()))
 
 
-def _row(name: str, corpus_id: str) -> Optional[Dict[str, str]]:
+def _row(name: str, corpus_id: str) -> dict[str, str] | None:
     return next((row for row in _table(name) if row["corpus"] == corpus_id), None)

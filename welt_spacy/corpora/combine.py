@@ -1,8 +1,9 @@
 """Several corpora in one, in which each doc knows the labels that were looked for in it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from spacy.attrs import SENT_START
 from spacy.tokens import Doc
@@ -26,11 +27,11 @@ class Part(NamedTuple):
 
     corpus (Corpus): The corpus; those that are one publication with different types, such
         as BioRED's chemicals and diseases, are one part.
-    files (Dict[str, Path]): The file of each split.
+    files (dict[str, Path]): The file of each split.
     """
 
     corpus: Corpus
-    files: Dict[str, Path]
+    files: dict[str, Path]
 
 
 def combine_corpora(
@@ -39,7 +40,7 @@ def combine_corpora(
     *,
     n_sents: int = 1,
     rename: Mapping[str, str] = RENAMED,
-) -> Tuple[Dict[str, Any], Report]:
+) -> tuple[dict[str, Any], Report]:
     """Write `train.spacy`, `dev.spacy` and `test.spacy` with the docs of all corpora, `dev`
     and `test` of each beside them (`dev-bc5cdr.spacy`), and `corpus.json`.
 
@@ -50,7 +51,7 @@ def combine_corpora(
     output (Path): The folder.
     n_sents (int): Sentences in a doc; 0: as many as the document has.
     rename (Mapping[str, str]): Labels to rename, so that they agree.
-    RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the problems.
+    RETURNS (tuple[dict[str, Any], Report]): What `corpus.json` says, and the problems.
     RAISES (WeltError): As `convert_corpus`, or if there are fewer than two corpora.
     """
     parts = merge_types(parts)
@@ -58,7 +59,7 @@ def combine_corpora(
         raise WeltError("There is nothing to combine: name two corpora or more")
     report = Report()
     vocab = Vocab()
-    docs: Dict[str, Dict[str, List[Doc]]] = {split: {} for split in SPLITS}
+    docs: dict[str, dict[str, list[Doc]]] = {split: {} for split in SPLITS}
     for corpus, files in parts:
         types = {name: rename.get(new, new) for name, new in corpus.types.items()}
         converted = convert_splits(
@@ -74,7 +75,7 @@ def combine_corpora(
         for found in docs[split].values()
         for doc in found
     )
-    told: Dict[str, Any] = {}
+    told: dict[str, Any] = {}
     for corpus, _ in parts:
         found = docs["train"][corpus.id]
         kept = [doc for doc in found if not index.has(doc.text, get_document_id(doc))]
@@ -123,13 +124,13 @@ def _n_sents(doc: Doc) -> int:
     return int((doc.to_array(SENT_START) == 1).sum())  # type: ignore[attr-defined]
 
 
-def merge_types(parts: Sequence[Part]) -> List[Part]:
+def merge_types(parts: Sequence[Part]) -> list[Part]:
     """Make one part of corpora that are the same files with different types.
 
     parts (Sequence[Part]): The corpora.
-    RETURNS (List[Part]): Each publication once, with all types that were asked for.
+    RETURNS (list[Part]): Each publication once, with all types that were asked for.
     """
-    merged: Dict[str, Part] = {}
+    merged: dict[str, Part] = {}
     for corpus, files in parts:
         before = merged.get(corpus.source)
         if before is not None:

@@ -3,21 +3,13 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Collection,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Tuple,
-    Union,
 )
 
 import spacy
@@ -36,10 +28,10 @@ from ..formats.pubtator import read_pubtator
 from ..pipeline.sentencizer import Splitter, set_sentences
 from ..pipeline.tokenizer import make_bio_tokenizer
 from ..tokens.document_id import set_document_id
-from ..util.files import one_writer, write_atomically
+from ..util.files import exclusive_lock, write_atomically
 from .catalog import SPLITS, Corpus, Format
 
-OFFSET_READERS: Dict[str, Callable[..., Iterator[Document]]] = {
+OFFSET_READERS: dict[str, Callable[..., Iterator[Document]]] = {
     "pubtator": read_pubtator,
     "bioc": read_bioc,
     "brat": read_brat,
@@ -55,14 +47,14 @@ ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
 class Converted:
     """A file as docs.
 
-    docs (List[Doc]): The docs, with entities.
+    docs (list[Doc]): The docs, with entities.
     n_sentences (int): Sentences in them.
     n_mentions (int): Mentions that the file has, after the choice of types.
     n_unaligned (int): Mentions of those whose boundaries are not token boundaries.
     types (Counter): Mentions by type, as the file has them.
     """
 
-    docs: List[Doc] = field(default_factory=list)
+    docs: list[Doc] = field(default_factory=list)
     n_sentences: int = 0
     n_mentions: int = 0
     n_unaligned: int = 0
@@ -73,26 +65,26 @@ def convert_file(
     path: Path,
     format: Format,
     *,
-    types: Optional[Dict[str, str]] = None,
-    label: Optional[str] = None,
+    types: dict[str, str] | None = None,
+    label: str | None = None,
     n_sents: int = 1,
-    documents: Optional[Collection[str]] = None,
-    report: Optional[Report] = None,
-    vocab: Optional[Vocab] = None,
+    documents: Collection[str] | None = None,
+    report: Report | None = None,
+    vocab: Vocab | None = None,
 ) -> Converted:
     """Read a file as docs for training.
 
     path (Path): The file (for brat: or the folder).
     format (str): "iob", "pubtator", "bioc" or "brat".
-    types (Optional[Dict[str, str]]): Types to keep -> their labels; all types
+    types (dict[str, str] | None): Types to keep -> their labels; all types
         as they are if not set.
-    label (Optional[str]): The label of bare IOB tags.
+    label (str | None): The label of bare IOB tags.
     n_sents (int): Sentences in a doc; 0: as many as the document has.
-    documents (Optional[Collection[str]]): The ids of the documents to read, of a format
+    documents (Collection[str] | None): The ids of the documents to read, of a format
         that has ids; all if not set.
-    report (Optional[Report]): Where problems go. A mention whose boundaries are not
+    report (Report | None): Where problems go. A mention whose boundaries are not
         token boundaries is widened to whole tokens.
-    vocab (Optional[Vocab]): The vocabulary of the docs.
+    vocab (Vocab | None): The vocabulary of the docs.
     RETURNS (Converted): The docs. Those of tokenised formats have unknown
         spaces, so that spaCy trains on the tokens of the file.
     RAISES (WeltError): If the file can't be read; for any problem if the report
@@ -116,21 +108,21 @@ def convert_file(
 
 def convert_splits(
     corpus: Corpus,
-    files: Dict[str, Path],
+    files: dict[str, Path],
     *,
-    n_sents: Optional[int] = None,
-    types: Optional[Dict[str, str]] = None,
-    report: Optional[Report] = None,
-    vocab: Optional[Vocab] = None,
-) -> Dict[str, Converted]:
+    n_sents: int | None = None,
+    types: dict[str, str] | None = None,
+    report: Report | None = None,
+    vocab: Vocab | None = None,
+) -> dict[str, Converted]:
     """Read the splits of a corpus of the catalogue as docs for training.
 
     corpus (Corpus): The corpus.
-    files (Dict[str, Path]): The file of each split.
-    n_sents (Optional[int]): Sentences in a doc; that of the corpus if not set.
-    types (Optional[Dict[str, str]]): Types -> labels; those of the corpus if not set.
+    files (dict[str, Path]): The file of each split.
+    n_sents (int | None): Sentences in a doc; that of the corpus if not set.
+    types (dict[str, str] | None): Types -> labels; those of the corpus if not set.
     report, vocab: See `convert_file`.
-    RETURNS (Dict[str, Converted]): Train, dev and test.
+    RETURNS (dict[str, Converted]): Train, dev and test.
     RAISES (WeltError): As `convert_file`.
     """
     types = corpus.types if types is None else types
@@ -152,23 +144,23 @@ def convert_splits(
 
 def convert_corpus(
     corpus: Corpus,
-    files: Dict[str, Path],
+    files: dict[str, Path],
     output: Path,
     *,
-    n_sents: Optional[int] = None,
+    n_sents: int | None = None,
     strict: bool = False,
-) -> Tuple[Dict[str, Any], Report]:
+) -> tuple[dict[str, Any], Report]:
     """Convert a corpus of the catalogue: `train.spacy`, `dev.spacy`,
     `test.spacy`, `train_dev.spacy` (the paper's protocol trains on both) and
     `corpus.json`, which tells what is in them and comes last.
 
     corpus (Corpus): The corpus.
-    files (Dict[str, Path]): The file of each split.
+    files (dict[str, Path]): The file of each split.
     output (Path): The folder.
-    n_sents (Optional[int]): Sentences in a doc; 0: as many as the document has; that
+    n_sents (int | None): Sentences in a doc; 0: as many as the document has; that
         of the corpus if not set.
     strict (bool): Whether the first problem is an error.
-    RETURNS (Tuple[Dict[str, Any], Report]): What `corpus.json` says, and the
+    RETURNS (tuple[dict[str, Any], Report]): What `corpus.json` says, and the
         problems.
     RAISES (WeltError): As `convert_file`, or if the folder has files of these names
         that no conversion has written. Then nothing is written.
@@ -207,18 +199,18 @@ def convert_corpus(
 
 
 def write_corpus(
-    output: Path, outputs: Dict[str, bytes], about: Dict[str, Any]
+    output: Path, outputs: dict[str, bytes], about: dict[str, Any]
 ) -> None:
     """Write the files of a converted corpus, and `corpus.json` last.
 
     output (Path): The folder.
-    outputs (Dict[str, bytes]): Names of files -> their content.
-    about (Dict[str, Any]): What `corpus.json` says.
+    outputs (dict[str, bytes]): Names of files -> their content.
+    about (dict[str, Any]): What `corpus.json` says.
     RAISES (WeltError): If the folder has files of these names that no conversion has
         written, or it can't be written to. Then nothing is written.
     """
     done, started = output / "corpus.json", output / STARTED
-    with one_writer(output):
+    with exclusive_lock(output):
         if not done.is_file() and not started.is_file():
             others = [name for name in outputs if (output / name).exists()]
             if others:
@@ -239,18 +231,18 @@ def write_corpus(
 
 def is_converted(
     corpus: Corpus,
-    files: Dict[str, Path],
+    files: dict[str, Path],
     output: Path,
     *,
-    n_sents: Optional[int] = None,
+    n_sents: int | None = None,
 ) -> bool:
     """Tell whether a folder holds a corpus converted from just these files in just
     this way, undamaged.
 
     corpus (Corpus): The corpus.
-    files (Dict[str, Path]): The file of each split.
+    files (dict[str, Path]): The file of each split.
     output (Path): The folder.
-    n_sents (Optional[int]): Sentences in a doc; that of the corpus if not set.
+    n_sents (int | None): Sentences in a doc; that of the corpus if not set.
     RETURNS (bool): Whether a conversion would do nothing new.
     """
     try:
@@ -270,7 +262,7 @@ def is_converted(
         return False
 
 
-def _inputs(files: Dict[str, Path], n_sents: int) -> Dict[str, Any]:
+def _inputs(files: dict[str, Path], n_sents: int) -> dict[str, Any]:
     return {
         "n_sents": n_sents,
         "sha256": {split: sha256(path.read_bytes()) for split, path in files.items()},
@@ -324,7 +316,7 @@ def count_docs(docs: Iterable[Doc]) -> Counter:
 
 def _from_sentences(
     sentences: Iterable[Sentence],
-    types: Optional[Dict[str, str]],
+    types: dict[str, str] | None,
     n_sents: int,
     vocab: Vocab,
 ) -> Converted:
@@ -338,7 +330,7 @@ def _from_sentences(
         )
         words = [word for sentence in group for word in sentence.words]
         tags = [_chosen(tag, types) for sentence in group for tag in sentence.tags]
-        starts: List[Union[bool, int, None]] = [
+        starts: list[bool | int | None] = [
             i == 0 for sentence in group for i in range(len(sentence.words))
         ]
         doc = Doc(vocab, words=words, ents=tags, sent_starts=starts)
@@ -348,8 +340,8 @@ def _from_sentences(
     return result
 
 
-def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[List[Sentence]]:
-    group: List[Sentence] = []
+def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[list[Sentence]]:
+    group: list[Sentence] = []
     for sentence in sentences:
         if group and (sentence.starts_document or len(group) == n_sents):
             yield group
@@ -359,7 +351,7 @@ def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[List[Senten
         yield group
 
 
-def _chosen(tag: Optional[str], types: Optional[Dict[str, str]]) -> str:
+def _chosen(tag: str | None, types: dict[str, str] | None) -> str:
     if tag is None:
         return ""  # spaCy's own sign for "not annotated"
     if tag == "O" or types is None:
@@ -370,7 +362,7 @@ def _chosen(tag: Optional[str], types: Optional[Dict[str, str]]) -> str:
 
 def _from_documents(
     documents: Iterable[Document],
-    types: Optional[Dict[str, str]],
+    types: dict[str, str] | None,
     n_sents: int,
     report: Report,
     vocab: Vocab,
@@ -382,7 +374,7 @@ def _from_documents(
         result.types.update(mention.label for mention in document.mentions)
         mentions = choose_mentions(document, types, report)
         result.n_mentions += len(mentions)
-        spans: List[Span] = []
+        spans: list[Span] = []
         for mention in mentions:
             span = doc.char_span(mention.start, mention.end, label=mention.label)
             if span is None:
@@ -401,26 +393,26 @@ def _from_documents(
 
 
 def cut_into_sentences(
-    doc: Doc, parts: List[int], n_sents: int
-) -> Tuple[int, List[Doc]]:
+    doc: Doc, parts: list[int], n_sents: int
+) -> tuple[int, list[Doc]]:
     """Cut a document into docs of so many sentences. None ends inside an entity.
 
     doc (Doc): The document; it gets sentence boundaries.
-    parts (List[int]): Offsets where a sentence begins in any case.
+    parts (list[int]): Offsets where a sentence begins in any case.
     n_sents (int): Sentences in a doc; 0: as many as the document has.
-    RETURNS (Tuple[int, List[Doc]]): How many sentences there are, and the docs.
+    RETURNS (tuple[int, list[Doc]]): How many sentences there are, and the docs.
     """
     set_sentences(doc, [*_splitter()(doc.text), *parts])
     sentences = _sentence_docs(doc)
     return len(sentences), _join(sentences, n_sents)
 
 
-def cut_at_boundaries(doc: Doc, n_sents: int) -> List[Doc]:
+def cut_at_boundaries(doc: Doc, n_sents: int) -> list[Doc]:
     """Cut a doc at the sentence boundaries that it has.
 
     doc (Doc): The doc.
     n_sents (int): Sentences in a doc; 0: all.
-    RETURNS (List[Doc]): The docs; the doc itself if there is nothing to cut.
+    RETURNS (list[Doc]): The docs; the doc itself if there is nothing to cut.
     """
     if not n_sents or not doc.has_annotation("SENT_START"):
         return [doc]
@@ -433,7 +425,7 @@ def cut_at_boundaries(doc: Doc, n_sents: int) -> List[Doc]:
     return parts
 
 
-def _join(sentences: List[Doc], n_sents: int) -> List[Doc]:
+def _join(sentences: list[Doc], n_sents: int) -> list[Doc]:
     todo = iter(sentences)
     docs = []
     while group := list(islice(todo, n_sents or len(sentences))):
@@ -441,7 +433,7 @@ def _join(sentences: List[Doc], n_sents: int) -> List[Doc]:
     return docs
 
 
-def _sentence_docs(doc: Doc) -> List[Doc]:
+def _sentence_docs(doc: Doc) -> list[Doc]:
     # `Span.as_doc` would make the array of the whole doc for every sentence
     attrs = [ORTH, SPACY, SENT_START, ENT_IOB, ENT_TYPE]
     array = doc.to_array(attrs)

@@ -9,8 +9,8 @@ import json
 import os
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
 
 import pooch
 
@@ -34,20 +34,20 @@ def default_cache() -> Path:
 def fetch(
     corpus: Corpus,
     *,
-    cache: Optional[Path] = None,
-    mirror: Optional[str] = None,
+    cache: Path | None = None,
+    mirror: str | None = None,
     progress: bool = False,
     offline: bool = False,
-) -> Dict[str, Path]:
+) -> dict[str, Path]:
     """Get the files of a corpus.
 
     corpus (Corpus): The corpus.
-    cache (Optional[Path]): Where files are kept; `default_cache()` if not set.
-    mirror (Optional[str]): A folder or an address prefix that is asked first;
+    cache (Path | None): Where files are kept; `default_cache()` if not set.
+    mirror (str | None): A folder or an address prefix that is asked first;
         the environment variable `WELT_CORPORA_MIRROR` if not set.
     progress (bool): Whether to show progress.
     offline (bool): Whether to leave the publisher alone.
-    RETURNS (Dict[str, Path]): The file of each split. Every file that has a
+    RETURNS (dict[str, Path]): The file of each split. Every file that has a
         known checksum has it.
     RAISES (WeltError): If a file can't be got from anywhere, or what was got is
         not the file.
@@ -55,11 +55,11 @@ def fetch(
     cache = default_cache() if cache is None else Path(cache)
     mirror = os.environ.get(MIRROR_VARIABLE) if mirror is None else mirror
     trust = _read_trust(cache)
-    found: Dict[str, Path] = {}
+    found: dict[str, Path] = {}
     for split, file in corpus.files.items():
         expected = file.sha256 or trust.get(file.mirror_path)
         path = cache / file.mirror_path
-        tried: List[str] = []
+        tried: list[str] = []
         sources = [
             lambda f=file, e=expected: _from_mirror(f, e, cache, mirror, progress),
             lambda p=path, e=expected: _from_cache(p, e),
@@ -87,7 +87,7 @@ class _NotThere(Exception):
     """This source has no such file; the next one may."""
 
 
-def _try(source: Callable[[], None], tried: List[str]) -> bool:
+def _try(source: Callable[[], None], tried: list[str]) -> bool:
     try:
         source()
     except _NotThere as err:
@@ -98,9 +98,9 @@ def _try(source: Callable[[], None], tried: List[str]) -> bool:
 
 def _from_mirror(
     file: CorpusFile,
-    sha256: Optional[str],
+    sha256: str | None,
     cache: Path,
-    mirror: Optional[str],
+    mirror: str | None,
     progress: bool,
 ) -> None:
     if not mirror:
@@ -118,14 +118,14 @@ def _from_mirror(
         _keep(original.read_bytes(), path, sha256, str(original))
 
 
-def _from_cache(path: Path, sha256: Optional[str]) -> None:
+def _from_cache(path: Path, sha256: str | None) -> None:
     if not _is_there(path, sha256):
         reason = "wrong checksum" if path.is_file() else "no such file"
         raise _NotThere(f"cache {path} ({reason})")
 
 
 def _from_publisher(
-    file: CorpusFile, sha256: Optional[str], cache: Path, progress: bool
+    file: CorpusFile, sha256: str | None, cache: Path, progress: bool
 ) -> None:
     path = cache / file.mirror_path
     if file.member is None:
@@ -143,11 +143,11 @@ def _from_publisher(
     _keep(content, path, sha256, file.url)
 
 
-def _is_there(path: Path, sha256: Optional[str]) -> bool:
+def _is_there(path: Path, sha256: str | None) -> bool:
     return path.is_file() and (sha256 is None or pooch.file_hash(str(path)) == sha256)
 
 
-def _keep(content: bytes, path: Path, sha256: Optional[str], source: str) -> None:
+def _keep(content: bytes, path: Path, sha256: str | None, source: str) -> None:
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise _wrong_file(source, sha256)
     write_atomically(path, content)
@@ -161,7 +161,7 @@ def _wrong_file(source: str, sha256: str) -> WeltError:
 
 
 def _retrieve(
-    url: str, path: Path, sha256: Optional[str], source: str, progress: bool
+    url: str, path: Path, sha256: str | None, source: str, progress: bool
 ) -> None:
     show = progress and sys.stderr.isatty()
     downloader = (
@@ -203,7 +203,7 @@ def _short(err: Exception) -> str:
     return reason.splitlines()[0][:120] if reason else type(err).__name__
 
 
-def _read_trust(cache: Path) -> Dict[str, str]:
+def _read_trust(cache: Path) -> dict[str, str]:
     path = cache / TRUST_FILE
     try:
         return json.loads(path.read_text(encoding="utf8"))

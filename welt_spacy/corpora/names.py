@@ -1,35 +1,36 @@
 """Lists of names, as patterns of spaCy's `span_ruler`: JSONL with "label" and "pattern"."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Union
+from typing import Any
 
 from spacy.tokens import Doc
 
 from ..errors import WeltError, first_line, shorten
 
-Pattern = Dict[str, Any]
+Pattern = dict[str, Any]
 
 
-def collect_names(docs: Iterable[Doc]) -> List[Pattern]:
+def collect_names(docs: Iterable[Doc]) -> list[Pattern]:
     """Collect the names of the entities of docs, each once, whatever its case.
 
     docs (Iterable[Doc]): The docs.
-    RETURNS (List[Dict[str, str]]): "label" and "pattern", sorted.
+    RETURNS (list[dict[str, str]]): "label" and "pattern", sorted.
     """
-    found: Dict[tuple, str] = {}
+    found: dict[tuple, str] = {}
     for doc in docs:
         for ent in doc.ents:
             found.setdefault((ent.label_, ent.text.lower()), ent.text)
     return [{"label": key[0], "pattern": found[key]} for key in sorted(found)]
 
 
-def read_names(path: Union[str, Path]) -> List[Pattern]:
+def read_names(path: str | Path) -> list[Pattern]:
     """Read a list of names. Registered as `welt_spacy.Names.v1` in `@readers`.
 
-    path (Union[str, Path]): JSONL with "label" and "pattern", which is a string or a list of
+    path (str | Path): JSONL with "label" and "pattern", which is a string or a list of
         attributes of tokens.
-    RETURNS (List[Dict[str, Any]]): The patterns.
+    RETURNS (list[dict[str, Any]]): The patterns.
     RAISES (WeltError): If the file can't be read, a line is not a pattern, or there are
         none.
     """

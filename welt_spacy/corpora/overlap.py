@@ -1,7 +1,8 @@
 """Documents that stand in several corpora, found by id and by text."""
 
 import re
-from typing import Iterable, List, NamedTuple, Set
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
@@ -28,8 +29,8 @@ class TextIndex:
     def __init__(self, shingle: int = SHINGLE):
         check_number("shingle", shingle, low=1)
         self.shingle = shingle
-        self.ids: Set[str] = set()
-        self._runs: Set[int] = set()
+        self.ids: set[str] = set()
+        self._runs: set[int] = set()
 
     def add(self, text: str, doc_id: str = "") -> None:
         """Add a text.
@@ -60,7 +61,7 @@ class TextIndex:
         """
         return (bool(doc_id) and doc_id in self.ids) or self.share(text) >= SHARE
 
-    def _of(self, text: str) -> List[int]:
+    def _of(self, text: str) -> list[int]:
         words = _WORD.findall(text.lower().replace("_", " "))
         if not words:
             return []

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -23,27 +22,27 @@ BLANK_LINE = "* The paper counts the blank line at the end of each file as a sen
 class CorpusStats:
     """What is in a corpus.
 
-    sentences, tokens, mentions (Dict[str, int]): By split.
-    shares (Dict[str, Tuple[int, float]]): O, B and I of train, all types taken
+    sentences, tokens, mentions (dict[str, int]): By split.
+    shares (dict[str, tuple[int, float]]): O, B and I of train, all types taken
         together: tokens and percentage.
-    weights (Dict[str, Dict[str, float]]): Scheme -> tag -> weight, scaled to a
+    weights (dict[str, dict[str, float]]): Scheme -> tag -> weight, scaled to a
         mean of 1 over the training tokens.
-    notes (List[str]): What a reader of the figures should know.
+    notes (list[str]): What a reader of the figures should know.
     """
 
-    sentences: Dict[str, int]
-    tokens: Dict[str, int]
-    mentions: Dict[str, int]
-    shares: Dict[str, Tuple[int, float]]
-    weights: Dict[str, Dict[str, float]]
-    notes: List[str]
+    sentences: dict[str, int]
+    tokens: dict[str, int]
+    mentions: dict[str, int]
+    shares: dict[str, tuple[int, float]]
+    weights: dict[str, dict[str, float]]
+    notes: list[str]
 
 
-def corpus_stats(corpus: Corpus, files: Dict[str, Path]) -> CorpusStats:
+def corpus_stats(corpus: Corpus, files: dict[str, Path]) -> CorpusStats:
     """Count a corpus.
 
     corpus (Corpus): The corpus.
-    files (Dict[str, Path]): The file of each split.
+    files (dict[str, Path]): The file of each split.
     RETURNS (CorpusStats): The figures.
     """
     parts = convert_splits(corpus, files, n_sents=1)
@@ -66,11 +65,11 @@ def corpus_stats(corpus: Corpus, files: Dict[str, Path]) -> CorpusStats:
     )
 
 
-def all_weights(counts: Dict[str, int]) -> Dict[str, Dict[str, float]]:
+def all_weights(counts: dict[str, int]) -> dict[str, dict[str, float]]:
     """Weigh the tags with every scheme, with the settings that people compare.
 
-    counts (Dict[str, int]): Tokens by tag.
-    RETURNS (Dict[str, Dict[str, float]]): Scheme -> tag -> weight, scaled to a
+    counts (dict[str, int]): Tokens by tag.
+    RETURNS (dict[str, dict[str, float]]): Scheme -> tag -> weight, scaled to a
         mean of 1 over the tokens.
     """
     n = np.array(list(counts.values()), dtype="float64")
@@ -94,5 +93,5 @@ def all_weights(counts: Dict[str, int]) -> Dict[str, Dict[str, float]]:
     }
 
 
-def _notes(corpus: Corpus) -> List[str]:
+def _notes(corpus: Corpus) -> list[str]:
     return [NOTES[corpus.id]] if corpus.id in NOTES else []

@@ -1,7 +1,8 @@
 """Texts without annotation, or of whose annotation nothing is wanted, from files."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional
+from typing import NamedTuple
 
 import srsly
 from spacy.language import Language
@@ -23,13 +24,13 @@ class Text(NamedTuple):
 
     id (str): Its id, such as a PubMed id; empty if it has none.
     doc (Doc): Its tokens, and nothing else.
-    gold (Optional[Doc]): The same tokens with the annotation of the file, if it has any
+    gold (Doc | None): The same tokens with the annotation of the file, if it has any
         that a student could learn from: that of a `.spacy` file.
     """
 
     id: str
     doc: Doc
-    gold: Optional[Doc] = None
+    gold: Doc | None = None
 
 
 def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Text]:

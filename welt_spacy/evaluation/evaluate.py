@@ -1,7 +1,8 @@
 """Everything there is to say about a pipeline on a data set, as plain data."""
 
 from collections import Counter
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -31,22 +32,22 @@ def evaluate(
     nlp: Language,
     examples: Sequence[Example],
     *,
-    mentions: Optional[Mapping[str, int]] = None,
+    mentions: Mapping[str, int] | None = None,
     gold_text: bool = False,
     seed: int = 0,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Predict and score.
 
     nlp (Language): The pipeline.
     examples (Sequence[Example]): Gold-standard docs; predictions are put into them.
-    mentions (Optional[Mapping[str, int]]): What `count_mentions` found in the
+    mentions (Mapping[str, int] | None): What `count_mentions` found in the
         training data, for scores of seen and unseen entities.
     gold_text (bool): Whether to run the pipeline on the raw texts too, with its own
         tokens, and score characters.
     seed (int): Of the bootstrap.
     RAISES (WeltError): If there are no examples, or the pipeline knows none of their
         labels.
-    RETURNS (Dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
+    RETURNS (dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
         strings, numbers, lists and dicts, so that it can be written as JSON.
     """
     speed = predict_examples(nlp, examples)
@@ -58,18 +59,18 @@ def report(
     nlp: Language,
     examples: Sequence[Example],
     *,
-    mentions: Optional[Mapping[str, int]] = None,
+    mentions: Mapping[str, int] | None = None,
     gold_text: bool = False,
     seed: int = 0,
-    paired: Optional[Sequence[PairedDoc]] = None,
-) -> Dict[str, Any]:
+    paired: Sequence[PairedDoc] | None = None,
+) -> dict[str, Any]:
     """Score predictions that are in the examples already: `evaluate`, without its
     "speed" in tokens a second.
 
     nlp, examples, mentions, gold_text, seed: See `evaluate`.
-    paired (Optional[Sequence[PairedDoc]]): What `pair_examples` made of the examples,
+    paired (Sequence[PairedDoc] | None): What `pair_examples` made of the examples,
         if that is there already.
-    RETURNS (Dict[str, Any]): See `evaluate`.
+    RETURNS (dict[str, Any]): See `evaluate`.
     """
     paired = pair_examples(examples) if paired is None else paired
     found = count_pairs(paired)
@@ -124,7 +125,7 @@ def report(
     }
 
 
-def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:
+def _text_scores(nlp: Language, examples: Sequence[Example]) -> dict[str, Any]:
     references = [eg.reference for eg in examples]
     found = text_eval(references, list(nlp.pipe(doc.text for doc in references)))
     return {
@@ -138,7 +139,7 @@ def _text_scores(nlp: Language, examples: Sequence[Example]) -> Dict[str, Any]:
     }
 
 
-def _calibration(confidences: Sequence[float], right: Sequence[bool]) -> Dict[str, Any]:
+def _calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
     found = calibrate(confidences, right)
     return {"error": found.error, "bins": [b._asdict() for b in found.bins]}
 
@@ -146,8 +147,8 @@ def _calibration(confidences: Sequence[float], right: Sequence[bool]) -> Dict[st
 def _before(
     confidences: Sequence[float],
     right: Sequence[bool],
-    calibration: Optional[Mapping[str, float]],
-) -> Optional[Dict[str, Any]]:
+    calibration: Mapping[str, float] | None,
+) -> dict[str, Any] | None:
     """How the same predictions would stand without the calibration; None if there is
     none.
     """
@@ -157,7 +158,7 @@ def _before(
     return _calibration(raw.tolist(), right)
 
 
-def _decoding(nlp: Language) -> Dict[str, Any]:
+def _decoding(nlp: Language) -> dict[str, Any]:
     """The settings of decoding, where there is one `welt_ner`."""
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
     if len(pipes) != 1:
@@ -175,20 +176,20 @@ def _decoding(nlp: Language) -> Dict[str, Any]:
 
 def compare(
     one: Sequence[Example], other: Sequence[Example], *, seed: int = 0
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Compare two pipelines on the same data.
 
     one, other (Sequence[Example]): The same gold-standard docs with the predictions
         of each; see `predict_examples`.
     seed (int): Of the tests.
-    RETURNS (Dict[str, Any]): The difference of F1 (first minus other) with its
+    RETURNS (dict[str, Any]): The difference of F1 (first minus other) with its
         interval and p-values, and the docs in which an error went or came: what the
         other has right and the first has not is "broken", the reverse "fixed".
     """
     mine, theirs = pair_examples(one), pair_examples(other)
     counts = (count_docs(mine), count_docs(theirs))
     bootstrap = paired_bootstrap(*counts, seed=seed)
-    changed: Dict[str, List[Dict[str, Any]]] = {"fixed": [], "broken": []}
+    changed: dict[str, list[dict[str, Any]]] = {"fixed": [], "broken": []}
     for i, (first, second) in enumerate(zip(mine, theirs)):
         gold = set(first.gold)
         wrong_one, wrong_other = gold ^ {*first.predicted}, gold ^ {*second.predicted}
@@ -218,8 +219,8 @@ def compare(
     }
 
 
-def _all_scores(found: FairCounts, label: Optional[str]) -> Dict[str, Any]:
-    scores: Dict[str, Scores] = {
+def _all_scores(found: FairCounts, label: str | None) -> dict[str, Any]:
+    scores: dict[str, Scores] = {
         "strict": found.traditional(label),
         "fair": found.fair(label),
         "weighted": found.weighted(label),

@@ -1,8 +1,9 @@
 """An evaluation as one HTML page that needs no network."""
 
 import json
+from collections.abc import Mapping, Sequence
 from math import ceil, floor
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any
 
 from markupsafe import Markup
 
@@ -31,14 +32,14 @@ def to_html(
     docs: Sequence[PairedDoc],
     *,
     data: str = "",
-    curve: Optional[Sequence[Point]] = None,
+    curve: Sequence[Point] | None = None,
 ) -> str:
     """Write the page.
 
     found (Mapping[str, Any]): What `evaluate` returned.
     docs (Sequence[PairedDoc]): What `pair_examples` made of its examples.
     data (str): What the data are called.
-    curve (Optional[Sequence[Point]]): What `tuning.sweep` returned, for the curve of
+    curve (Sequence[Point] | None): What `tuning.sweep` returned, for the curve of
         precision against recall.
     RETURNS (str): HTML.
     """
@@ -80,10 +81,10 @@ def _for_script(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
 
 
-def _sentence(i: int, doc: PairedDoc) -> Dict[str, Any]:
+def _sentence(i: int, doc: PairedDoc) -> dict[str, Any]:
     text = doc.reference.text
-    errors: List[Dict[str, Any]] = []
-    wrong: Set[Tuple[bool, LabelledSpan]] = set()
+    errors: list[dict[str, Any]] = []
+    wrong: set[tuple[bool, LabelledSpan]] = set()
     for pair in doc.pairs:
         if pair.kind == "TP":
             continue
@@ -98,7 +99,7 @@ def _sentence(i: int, doc: PairedDoc) -> Dict[str, Any]:
             }
         )
 
-    def show(span: LabelledSpan, is_gold: bool) -> Dict[str, Any]:
+    def show(span: LabelledSpan, is_gold: bool) -> dict[str, Any]:
         found = doc.span(span)
         return {
             "label": span[0],
@@ -137,7 +138,7 @@ def _start(shown: Mapping[str, Any]) -> int:
     return shown["start"]
 
 
-def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> Dict[str, Any]:
+def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> dict[str, Any]:
     """Points in per cent of the frame, which ends at round tenths around them."""
     low_x, high_x = _borders([point.r for point in curve])
     low_y, high_y = _borders([point.p for point in curve])
@@ -160,14 +161,14 @@ def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> Dict[str, Any
     }
 
 
-def _borders(values: Sequence[float]) -> Tuple[float, float]:
+def _borders(values: Sequence[float]) -> tuple[float, float]:
     low, high = floor(10 * min(values)), ceil(10 * max(values))
     if low == high:
         low, high = max(0, low - 1), min(10, low + 1)
     return low / 10, high / 10
 
 
-def _ticks(low: float, high: float) -> List[Dict[str, Any]]:
+def _ticks(low: float, high: float) -> list[dict[str, Any]]:
     n = round(10 * (high - low))
     return [
         {"place": 100 * i / n, "told": f"{100 * low + 10 * i:.0f}"}
@@ -175,7 +176,7 @@ def _ticks(low: float, high: float) -> List[Dict[str, Any]]:
     ]
 
 
-def _matrix(found: Mapping[str, Any]) -> Dict[str, Any]:
+def _matrix(found: Mapping[str, Any]) -> dict[str, Any]:
     labels = [*found["per_type"], NOTHING]
     counts = {
         (row["gold"] or NOTHING, row["predicted"] or NOTHING): row["n"]
@@ -198,7 +199,7 @@ def _matrix(found: Mapping[str, Any]) -> Dict[str, Any]:
     return {"columns": labels, "rows": rows}
 
 
-def _classes(components: Mapping[str, Any]) -> Dict[str, Any]:
+def _classes(components: Mapping[str, Any]) -> dict[str, Any]:
     shown = {}
     for name, part in components.items():
         total = sum(part["counts"].values()) or 1

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import List
 
 from ..parallel.processes import end_with_parent, peak_gpu_mb, peak_mb
 
@@ -30,7 +29,7 @@ def main() -> None:
         _run(command, folder / f"{name}.usage.json")
 
 
-def _run(command: List[str], usage: Path) -> None:
+def _run(command: list[str], usage: Path) -> None:
     from spacy.cli import setup_cli
 
     sys.argv = ["spacy", *command]

@@ -1,10 +1,11 @@
 """How long an experiment will take, from what was measured."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import srsly
 from spacy.vocab import Vocab
@@ -27,9 +28,9 @@ class Estimate(NamedTuple):
     corpus, encoder (str): Which.
     runs, left (int): How many, and how many are not done.
     words (int): Words of the training data.
-    hours (Optional[float]): Of those that are left, one after another; None if nothing was
+    hours (float | None): Of those that are left, one after another; None if nothing was
         measured.
-    peak_mb, peak_gpu_mb (Optional[float]): Memory of a run, and of that on a GPU.
+    peak_mb, peak_gpu_mb (float | None): Memory of a run, and of that on a GPU.
     source (str): What it was measured on.
     """
 
@@ -38,9 +39,9 @@ class Estimate(NamedTuple):
     runs: int
     left: int
     words: int
-    hours: Optional[float]
-    peak_mb: Optional[float]
-    peak_gpu_mb: Optional[float]
+    hours: float | None
+    peak_mb: float | None
+    peak_gpu_mb: float | None
     source: str
 
 
@@ -85,27 +86,27 @@ class Size(NamedTuple):
 
 
 def estimate(
-    jobs: List[Job],
+    jobs: list[Job],
     grid: Grid,
     corpora: Path,
     output: Path,
     *,
-    rates: Optional[Dict[str, Rate]] = None,
-) -> List[Estimate]:
+    rates: dict[str, Rate] | None = None,
+) -> list[Estimate]:
     """Estimate what is left of an experiment.
 
-    jobs (List[Job]): Its runs.
+    jobs (list[Job]): Its runs.
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     output (Path): Its folder.
-    rates (Optional[Dict[str, Rate]]): For each encoder what it takes, as told by `measure`. Where they are not given, runs that are done count: of the same corpus and
+    rates (dict[str, Rate] | None): For each encoder what it takes, as told by `measure`. Where they are not given, runs that are done count: of the same corpus and
         encoder, else of the encoder on other corpora by the words of the training data.
-    RETURNS (List[Estimate]): For each corpus and encoder.
+    RETURNS (list[Estimate]): For each corpus and encoder.
     """
     sizes = {corpus: sizes_of(grid, corpora, corpus) for corpus in grid.corpora}
     words = {corpus: found[0].words for corpus, found in sizes.items()}
     past = _past(output)
-    by_cell: Dict[Tuple[str, str], List[Job]] = {}
+    by_cell: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         by_cell.setdefault((job.run.corpus, job.run.encoder), []).append(job)
     found = []
@@ -144,7 +145,7 @@ def _seconds(job: Job, rate: Rate, sizes: Sequence[Size]) -> float:
 
 
 def measure(
-    jobs: List[Job],
+    jobs: list[Job],
     grid: Grid,
     corpora: Path,
     folder: Path,
@@ -152,25 +153,25 @@ def measure(
     threads: int = 1,
     gpu_id: int = -1,
     report: Callable[[str], None] = print,
-) -> Dict[str, Rate]:
+) -> dict[str, Rate]:
     """Measure what each encoder takes, by short trainings on the first corpus.
 
-    jobs (List[Job]): The runs of an experiment.
+    jobs (list[Job]): The runs of an experiment.
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     folder (Path): Where to train; it can be deleted afterwards.
     threads (int): Threads of a training.
     gpu_id (int): As of `spacy train`.
     report (Callable[[str], None]): Is given a line about each encoder.
-    RETURNS (Dict[str, Rate]): Encoder -> what it takes.
+    RETURNS (dict[str, Rate]): Encoder -> what it takes.
     RAISES (WeltError): If a training fails.
     """
-    found: Dict[str, Rate] = {}
+    found: dict[str, Rate] = {}
     for encoder in dict.fromkeys(job.run.encoder for job in jobs):
         job = next(job for job in jobs if job.run.encoder == encoder)
         _, dev, test = sizes_of(grid, corpora, job.run.corpus)
-        rows: List[Dict[str, Any]] = []
-        tested: List[float] = []
+        rows: list[dict[str, Any]] = []
+        tested: list[float] = []
         # Once more at the beginning, for what is fetched and cached
         for number, (steps, every) in enumerate((SHORT[0], *SHORT)):
             config = job.config.copy()
@@ -215,7 +216,7 @@ def n_steps(job: Job, train: Size) -> int:
     RETURNS (int): `max_steps`, or what is planned for the learning rate, or epochs by what
         is in a batch.
     """
-    training: Dict[str, Any] = job.config.interpolate()["training"]
+    training: dict[str, Any] = job.config.interpolate()["training"]
     if training.get("max_steps"):
         return int(training["max_steps"])
     rate = training.get("optimizer", {}).get("learn_rate")
@@ -230,8 +231,8 @@ def n_steps(job: Job, train: Size) -> int:
     return math.ceil(n / float(size)) * int(training.get("max_epochs") or 1)
 
 
-def sizes_of(grid: Grid, corpora: Path, corpus: str) -> Tuple[Size, Size, Size]:
-    """RETURNS (Tuple[Size, Size, Size]): How large the training data, dev and test of a corpus
+def sizes_of(grid: Grid, corpora: Path, corpus: str) -> tuple[Size, Size, Size]:
+    """RETURNS (tuple[Size, Size, Size]): How large the training data, dev and test of a corpus
     are.
 
     grid (Grid): The experiment.
@@ -246,12 +247,12 @@ def sizes_of(grid: Grid, corpora: Path, corpus: str) -> Tuple[Size, Size, Size]:
     return train, dev, test
 
 
-def _past(output: Path) -> Dict[Tuple[str, str], Measured]:
+def _past(output: Path) -> dict[tuple[str, str], Measured]:
     try:
         rows = read_rows(output)
     except WeltError:
         return {}
-    took: Dict[Tuple[str, str], List[Measured]] = {}
+    took: dict[tuple[str, str], list[Measured]] = {}
     for row in rows:
         told = Measured(row["seconds"], row["peak_mb"], row.get("peak_gpu_mb", 0))
         took.setdefault((row["corpus"], row["encoder"]), []).append(told)
@@ -269,9 +270,9 @@ def _typical(runs: Sequence[Measured]) -> Measured:
 def _expected(
     corpus: str,
     encoder: str,
-    words: Dict[str, int],
-    past: Dict[Tuple[str, str], Measured],
-) -> Tuple[Optional[Measured], str]:
+    words: dict[str, int],
+    past: dict[tuple[str, str], Measured],
+) -> tuple[Measured | None, str]:
     if same := past.get((corpus, encoder)):
         return same, "runs that are done"
     others = {

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from spacy.util import registry
 from thinc.api import Config
@@ -15,7 +15,7 @@ from ..evaluation.tuning.decoding import PARAMETERS
 from ..training.config import make_config
 from ..util.yaml import read_yaml
 
-Settings = Dict[str, Any]
+Settings = dict[str, Any]
 # What a selection may set, as options of `spacy welt select`
 SELECTION = ("strategy", "keep", "negatives", "weak", "tagger", "diverse")
 KINDS = {"corpora": list, "schemes": dict, "seeds": list}
@@ -31,9 +31,9 @@ class Run:
 
     corpus (str): The id of the corpus.
     scheme (str): What the experiment calls the weighting scheme.
-    weighting (Dict[str, Any]): The block `components.welt_ner.weighting`.
+    weighting (dict[str, Any]): The block `components.welt_ner.weighting`.
     seed (int): The random seed.
-    tuned (Tuple[str, ...]): The settings to tune on dev afterwards, each for itself.
+    tuned (tuple[str, ...]): The settings to tune on dev afterwards, each for itself.
     encoder (str): What the experiment calls the encoder; empty if it has one config.
     selection (str): What it calls the selection of training data; empty for all of them.
     """
@@ -42,7 +42,7 @@ class Run:
     scheme: str
     weighting: Settings
     seed: int
-    tuned: Tuple[str, ...] = ()
+    tuned: tuple[str, ...] = ()
     encoder: str = ""
     selection: str = ""
 
@@ -57,54 +57,54 @@ class Run:
 class Encoder:
     """An encoder with its training config.
 
-    config (Optional[Path]): The config; None for the paper's encoder of this name with
+    config (Path | None): The config; None for the paper's encoder of this name with
         the paper's hyper-parameters for each corpus.
-    overrides (Dict[str, Any]): Other settings of the config, with dots.
-    per_corpus (Dict[str, Dict[str, Any]]): The same, for some corpora.
+    overrides (dict[str, Any]): Other settings of the config, with dots.
+    per_corpus (dict[str, dict[str, Any]]): The same, for some corpora.
     """
 
-    config: Optional[Path] = None
+    config: Path | None = None
     overrides: Settings = field(default_factory=dict)
-    per_corpus: Dict[str, Settings] = field(default_factory=dict)
+    per_corpus: dict[str, Settings] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Grid:
     """An experiment: all corpora with all encoders, schemes and seeds.
 
-    config (Optional[Path]): The training config, where there are no encoders.
-    corpora (List[str]): Ids of corpora, or names of other folders with train.spacy, dev.spacy
+    config (Path | None): The training config, where there are no encoders.
+    corpora (list[str]): Ids of corpora, or names of other folders with train.spacy, dev.spacy
         and test.spacy beside theirs.
-    schemes (Dict[str, Dict[str, Any]]): For each scheme its block
+    schemes (dict[str, dict[str, Any]]): For each scheme its block
         `components.welt_ner.weighting`. The first is what the others are tested
         against.
-    seeds (List[int]): The random seeds.
-    overrides (Dict[str, Any]): Other settings of the config, with dots.
-    tuned (Dict[str, List[str]]): For some schemes the settings to tune on dev:
+    seeds (list[int]): The random seeds.
+    overrides (dict[str, Any]): Other settings of the config, with dots.
+    tuned (dict[str, list[str]]): For some schemes the settings to tune on dev:
         "o_bias", "logit_adjustment".
-    encoders (Dict[str, Encoder]): Encoders by name.
-    selections (Dict[str, Dict[str, Any]]): Selections of training data by name: options of
+    encoders (dict[str, Encoder]): Encoders by name.
+    selections (dict[str, dict[str, Any]]): Selections of training data by name: options of
         `spacy welt select`; none for all data.
-    per_corpus (Dict[str, Dict[str, Any]]): Overrides for some corpora.
+    per_corpus (dict[str, dict[str, Any]]): Overrides for some corpora.
     keep_models (bool): Whether trained pipelines are kept.
     train_on_dev (bool): Whether dev is trained on too, as the paper did; scores on dev
         mean nothing then.
     """
 
-    config: Optional[Path]
-    corpora: List[str]
-    schemes: Dict[str, Settings]
-    seeds: List[int]
+    config: Path | None
+    corpora: list[str]
+    schemes: dict[str, Settings]
+    seeds: list[int]
     overrides: Settings = field(default_factory=dict)
-    tuned: Dict[str, List[str]] = field(default_factory=dict)
-    encoders: Dict[str, Encoder] = field(default_factory=dict)
-    selections: Dict[str, Settings] = field(default_factory=dict)
-    per_corpus: Dict[str, Settings] = field(default_factory=dict)
+    tuned: dict[str, list[str]] = field(default_factory=dict)
+    encoders: dict[str, Encoder] = field(default_factory=dict)
+    selections: dict[str, Settings] = field(default_factory=dict)
+    per_corpus: dict[str, Settings] = field(default_factory=dict)
     keep_models: bool = True
     train_on_dev: bool = False
 
-    def runs(self) -> List[Run]:
-        """RETURNS (List[Run]): All runs, scheme by scheme."""
+    def runs(self) -> list[Run]:
+        """RETURNS (list[Run]): All runs, scheme by scheme."""
         return [
             Run(
                 corpus,
@@ -253,7 +253,7 @@ def _check(grid: Grid) -> None:
     for seed in grid.seeds:
         if type(seed) is not int or not 0 <= seed < 2**32:
             raise WeltError(f"seeds must be whole numbers below 2^32, not {seed!r}")
-    lists: Dict[str, List[Any]] = {
+    lists: dict[str, list[Any]] = {
         "corpora": grid.corpora,
         "seeds": grid.seeds,
         **grid.tuned,
@@ -265,7 +265,7 @@ def _check(grid: Grid) -> None:
         raise WeltError(f"the config {grid.config} is not a file")
 
 
-def _check_per_corpus(what: str, found: Dict[str, Any], grid: Grid) -> None:
+def _check_per_corpus(what: str, found: dict[str, Any], grid: Grid) -> None:
     for corpus, overrides in found.items():
         if corpus not in grid.corpora:
             raise WeltError(f"per_corpus of {what} names {corpus!r}, which is not run")

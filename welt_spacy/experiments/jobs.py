@@ -10,7 +10,7 @@ import json
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import pooch
 import srsly
@@ -31,22 +31,22 @@ class Job(NamedTuple):
 
     run (Run): The run.
     config (Config): Its complete training config.
-    settings (Dict[str, Any]): The config, checksums of data and encoder, versions of packages.
+    settings (dict[str, Any]): The config, checksums of data and encoder, versions of packages.
     name (str): The name of its folder.
     """
 
     run: Run
     config: Config
-    settings: Dict[str, Any]
+    settings: dict[str, Any]
     name: str
 
 
-def jobs_of(grid: Grid, corpora: Path) -> List[Job]:
+def jobs_of(grid: Grid, corpora: Path) -> list[Job]:
     """Get all runs of an experiment with what decides their results.
 
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
-    RETURNS (List[Job]): The runs.
+    RETURNS (list[Job]): The runs.
     RAISES (WeltError): If a corpus is not there, or a config can't be made.
     """
     for corpus in grid.corpora:
@@ -60,8 +60,8 @@ def jobs_of(grid: Grid, corpora: Path) -> List[Job]:
     return [job_of(grid, run, corpora) for run in grid.runs()]
 
 
-def splits_of(grid: Grid) -> Tuple[str, ...]:
-    """RETURNS (Tuple[str, ...]): What is trained on, looked at in between, and scored.
+def splits_of(grid: Grid) -> tuple[str, ...]:
+    """RETURNS (tuple[str, ...]): What is trained on, looked at in between, and scored.
 
     grid (Grid): The experiment.
     """
@@ -82,7 +82,7 @@ def job_of(grid: Grid, run: Run, corpora: Path) -> Job:
     for path in PATHS:
         told["paths"][path] = None
     selection = grid.selections.get(run.selection) or {}
-    settings: Dict[str, Any] = {
+    settings: dict[str, Any] = {
         "corpus": run.corpus,
         "tuned": list(run.tuned),
         "selection": {**selection, "seed": run.seed} if selection else {},
@@ -95,8 +95,8 @@ def job_of(grid: Grid, run: Run, corpora: Path) -> Job:
     return Job(run, config, settings, f"{run.name}-{found[:16]}")
 
 
-def data_checksums(grid: Grid, run: Run, corpora: Path) -> Dict[str, str]:
-    """RETURNS (Dict[str, str]): SHA-256 of each split of the corpus of a run.
+def data_checksums(grid: Grid, run: Run, corpora: Path) -> dict[str, str]:
+    """RETURNS (dict[str, str]): SHA-256 of each split of the corpus of a run.
 
     grid (Grid): The experiment.
     run (Run): The run.
@@ -112,15 +112,15 @@ def data_checksums(grid: Grid, run: Run, corpora: Path) -> Dict[str, str]:
         raise WeltError(f"can't read the corpus: {err}") from None
 
 
-def file_checksums(config: Config) -> Dict[str, Dict[str, str]]:
+def file_checksums(config: Config) -> dict[str, dict[str, str]]:
     """Get checksums of what a config names in its section `paths`: an encoder, vectors, a
     lexicon. A name on a model hub is not a path, and is left out.
 
     config (Config): The config; what it names as `train` and `dev` is not looked at.
-    RETURNS (Dict[str, Dict[str, str]]): Key of `paths` -> file below it -> SHA-256.
+    RETURNS (dict[str, dict[str, str]]): Key of `paths` -> file below it -> SHA-256.
     RAISES (WeltError): If a file can't be read.
     """
-    found: Dict[str, Dict[str, str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for key, value in config["paths"].items():
         path = Path(str(value))
         if key in PATHS or not value or not path.exists():
@@ -137,8 +137,8 @@ def file_checksums(config: Config) -> Dict[str, Dict[str, str]]:
     return found
 
 
-def result_files(run: Run) -> List[str]:
-    """RETURNS (List[str]): The files with the scores of a run.
+def result_files(run: Run) -> list[str]:
+    """RETURNS (list[str]): The files with the scores of a run.
 
     run (Run): The run.
     """
@@ -169,7 +169,7 @@ def is_whole(name: str, output: Path) -> bool:
     return bool(_record(output / RUNS / name))
 
 
-def _record(folder: Path) -> Dict[str, Any]:
+def _record(folder: Path) -> dict[str, Any]:
     """What is told of a run; nothing if its results are damaged."""
     try:
         record = srsly.read_json(folder / RECORD)
@@ -181,12 +181,12 @@ def _record(folder: Path) -> Dict[str, Any]:
     return {}
 
 
-def failures(output: Path) -> Dict[str, str]:
-    """RETURNS (Dict[str, str]): Runs that have failed and were not run since, with reasons.
+def failures(output: Path) -> dict[str, str]:
+    """RETURNS (dict[str, str]): Runs that have failed and were not run since, with reasons.
 
     output (Path): The folder of the experiment.
     """
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for path in sorted((output / FAILED).glob(f"*/{REASON}")):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             found[path.parent.name] = path.read_text(encoding="utf8").strip()

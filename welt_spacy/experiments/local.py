@@ -8,9 +8,10 @@ import contextlib
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
+from typing import Any, NamedTuple
 
 import srsly
 
@@ -20,7 +21,7 @@ from ..corpora.fetch import fetch
 from ..errors import WeltError
 from ..parallel.claims import Claim, Claims, part, share_work
 from ..parallel.processes import end_all, n_cores
-from ..util.files import one_writer, write_atomically
+from ..util.files import exclusive_lock, write_atomically
 from .grid import Grid
 from .jobs import (
     FAILED,
@@ -45,14 +46,14 @@ class Status(NamedTuple):
     """How far an experiment is.
 
     runs, done (int): How many there are, and how many of them are done.
-    running (Dict[str, Dict[str, Any]]): What is being trained, and by which process.
-    failed (Dict[str, str]): What has failed and was not run since, with reasons.
+    running (dict[str, dict[str, Any]]): What is being trained, and by which process.
+    failed (dict[str, str]): What has failed and was not run since, with reasons.
     """
 
     runs: int
     done: int
-    running: Dict[str, Dict[str, Any]]
-    failed: Dict[str, str]
+    running: dict[str, dict[str, Any]]
+    failed: dict[str, str]
 
 
 def prepare(
@@ -60,9 +61,9 @@ def prepare(
     corpora: Path,
     output: Path,
     *,
-    storage: Optional[Storage] = None,
+    storage: Storage | None = None,
     report: Callable[[str], None] = print,
-) -> List[Job]:
+) -> list[Job]:
     """Get ready to run: corpora that are not there are converted, once whoever else wants
     them, runs that others have made are fetched, and the list of runs is written, for
     `status`.
@@ -70,9 +71,9 @@ def prepare(
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     output (Path): The folder of the experiment.
-    storage (Optional[Storage]): Where runs of all machines are kept, besides `output`.
+    storage (Storage | None): Where runs of all machines are kept, besides `output`.
     report (Callable[[str], None]): Is given a line about each corpus.
-    RETURNS (List[Job]): All runs.
+    RETURNS (list[Job]): All runs.
     RAISES (WeltError): If a corpus can't be made, a config can't be made, or a folder or
         the storage can't be written to.
     """
@@ -106,7 +107,7 @@ def convert_missing(
         if is_there(name):
             continue
         # Not the lock of the conversion itself, which holds its own
-        with one_writer(corpora / f"{name}.fetched", wait=3600):
+        with exclusive_lock(corpora / f"{name}.fetched", wait=3600):
             if not is_there(name):
                 if name not in CATALOG:
                     raise WeltError(
@@ -153,11 +154,11 @@ def run_all(
     output: Path,
     *,
     at_once: int = 1,
-    gpus: Optional[List[int]] = None,
-    own: Optional[str] = None,
-    storage: Optional[Storage] = None,
+    gpus: list[int] | None = None,
+    own: str | None = None,
+    storage: Storage | None = None,
     report: Callable[[str], None] = print,
-) -> List[str]:
+) -> list[str]:
     """Run what has not been run yet. Several of these can work on one folder, on any
     machines: each run is trained by one of them, and each waits for the others' runs.
 
@@ -165,11 +166,11 @@ def run_all(
     corpora (Path): The folder of the converted corpora.
     output (Path): The folder of the experiment. See `runs.execute` for what is in it.
     at_once (int): How many runs share the cores; they are divided among them.
-    gpus (Optional[List[int]]): A GPU for each of these, in turns; None: the CPU.
-    own (Optional[str]): Which part of the runs, such as "3/16"; None: all.
-    storage (Optional[Storage]): Where runs of all machines are kept, besides `output`.
+    gpus (list[int] | None): A GPU for each of these, in turns; None: the CPU.
+    own (str | None): Which part of the runs, such as "3/16"; None: all.
+    storage (Storage | None): Where runs of all machines are kept, besides `output`.
     report (Callable[[str], None]): Is given a line about each run.
-    RETURNS (List[str]): What failed, a line a run.
+    RETURNS (list[str]): What failed, a line a run.
     RAISES (WeltError): As `prepare`.
     """
     number, n_parts = part(own)
@@ -184,10 +185,10 @@ class _Runner:
         grid: Grid,
         corpora: Path,
         output: Path,
-        storage: Optional[Storage],
-        jobs: List[Job],
+        storage: Storage | None,
+        jobs: list[Job],
         at_once: int,
-        gpus: Optional[List[int]],
+        gpus: list[int] | None,
         report: Callable[[str], None],
     ):
         self.grid, self.corpora = grid, corpora
@@ -195,14 +196,14 @@ class _Runner:
         self.jobs = {job.name: job for job in jobs}
         self.at_once, self.gpus, self.report = at_once, gpus, report
         self.threads = max(1, n_cores() // at_once)
-        self.done: Set[str] = set()
-        self.failed: Dict[str, str] = {}
-        self.processes: Set[subprocess.Popen] = set()
+        self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.processes: set[subprocess.Popen] = set()
         self.lock = threading.RLock()
         self.stopped = threading.Event()
         self.begun = time.time()
 
-    def run(self) -> List[str]:
+    def run(self) -> list[str]:
         Claims(self.output / CLAIMS).clean(self.output / RUNS)
         for name, job in self.jobs.items():
             if is_done(job, self.output):

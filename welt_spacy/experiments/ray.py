@@ -2,8 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 from ..corpora.fetch import default_cache
 from ..errors import WeltError
@@ -27,9 +28,9 @@ def run_ray(
     connect: Callable[[], Any],
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
-    storage: Optional[Storage] = None,
+    storage: Storage | None = None,
     report: Callable[[str], None] = print,
-) -> List[str]:
+) -> list[str]:
     """Run what has not been run yet, on a Ray cluster: a task a run.
 
     A task whose node is lost is given out again; one that fails is not.
@@ -40,10 +41,10 @@ def run_ray(
         folders under the same names.
     connect (Callable[[], Any]): Gets the connected module `ray`.
     num_cpus, num_gpus (float): What each run needs; a GPU may be shared.
-    storage (Optional[Storage]): Where runs and corpora are kept for all nodes, which
+    storage (Storage | None): Where runs and corpora are kept for all nodes, which
         then need no file system in common.
     report (Callable[[str], None]): Is given a line about each run.
-    RETURNS (List[str]): What failed, a line a run.
+    RETURNS (list[str]): What failed, a line a run.
     RAISES (WeltError): As `executors.prepare`.
     """
     jobs = prepare(grid, corpora, output, storage=storage, report=report)
@@ -70,7 +71,7 @@ def run_ray(
     )(_run_task)
     places = (corpora.resolve(), output.resolve(), Path.cwd(), address)
     threads = int(num_cpus) or 1
-    failed: Dict[str, str] = {}
+    failed: dict[str, str] = {}
     for job, told in in_window(
         ray,
         lambda job: task.remote(job, grid, *places, threads, num_gpus > 0),
@@ -94,7 +95,7 @@ def _run_task(
     corpora: Path,
     output: Path,
     folder: Path,
-    address: Optional[str],
+    address: str | None,
     threads: int,
     gpu: bool,
 ) -> str:
@@ -103,7 +104,7 @@ def _run_task(
         # Paths of the experiment begin where its command runs
         os.chdir(folder)
     storage = None
-    failed: List[str] = []
+    failed: list[str] = []
     try:
         if address is not None:
             storage = Storage(address)

@@ -7,11 +7,11 @@ which a run counts as whole is sent last, and only a run that has it is fetched.
 import contextlib
 import hashlib
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
 
 from ..errors import WeltError, extra_needed, first_line
-from ..util.files import partial_path, publish
+from ..util.files import partial_path, replace_dir
 from .jobs import FAILED, PLAN, REASON, RECORD, RUNS, checksum, is_whole
 
 CORPORA = "corpora"
@@ -116,11 +116,11 @@ class Storage:
                 if size != path.stat().st_size:
                     self._put(path, place)
 
-    def fetch_corpus(self, name: str, data: Dict[str, str], corpora: Path) -> None:
+    def fetch_corpus(self, name: str, data: dict[str, str], corpora: Path) -> None:
         """Fetch a converted corpus, unless it is here.
 
         name (str): Its id.
-        data (Dict[str, str]): SHA-256 of each split.
+        data (dict[str, str]): SHA-256 of each split.
         corpora (Path): The folder to put it in.
         RAISES (WeltError): If the storage can't be read, or has another corpus.
         """
@@ -138,7 +138,7 @@ class Storage:
             self._fs.invalidate_cache()
             return bool(self._fs.exists(self._place(*parts)))
 
-    def _names(self, kind: str) -> List[str]:
+    def _names(self, kind: str) -> list[str]:
         if not self._has(kind):
             return []
         with self._errors():
@@ -160,7 +160,7 @@ class Storage:
                         continue
                     (work / told).parent.mkdir(parents=True, exist_ok=True)
                     self._fs.get_file(path, str(work / told))
-                publish(work, output / kind / name)
+                replace_dir(work, output / kind / name)
                 if kind == RUNS:
                     shutil.rmtree(output / FAILED / name, ignore_errors=True)
         finally:
@@ -180,7 +180,7 @@ class Storage:
                 self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
             self._fs.put_file(str(path), place)
 
-    def _get(self, place: str, path: Path, expected: Optional[str] = None) -> None:
+    def _get(self, place: str, path: Path, expected: str | None = None) -> None:
         part = partial_path(path)
         try:
             with self._errors():

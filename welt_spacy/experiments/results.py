@@ -1,10 +1,11 @@
 """What came out of an experiment: scores with their spread, and tests, as tables."""
 
 import re
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import srsly
@@ -23,18 +24,18 @@ from .jobs import METRICS, RECORD, RUNS
 # The median gain of WeLT over vanilla in the paper's tables, in points of F1
 GAIN = 0.45
 
-Table = List[List[str]]
+Table = list[list[str]]
 
 
 class Scored(NamedTuple):
     """A scored run.
 
-    strict, fair (Dict[str, float]): "p", "r" and "f", in per cent.
+    strict, fair (dict[str, float]): "p", "r" and "f", in per cent.
     by_doc (ndarray): Shape (n_docs, 3), int64: right, predicted, gold.
     """
 
-    strict: Dict[str, float]
-    fair: Dict[str, float]
+    strict: dict[str, float]
+    fair: dict[str, float]
     by_doc: np.ndarray
 
 
@@ -58,14 +59,14 @@ KEYS = ("corpus", "encoder", "selection", "scheme", "seed", "tuned")
 # What it took
 COSTS = ("seconds", "train_seconds", "peak_mb")
 
-Results = Dict[Group, Dict[str, Dict[int, Scored]]]
+Results = dict[Group, dict[str, dict[int, Scored]]]
 
 
-def read_rows(output: Path) -> List[Dict[str, Any]]:
+def read_rows(output: Path) -> list[dict[str, Any]]:
     """Read the figures of all runs in a folder, from the folder alone.
 
     output (Path): The folder of an experiment.
-    RETURNS (List[Dict[str, Any]]): A row for each scored pipeline, the oldest run first.
+    RETURNS (list[dict[str, Any]]): A row for each scored pipeline, the oldest run first.
     RAISES (WeltError): If nothing was run, or figures are damaged.
     """
     folders = [
@@ -73,7 +74,7 @@ def read_rows(output: Path) -> List[Dict[str, Any]]:
         for path in (output / RUNS).glob(f"*/{RECORD}")
         if path.parent.name[0] != "."
     ]
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for folder in sorted(folders, key=lambda path: (path / RECORD).stat().st_mtime):
         try:
             found = srsly.read_json(folder / METRICS)
@@ -102,7 +103,7 @@ def read_results(grid: Grid, output: Path) -> Results:
 
     grid (Grid): The experiment.
     output (Path): Its folder.
-    RETURNS (Dict[Group, Dict[str, Dict[int, Scored]]]): Corpus, encoder and selection ->
+    RETURNS (dict[Group, dict[str, dict[int, Scored]]]): Corpus, encoder and selection ->
         scheme -> seed -> scores. A scheme with a setting tuned is one more, "vanilla +
         o_bias".
     RAISES (WeltError): If nothing was run, or scores are damaged.
@@ -122,7 +123,7 @@ def read_results(grid: Grid, output: Path) -> Results:
     return results
 
 
-def _scored(row: Dict[str, Any]) -> Scored:
+def _scored(row: dict[str, Any]) -> Scored:
     return Scored(
         {key: 100 * row[f"strict_{key}"] for key in "prf"},
         {key: 100 * row[f"fair_{key}"] for key in "prf"},
@@ -161,7 +162,7 @@ def write_parquet(output: Path) -> Path:
     )
     folder = output / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    by_run: Dict[str, List[Dict[str, Any]]] = {}
+    by_run: dict[str, list[dict[str, Any]]] = {}
     for row in read_rows(output):
         flat = {name: row.get(name) for name in schema.names}
         for key in ("per_type", "weights", "versions"):
@@ -198,7 +199,7 @@ def to_markdown(grid: Grid, output: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _corpus_table(schemes: Dict[str, Dict[int, Scored]], baseline: str) -> Table:
+def _corpus_table(schemes: dict[str, dict[int, Scored]], baseline: str) -> Table:
     base = schemes.get(baseline, {})
     table = [
         ["", "P", "R", "F1", "fair F1", f"F1 over {baseline}", "p by seed", "seeds"]
@@ -229,7 +230,7 @@ def _corpus_table(schemes: Dict[str, Dict[int, Scored]], baseline: str) -> Table
 
 def _scheme_table(results: Results, baseline: str) -> Table:
     """Each scheme against the baseline, over the corpora and seeds that both have."""
-    pairs: Dict[str, List[Tuple[Scored, Scored]]] = {}
+    pairs: dict[str, list[tuple[Scored, Scored]]] = {}
     for schemes in results.values():
         base = schemes.get(baseline, {})
         for name, runs in schemes.items():
@@ -284,11 +285,9 @@ def _seed_table(results: Results, baseline: str) -> Table:
     return table
 
 
-def _deviations(
-    results: Results, baseline: str
-) -> Iterator[Tuple[str, Optional[float]]]:
+def _deviations(results: Results, baseline: str) -> Iterator[tuple[str, float | None]]:
     """Of each corpus, and of a run of all of them."""
-    squares: List[float] = []
+    squares: list[float] = []
     for group, schemes in results.items():
         scores = [run.strict["f"] for run in schemes.get(baseline, {}).values()]
         sd = stdev(scores) if len(scores) > 1 else None
@@ -316,5 +315,5 @@ def spread(values: Sequence[float], sign: str = "") -> str:
 
 
 def _markdown(table: Table) -> str:
-    lines: List[Any] = [table[0], ["---"] * len(table[0]), *table[1:]]
+    lines: list[Any] = [table[0], ["---"] * len(table[0]), *table[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -10,15 +10,16 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any
 
 import srsly
 
 from ..errors import WeltError, first_line
 from ..parallel.processes import start_module
-from ..util.files import one_writer, partial_path, publish, write_atomically
+from ..util.files import exclusive_lock, partial_path, replace_dir, write_atomically
 from .grid import Grid, Run
 from .jobs import (
     FAILED,
@@ -41,7 +42,7 @@ SELECTED, CONFIG, PREDICTIONS = "selected", "config.cfg", "predictions.spacy"
 # What each command took
 USAGE = ".usage.json"
 
-Commands = Dict[str, List[str]]
+Commands = dict[str, list[str]]
 
 
 def make(
@@ -49,7 +50,7 @@ def make(
     grid: Grid,
     corpora: Path,
     output: Path,
-    storage: Optional[Storage] = None,
+    storage: Storage | None = None,
     **options: Any,
 ) -> None:
     """Get a run from where others have kept it, or execute it and keep it there.
@@ -58,7 +59,7 @@ def make(
     grid (Grid): The experiment.
     corpora (Path): The folder of the converted corpora.
     output (Path): The folder of the experiment.
-    storage (Optional[Storage]): Where runs of all machines are kept, besides `output`.
+    storage (Storage | None): Where runs of all machines are kept, besides `output`.
     options (Any): Of `execute`.
     RAISES (WeltError): As `execute`, or if the storage can't be read or written.
     """
@@ -137,7 +138,7 @@ def execute(
             "results": {name: checksum(work / name) for name in sorted(results)},
         }
         write_atomically(work / RECORD, to_json(record))
-        publish(work, output / RUNS / job.name)
+        replace_dir(work, output / RUNS / job.name)
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(output / FAILED / job.name)
     except BaseException as err:
@@ -168,7 +169,7 @@ def _selected(
     name = hashlib.sha256(told.encode("utf8")).hexdigest()[:16]
     path = output / SELECTED / f"{job.run.corpus}-{name}.spacy"
     # Not the lock of `select` itself, which holds its own
-    with one_writer(path.with_suffix(".selection"), wait=24 * 3600):
+    with exclusive_lock(path.with_suffix(".selection"), wait=24 * 3600):
         if not path.with_suffix(".json").is_file():
             options = [
                 f"--{key}={value}"
@@ -233,7 +234,7 @@ def _call(
         raise WeltError(f"{log.stem}: {reason_in(log)}")
 
 
-def _metrics(job: Job, work: Path, wall: float) -> List[Dict[str, Any]]:
+def _metrics(job: Job, work: Path, wall: float) -> list[dict[str, Any]]:
     """A row for each scored pipeline of the run, flat, for a table of all runs."""
     run = job.run
     usage = {
@@ -275,7 +276,7 @@ def _metrics(job: Job, work: Path, wall: float) -> List[Dict[str, Any]]:
     return rows
 
 
-def _weights(found: Dict[str, Any]) -> Dict[str, float]:
+def _weights(found: dict[str, Any]) -> dict[str, float]:
     """The class weights of the only component that has them."""
     for told in found.values():
         return dict(told.get("weights", {}))

@@ -2,9 +2,10 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from importlib.resources import files
 from statistics import mean, stdev
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from ..util.html import render
 from .results import Results, spread
@@ -17,11 +18,11 @@ LEVEL = 0.95
 class Cell(NamedTuple):
     """Figures of a scheme.
 
-    values (List[float]): Of each seed, in per cent.
+    values (list[float]): Of each seed, in per cent.
     rank (int): 1 for the best scheme of its row, 2 for the second, else 0.
     """
 
-    values: List[float]
+    values: list[float]
     rank: int
 
 
@@ -30,21 +31,21 @@ class Row(NamedTuple):
 
     corpus, encoder, selection (str): What of.
     score (str): "P", "R" or "F1".
-    cells (Dict[str, Cell]): Scheme -> figures.
+    cells (dict[str, Cell]): Scheme -> figures.
     """
 
     corpus: str
     encoder: str
     selection: str
     score: str
-    cells: Dict[str, Cell]
+    cells: dict[str, Cell]
 
 
-def rows_of(results: Results) -> List[Row]:
+def rows_of(results: Results) -> list[Row]:
     """Lay out results as the paper does: for each corpus and encoder P, R and F1.
 
     results (Results): What `read_results` returned.
-    RETURNS (List[Row]): The rows. Ranks are of means as they are shown.
+    RETURNS (list[Row]): The rows. Ranks are of means as they are shown.
     """
     rows = []
     for group, schemes in sorted(results.items()):
@@ -66,11 +67,11 @@ def rows_of(results: Results) -> List[Row]:
     return rows
 
 
-def _told(cell: Optional[Cell]) -> str:
+def _told(cell: Cell | None) -> str:
     return "" if cell is None else spread(cell.values)
 
 
-def _schemes(rows: Sequence[Row]) -> List[str]:
+def _schemes(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(scheme for row in rows for scheme in row.cells))
 
 
@@ -184,10 +185,10 @@ class Beside(NamedTuple):
 
     corpus, encoder, scheme (str): Which.
     ours (float): The mean of F1 over seeds.
-    sd (Optional[float]): Its standard deviation; None for one seed.
+    sd (float | None): Its standard deviation; None for one seed.
     seeds (int): How many.
     paper (float): The paper's F1, of one run.
-    low, high (Optional[float]): Where a further run of ours is expected, at 95 %: mean ± t
+    low, high (float | None): Where a further run of ours is expected, at 95 %: mean ± t
         sd sqrt(1 + 1/n). None for one seed.
     doubt (str): Why the paper's figure may be wrong; empty if nothing is known.
     """
@@ -196,16 +197,16 @@ class Beside(NamedTuple):
     encoder: str
     scheme: str
     ours: float
-    sd: Optional[float]
+    sd: float | None
     seeds: int
     paper: float
-    low: Optional[float]
-    high: Optional[float]
+    low: float | None
+    high: float | None
     doubt: str
 
     @property
-    def within(self) -> Optional[bool]:
-        """RETURNS (Optional[bool]): Whether the paper's figure is where a further run of ours
+    def within(self) -> bool | None:
+        """RETURNS (bool | None): Whether the paper's figure is where a further run of ours
         is expected; None for one seed.
         """
         if self.low is None or self.high is None:
@@ -213,8 +214,8 @@ class Beside(NamedTuple):
         return self.low <= self.paper <= self.high
 
 
-def paper_results() -> Dict[Tuple[str, str, str], Dict[str, Any]]:
-    """RETURNS (Dict[Tuple[str, str, str], Dict[str, Any]]): The 280 cells of the paper's tables
+def paper_results() -> dict[tuple[str, str, str], dict[str, Any]]:
+    """RETURNS (dict[tuple[str, str, str], dict[str, Any]]): The 280 cells of the paper's tables
     2 to 9: corpus, encoder and scheme -> precision, recall, f1, and doubt.
     """
     path = files("welt_spacy").joinpath("assets").joinpath("paper_results.csv")
@@ -228,12 +229,12 @@ def paper_results() -> Dict[Tuple[str, str, str], Dict[str, Any]]:
         }
 
 
-def beside_paper(results: Results) -> List[Beside]:
+def beside_paper(results: Results) -> list[Beside]:
     """Set results beside the paper's, cell by cell.
 
     results (Results): What `read_results` returned; encoders and schemes have the paper's
         names.
-    RETURNS (List[Beside]): The cells that both have.
+    RETURNS (list[Beside]): The cells that both have.
     """
     from scipy.stats import t as student
 

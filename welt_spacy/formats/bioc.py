@@ -3,8 +3,9 @@
 import xml.sax
 import xml.sax.handler
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 from ..errors import WeltError, first_line
 from .documents import Document, parse_offset, place_mention
@@ -17,9 +18,9 @@ MAX_GAP = 1_000_000
 
 class _Annotation(NamedTuple):
     line: int
-    type: Optional[str]
-    text: Optional[str]
-    locations: List[Tuple[int, int]]  # offset, length
+    type: str | None
+    text: str | None
+    locations: list[tuple[int, int]]  # offset, length
 
 
 class RawDocument(NamedTuple):
@@ -27,17 +28,17 @@ class RawDocument(NamedTuple):
 
     id (str): Its id.
     line (int): The line where it begins.
-    texts (List[Tuple[int, str, int]]): Offset, text and line of passages or sentences.
-    annotations (List[_Annotation]): What is annotated.
+    texts (list[tuple[int, str, int]]): Offset, text and line of passages or sentences.
+    annotations (list[_Annotation]): What is annotated.
     """
 
     id: str
     line: int
-    texts: List[Tuple[int, str, int]]
-    annotations: List[_Annotation]
+    texts: list[tuple[int, str, int]]
+    annotations: list[_Annotation]
 
 
-def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Document]:
+def read_bioc(path: Path, *, report: Report | None = None) -> Iterator[Document]:
     """Read a BioC XML file.
 
     Texts of passages or sentences are put at their offsets, with blanks in the
@@ -45,7 +46,7 @@ def read_bioc(path: Path, *, report: Optional[Report] = None) -> Iterator[Docume
     first piece to the last.
 
     path (Path): The file.
-    report (Optional[Report]): Where problems go: annotations without a type, a
+    report (Report | None): Where problems go: annotations without a type, a
         location or with wrong offsets, annotations in several pieces, texts that
         overlap.
     YIELDS (Document): The documents, with mentions as in the file.
@@ -149,19 +150,19 @@ class _Handler(xml.sax.handler.ContentHandler):
     def __init__(self, path: Path, report: Report) -> None:
         super().__init__()
         self.path, self.report = path, report
-        self.documents: List[RawDocument] = []
-        self._open: List[str] = []
+        self.documents: list[RawDocument] = []
+        self._open: list[str] = []
         # How many of each name are open: a look at all of them at every end would be
         # quadratic in the depth.
         self._depth: Counter = Counter()
-        self._chars: List[str] = []
+        self._chars: list[str] = []
         self._infon_key = ""
         self._id, self._offset, self._line = "", 0, 1
-        self._texts: List[Tuple[int, str, int]] = []
-        self._annotations: List[_Annotation] = []
-        self._type: Optional[str] = None
-        self._quoted: Optional[str] = None
-        self._locations: List[Tuple[int, int]] = []
+        self._texts: list[tuple[int, str, int]] = []
+        self._annotations: list[_Annotation] = []
+        self._type: str | None = None
+        self._quoted: str | None = None
+        self._locations: list[tuple[int, int]] = []
         self._annotation_line = 1
 
     def _where(self) -> int:

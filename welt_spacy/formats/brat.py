@@ -1,8 +1,8 @@
 """Reader for brat standoff: a .txt file and an .ann file beside it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Optional
 
 from ..errors import WeltError
 from .documents import Document, place_mention
@@ -13,11 +13,11 @@ _OFFSETS = r"[0-9]{1,12} [0-9]{1,12}"
 _TEXT_BOUND = re.compile(rf"^T\S*\t(\S+) ({_OFFSETS}(?:;{_OFFSETS})*)(?:\t(.*))?$")
 
 
-def read_brat(path: Path, *, report: Optional[Report] = None) -> Iterator[Document]:
+def read_brat(path: Path, *, report: Report | None = None) -> Iterator[Document]:
     """Read brat standoff annotation.
 
     path (Path): A folder with .ann and .txt files, or one .ann file.
-    report (Optional[Report]): Where problems go: bad text-bound lines
+    report (Report | None): Where problems go: bad text-bound lines
         (skipped), offsets that do not fit (moved or dropped), mentions in
         several pieces (taken from the first piece to the last).
     YIELDS (Document): The documents in the order of their names. Lines of

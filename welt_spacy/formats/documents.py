@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from .problems import Report
 
@@ -26,14 +26,14 @@ class Mention(NamedTuple):
 class Sentence:
     """A tokenised sentence, from a format that has tokens.
 
-    words (List[str]): The tokens.
-    tags (List[Optional[str]]): IOB2 tags with labels; None: not annotated.
+    words (list[str]): The tokens.
+    tags (list[str | None]): IOB2 tags with labels; None: not annotated.
     line (int): The line of its first token.
     starts_document (bool): Whether a new document begins here.
     """
 
-    words: List[str]
-    tags: List[Optional[str]]
+    words: list[str]
+    tags: list[str | None]
     line: int
     starts_document: bool = False
 
@@ -44,10 +44,10 @@ class Document:
 
     id (str): The document's name, e.g. its PubMed id.
     text (str): The text.
-    mentions (List[Mention]): The mentions, in any order, maybe overlapping.
+    mentions (list[Mention]): The mentions, in any order, maybe overlapping.
     path (Path): The file.
     line (int): The line where the document begins.
-    parts (List[int]): Offsets where a new part begins, such as the abstract
+    parts (list[int]): Offsets where a new part begins, such as the abstract
         after the title: no sentence runs across them.
     """
 
@@ -55,21 +55,21 @@ class Document:
     text: str
     path: Path
     line: int
-    mentions: List[Mention] = field(default_factory=list)
-    parts: List[int] = field(default_factory=list)
+    mentions: list[Mention] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
 
 
 def choose_mentions(
-    document: Document, labels: Optional[Dict[str, str]], report: Report
-) -> List[Mention]:
+    document: Document, labels: dict[str, str] | None, report: Report
+) -> list[Mention]:
     """Keep the mentions of some types, rename the types, and let the longest of
     overlapping mentions win (the first of two of the same length).
 
     document (Document): The document.
-    labels (Optional[Dict[str, str]]): Types to keep -> the labels they get; all
+    labels (dict[str, str] | None): Types to keep -> the labels they get; all
         types, as they are, if not set.
     report (Report): Where overlaps are counted.
-    RETURNS (List[Mention]): Mentions without overlaps, in the order of the text.
+    RETURNS (list[Mention]): Mentions without overlaps, in the order of the text.
     """
     mentions = [
         mention._replace(label=labels[mention.label]) if labels else mention
@@ -78,7 +78,7 @@ def choose_mentions(
     ]
     mentions.sort(key=lambda m: (m.start - m.end, m.start, m.line))
     taken = bytearray(len(document.text) + 1)
-    kept: Dict[tuple, Mention] = {}
+    kept: dict[tuple, Mention] = {}
     for mention in mentions:
         if (mention.start, mention.end, mention.label) in kept:
             continue  # the same mention twice, e.g. with two identifiers
@@ -102,7 +102,7 @@ def place_mention(
     start: int,
     end: int,
     label: str,
-    quoted: Optional[str],
+    quoted: str | None,
     line: int,
     report: Report,
 ) -> None:
@@ -111,7 +111,7 @@ def place_mention(
     document (Document): The document.
     start, end (int): The offsets that the file gives.
     label (str): The entity type.
-    quoted (Optional[str]): The mention as the file quotes it, if it does.
+    quoted (str | None): The mention as the file quotes it, if it does.
     line (int): The line of the file.
     report (Report): Where wrong offsets are counted: the mention is moved to
         the nearest place where the text says so, or dropped.
@@ -150,11 +150,11 @@ def _same_words(one: str, other: str) -> bool:
     return one == other or one.split() == other.split()
 
 
-def parse_offset(text: str) -> Optional[int]:
+def parse_offset(text: str) -> int | None:
     """Read an offset.
 
     text (str): Digits, maybe with white space around them.
-    RETURNS (Optional[int]): The offset; None if the text is anything else, or a number
+    RETURNS (int | None): The offset; None if the text is anything else, or a number
         that no file reaches.
     """
     text = text.strip()
@@ -162,7 +162,7 @@ def parse_offset(text: str) -> Optional[int]:
     return int(text) if plain else None
 
 
-def _places(text: str, mention: str) -> List[int]:
+def _places(text: str, mention: str) -> list[int]:
     places, at = [], text.find(mention)
     while at >= 0:
         places.append(at)

@@ -1,8 +1,8 @@
 """Reader for IOB files: a token and its tag a line, a blank line after a sentence."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
 
 from ..errors import WeltError
 from .documents import Sentence
@@ -17,7 +17,7 @@ _TAG = re.compile(r"^([BIELMSUW])(?:[-_](.+))?$")
 
 
 def read_iob(
-    path: Path, *, label: Optional[str] = None, report: Optional[Report] = None
+    path: Path, *, label: str | None = None, report: Report | None = None
 ) -> Iterator[Sentence]:
     """Read an IOB file.
 
@@ -27,8 +27,8 @@ def read_iob(
     -DOCSTART- lines and a missing last blank line are all fine.
 
     path (Path): The file.
-    label (Optional[str]): The label of bare tags.
-    report (Optional[Report]): Where problems go: a line without a tag or with an
+    label (str | None): The label of bare tags.
+    report (Report | None): Where problems go: a line without a tag or with an
         unknown tag (the token counts as not annotated), an I tag that continues
         nothing (becomes B), a line without a token (skipped).
     YIELDS (Sentence): The sentences.
@@ -36,8 +36,8 @@ def read_iob(
         tags and no label is given; for any problem if the report is strict.
     """
     report = Report() if report is None else report
-    words: List[str] = []
-    tags: List[Optional[str]] = []
+    words: list[str] = []
+    tags: list[str | None] = []
     first_line, new_document, empty = 1, True, True
     for number, line in read_lines(path):
         if not line.strip():
@@ -70,7 +70,7 @@ def read_iob(
         )
 
 
-def _columns(line: str) -> Tuple[str, Optional[str]]:
+def _columns(line: str) -> tuple[str, str | None]:
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) == 1:
         return columns[0].strip(), None
@@ -81,11 +81,11 @@ def _read_tag(
     path: Path,
     number: int,
     line: str,
-    tag: Optional[str],
-    previous: Optional[str],
-    label: Optional[str],
+    tag: str | None,
+    previous: str | None,
+    label: str | None,
     report: Report,
-) -> Optional[str]:
+) -> str | None:
     if tag is None or tag == "":
         report.problem(
             "line without a tag",

@@ -1,16 +1,16 @@
 """Reading text files line by line, with errors that name the line."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Tuple
 
 from ..errors import WeltError
 
 
-def read_lines(path: Path) -> Iterator[Tuple[int, str]]:
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Read the lines of a UTF-8 file.
 
     path (Path): The file; a byte order mark and any kind of line end are fine.
-    YIELDS (Tuple[int, str]): The number of the line, from 1, and the line
+    YIELDS (tuple[int, str]): The number of the line, from 1, and the line
         without its end.
     RAISES (WeltError): If the file can't be opened or is not UTF-8.
     """

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Dict, List, Union
 
 from ..errors import WeltError, shorten
 
@@ -23,12 +22,12 @@ class Report:
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
         self.counts: Counter = Counter()
-        self.messages: Dict[str, List[str]] = {}
+        self.messages: dict[str, list[str]] = {}
 
     def problem(
         self,
         kind: str,
-        path: Union[str, Path],
+        path: str | Path,
         line: int,
         message: str,
         repair: str = "",
@@ -36,7 +35,7 @@ class Report:
         """Report a problem.
 
         kind (str): A short name, under which problems are counted.
-        path (Union[str, Path]): The file.
+        path (str | Path): The file.
         line (int): The line, counted from 1.
         message (str): What is wrong.
         repair (str): What is done about it when not strict.
@@ -49,13 +48,13 @@ class Report:
         done = f" ({repair})" if repair else ""
         self.messages.setdefault(kind, []).append(f"{path}:{line}: {message}{done}")
 
-    def lines(self, most: int = 3) -> List[str]:
+    def lines(self, most: int = 3) -> list[str]:
         """Sum up the problems.
 
         most (int): How many of each kind to quote.
-        RETURNS (List[str]): Lines to print; empty if all was well.
+        RETURNS (list[str]): Lines to print; empty if all was well.
         """
-        found: List[str] = []
+        found: list[str] = []
         for kind, n in sorted(self.counts.items()):
             found.append(f"{n} x {kind}")
             found.extend(f"    {message}" for message in self.messages[kind][:most])

@@ -1,8 +1,8 @@
 """Reader for PubTator files: title, abstract, then one mention a line."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
 
 from ..errors import WeltError
 from .documents import Document, parse_offset, place_mention
@@ -10,10 +10,10 @@ from .lines import read_lines
 from .problems import Report
 
 _TEXT_LINE = re.compile(r"^([^|\t]+)\|([ta])\|(.*)$")
-_Rows = List[Tuple[int, List[str]]]
+_Rows = list[tuple[int, list[str]]]
 
 
-def read_pubtator(path: Path, *, report: Optional[Report] = None) -> Iterator[Document]:
+def read_pubtator(path: Path, *, report: Report | None = None) -> Iterator[Document]:
     """Read a PubTator file.
 
     A document is `ID|t|title`, `ID|a|abstract`, then tab-separated lines: id,
@@ -21,7 +21,7 @@ def read_pubtator(path: Path, *, report: Optional[Report] = None) -> Iterator[Do
     of title + one space + abstract. Lines of relations are passed over.
 
     path (Path): The file.
-    report (Optional[Report]): Where problems go: offsets that do not fit the
+    report (Report | None): Where problems go: offsets that do not fit the
         quoted mention (moved to where it is, or dropped), lines that are nothing
         of the above (skipped).
     YIELDS (Document): The documents, with mentions as in the file.
@@ -83,7 +83,7 @@ def _document(
     path: Path,
     document_id: str,
     title: str,
-    abstract: Optional[str],
+    abstract: str | None,
     line: int,
     rows: _Rows,
     report: Report,

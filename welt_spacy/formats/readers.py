@@ -11,16 +11,10 @@ import io
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import (
     Any,
-    Dict,
-    Iterator,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
 )
 
 from ..errors import WeltError, extra_needed, first_line, shorten
@@ -89,21 +83,21 @@ class Scanned(NamedTuple):
     """What is known of a document before it is read.
 
     place (Place): Where it is.
-    key (Optional[Tuple[int, int]]): PubMed id and version, where later ones replace earlier
+    key (tuple[int, int] | None): PubMed id and version, where later ones replace earlier
         ones.
     """
 
     place: Place
-    key: Optional[Tuple[int, int]] = None
+    key: tuple[int, int] | None = None
 
 
 class Deleted(NamedTuple):
     """Citations that PubMed has deleted: they are not documents.
 
-    ids (List[int]): Their PubMed ids.
+    ids (list[int]): Their PubMed ids.
     """
 
-    ids: List[int]
+    ids: list[int]
 
 
 class Reader(ABC):
@@ -117,10 +111,10 @@ class Reader(ABC):
     def __init__(self, address: str, limits: Limits, columns: Columns) -> None:
         self.address, self.limits, self.columns = address, limits, columns
 
-    def scan(self) -> Iterator[Union[Scanned, Deleted]]:
+    def scan(self) -> Iterator[Scanned | Deleted]:
         """Find the documents.
 
-        YIELDS (Union[Scanned, Deleted]): Where each is.
+        YIELDS (Scanned | Deleted): Where each is.
         RAISES (WeltError): If the file can't be read; `Damaged` if it can't be read further.
         """
         for raw in self._split(Place(0, 1)):
@@ -158,7 +152,7 @@ class Reader(ABC):
     def _parse(self, raw: Raw, default: str) -> Record:
         """RAISES (BadDocument): If this is not a document."""
 
-    def _look(self, raw: Raw) -> Union[Scanned, Deleted, None]:
+    def _look(self, raw: Raw) -> Scanned | Deleted | None:
         return Scanned(raw.place)
 
 
@@ -241,7 +235,7 @@ class _Rows:
     ) -> None:
         self.lines = split_lines(stream, place, limit, keep_ends=True)
         self.separator, self.limit = separator, limit
-        self.first: Optional[Place] = None
+        self.first: Place | None = None
         self.wrong = ""
         self.n_bytes = 0
 
@@ -292,7 +286,7 @@ class _Rows:
 class ParquetReader(Reader):
     """Parquet; read with pyarrow."""
 
-    def scan(self) -> Iterator[Union[Scanned, Deleted]]:
+    def scan(self) -> Iterator[Scanned | Deleted]:
         """Find the documents.
 
         YIELDS (Scanned): Each row.
@@ -353,7 +347,7 @@ class PubTatorReader(Reader):
     _line = re.compile(rb"^([^|\t\r\n]+)\|([ta])\|")
 
     def _split(self, place: Place) -> Iterator[Raw]:
-        found: Optional[Raw] = None
+        found: Raw | None = None
         with open_stream(self.address, place.offset) as stream:
             for raw in split_lines(stream, place, self.limits.bytes):
                 match = None if raw.wrong else self._line.match(raw.content)
@@ -426,7 +420,7 @@ def _decode(content: bytes) -> str:
         ) from None
 
 
-def _from_fields(row: Dict[str, Any], columns: Columns, default: str) -> Record:
+def _from_fields(row: dict[str, Any], columns: Columns, default: str) -> Record:
     told = row.get(columns.id)
     name = default if told is None or told == "" else str(told)
     text = row.get(columns.text)

@@ -1,6 +1,6 @@
 """What is read, what is found, and what could not be read."""
 
-from typing import List, NamedTuple, Optional, Union
+from typing import NamedTuple
 
 from spacy.tokens import Doc
 
@@ -33,7 +33,7 @@ class Reject(NamedTuple):
     message: str
 
 
-Item = Union[Record, Reject]
+Item = Record | Reject
 
 
 class Entity(NamedTuple):
@@ -42,7 +42,7 @@ class Entity(NamedTuple):
     start, end (int): Offsets of its first character and after its last one.
     label (str): Its type.
     text (str): The characters.
-    confidence (Optional[float]): Its probability, to four decimals; None where the pipeline
+    confidence (float | None): Its probability, to four decimals; None where the pipeline
         gives none.
     pipeline (str): The name and version of the pipeline that found it.
     """
@@ -51,7 +51,7 @@ class Entity(NamedTuple):
     end: int
     label: str
     text: str
-    confidence: Optional[float]
+    confidence: float | None
     pipeline: str
 
 
@@ -59,15 +59,15 @@ class Annotated(NamedTuple):
     """A document with its entities.
 
     record (Record): The document.
-    entities (List[Entity]): Its entities, in the order of the text.
+    entities (list[Entity]): Its entities, in the order of the text.
     n_words (int): How many tokens it has.
-    doc (Optional[Doc]): The doc of the first pipeline; it must not be kept.
+    doc (Doc | None): The doc of the first pipeline; it must not be kept.
     """
 
     record: Record
-    entities: List[Entity]
+    entities: list[Entity]
     n_words: int
-    doc: Optional[Doc] = None
+    doc: Doc | None = None
 
 
 class Damaged(WeltError):

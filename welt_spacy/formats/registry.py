@@ -1,6 +1,7 @@
 """Which reader reads which file."""
 
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ..errors import WeltError
 from .readers import (
@@ -18,7 +19,7 @@ from .streams import suffix_of
 from .xml_readers import make_xml_reader
 
 # Formats by what names end in. `.xml` is PubMed's or BioC: see `xml_readers.sniff`.
-LINE_READERS: Dict[str, Any] = {
+LINE_READERS: dict[str, Any] = {
     ".txt": TextReader,
     ".jsonl": JsonlReader,
     ".csv": CsvReader,

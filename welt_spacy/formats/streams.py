@@ -6,8 +6,9 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, BinaryIO
 
 from ..errors import WeltError, extra_needed, first_line
 from .records import Damaged
@@ -23,17 +24,17 @@ FREE = 64 << 20
 TOLD_BYTES = 1 << 16
 
 
-def find_files(inputs: Sequence[str], suffixes: Sequence[str]) -> List[str]:
+def find_files(inputs: Sequence[str], suffixes: Sequence[str]) -> list[str]:
     """Find the files that are meant.
 
     inputs (Sequence[str]): Files, folders, or addresses that fsspec knows, such as
         "s3://bucket/folder" (needs the extra `annotation`).
     suffixes (Sequence[str]): What names of files in folders end in to be read, without
         .gz or .zst.
-    RETURNS (List[str]): The files: inputs in their order, those of a folder sorted.
+    RETURNS (list[str]): The files: inputs in their order, those of a folder sorted.
     RAISES (WeltError): If there is nothing, or a file is there twice.
     """
-    found: List[str] = []
+    found: list[str] = []
     for told in inputs:
         if "://" in told:
             files = _remote_files(told)
@@ -93,11 +94,11 @@ def is_packed(address: str) -> bool:
     return address.lower().endswith(PACKED)
 
 
-def fingerprint(address: str) -> Dict[str, Any]:
+def fingerprint(address: str) -> dict[str, Any]:
     """Tell a file from others, and from what it was before it was changed.
 
     address (str): The file.
-    RETURNS (Dict[str, Any]): Its size in bytes, and a checksum of its beginning and end.
+    RETURNS (dict[str, Any]): Its size in bytes, and a checksum of its beginning and end.
     RAISES (WeltError): If it can't be read.
     """
     with open_raw(address) as file:
@@ -217,7 +218,7 @@ def _unpack(raw: BinaryIO, address: str) -> Any:
     return zstd.ZstdFile(raw)
 
 
-def _is_hidden(parts: Tuple[str, ...]) -> bool:
+def _is_hidden(parts: tuple[str, ...]) -> bool:
     return any(part.startswith(".") for part in parts)
 
 
@@ -227,7 +228,7 @@ def _fsspec() -> Any:
     return fsspec
 
 
-def _remote_files(address: str) -> List[str]:
+def _remote_files(address: str) -> list[str]:
     fsspec = _fsspec()
     try:
         fs, path = fsspec.core.url_to_fs(address)

@@ -6,8 +6,9 @@ The same documents give the same bytes, in whatever process they are written.
 import gzip
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Protocol, Sequence, Tuple
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
@@ -111,7 +112,7 @@ class ParquetWriter:
             file, self.schema, compression="zstd"
         )
         self.with_text = with_text
-        self.rows: List[Dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def write(self, found: Annotated) -> None:
         """Write a document.
@@ -301,7 +302,7 @@ class SpacyWriter:
 
 
 # Writer and ending of each format; brat's is a folder
-WRITERS: Dict[str, Tuple[Any, str]] = {
+WRITERS: dict[str, tuple[Any, str]] = {
     "jsonl": (JsonlWriter, ".jsonl"),
     "jsonl.gz": (GzipJsonlWriter, ".jsonl.gz"),
     "parquet": (ParquetWriter, ".parquet"),
@@ -331,7 +332,7 @@ def check_format(name: str, n_pipelines: int) -> None:
             import pyarrow  # noqa: F401
 
 
-def _row(found: Annotated, with_text: bool) -> Dict[str, Any]:
+def _row(found: Annotated, with_text: bool) -> dict[str, Any]:
     entities: Sequence[Entity] = found.entities
     row = {"id": found.record.id, "entities": [ent._asdict() for ent in entities]}
     if with_text:
@@ -344,7 +345,7 @@ def _xml(text: str) -> str:
     return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
-def _lines(text: str, start: int, end: int) -> List[Tuple[int, int]]:
+def _lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
     pieces, begin = [], start
     for match in re.finditer("[\r\n]+", text[start:end]):
         if start + match.start() > begin:

@@ -6,8 +6,9 @@ is refused, not the file. No entity that a file declares is ever known to the pa
 
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from ..errors import WeltError, first_line
@@ -27,10 +28,10 @@ _PMID = re.compile(rb"<PMID(?:\s+Version\s*=\s*[\"'](\d+)[\"'])?[^>]*>\s*(\d+)\s
 class XmlReader(Reader):
     """Cuts a file into documents.
 
-    tags (Tuple[str, ...]): The elements that are documents.
+    tags (tuple[str, ...]): The elements that are documents.
     """
 
-    tags: Tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
     def _split(self, place: Place) -> Iterator[Raw]:
         with open_stream(self.address) as stream:
@@ -66,7 +67,7 @@ class PubMedReader(XmlReader):
 
     tags = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation")
 
-    def _look(self, raw: Raw) -> Union[Scanned, Deleted, None]:
+    def _look(self, raw: Raw) -> Scanned | Deleted | None:
         content = raw.content or b""
         if content.startswith(b"<DeleteCitation"):
             return Deleted([int(match[2]) for match in _PMID.finditer(content)])
@@ -116,7 +117,7 @@ class BioCReader(XmlReader):
     def _parse(self, raw: Raw, default: str) -> Record:
         root = self._root(raw)
         name = _text(root.find("id")) or default
-        texts: List[Tuple[int, str, int]] = []
+        texts: list[tuple[int, str, int]] = []
         for passage in root.iter("passage"):
             for holder in (passage, *passage.iter("sentence")):
                 text = holder.find("text")
@@ -157,7 +158,7 @@ def make_xml_reader(address: str, limits: Limits, columns: Columns) -> Reader:
     )
 
 
-_ROOTS: Dict[bytes, Any] = {
+_ROOTS: dict[bytes, Any] = {
     b"PubmedArticleSet": PubMedReader,
     b"PubmedArticle": PubMedReader,
     b"PubmedBookArticleSet": PubMedReader,
@@ -167,13 +168,13 @@ _ROOTS: Dict[bytes, Any] = {
 
 
 def split_elements(
-    stream: io.BufferedReader, place: Place, tags: Tuple[str, ...], limit: int
+    stream: io.BufferedReader, place: Place, tags: tuple[str, ...], limit: int
 ) -> Iterator[Raw]:
     """Cut XML into elements, by their tags alone. They must not be in each other.
 
     stream (io.BufferedReader): The bytes.
     place (Place): Where they begin in the file.
-    tags (Tuple[str, ...]): The names of the elements.
+    tags (tuple[str, ...]): The names of the elements.
     limit (int): The most bytes of an element.
     YIELDS (Raw): The elements; one that has no end, or is too long, without its content.
     """
@@ -243,7 +244,7 @@ class _Window:
         return bool(more)
 
 
-def _read_head(head: bytes, address: str) -> Optional[str]:
+def _read_head(head: bytes, address: str) -> str | None:
     if b"<!ENTITY" in head:
         raise Damaged(
             f"{address}: it declares entities (<!ENTITY>), which are not taken from files: "
@@ -253,5 +254,5 @@ def _read_head(head: bytes, address: str) -> Optional[str]:
     return found[1].decode() if found else None
 
 
-def _text(element: Optional[Element]) -> str:
+def _text(element: Element | None) -> str:
     return "" if element is None else "".join(element.itertext()).strip()

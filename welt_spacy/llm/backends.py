@@ -1,7 +1,8 @@
 """What a language model is to the component: requests in, completions out."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, NamedTuple, Protocol
 
 
 class Request(NamedTuple):
@@ -9,34 +10,34 @@ class Request(NamedTuple):
 
     prompt (str): The words, without the marks of a chat template.
     max_tokens (int): The most tokens of the answer.
-    grammar (Optional[str]): What the answer may be, in llguidance's variant of Lark; None:
+    grammar (str | None): What the answer may be, in llguidance's variant of Lark; None:
         anything.
     closing (int): With a grammar: when so many tokens are left, nothing new is begun, so
         that the answer ends as it should.
-    schema (Optional[Dict[str, Any]]): The same as the grammar, looser, as a JSON schema.
+    schema (dict[str, Any] | None): The same as the grammar, looser, as a JSON schema.
     """
 
     prompt: str
     max_tokens: int
-    grammar: Optional[str] = None
+    grammar: str | None = None
     closing: int = 0
-    schema: Optional[Dict[str, Any]] = None
+    schema: dict[str, Any] | None = None
 
 
 class Completion(NamedTuple):
     """An answer.
 
     text (str): The words.
-    tokens (Optional[List[Tuple[int, float]]]): For each token, the character of `text`
+    tokens (list[tuple[int, float]] | None): For each token, the character of `text`
         behind it and its log-probability, given all before it; None if not known.
     cut_off (bool): Whether the tokens were not enough.
-    error (Optional[str]): Why there is no answer, in one line.
+    error (str | None): Why there is no answer, in one line.
     """
 
     text: str
-    tokens: Optional[List[Tuple[int, float]]] = None
+    tokens: list[tuple[int, float]] | None = None
     cut_off: bool = False
-    error: Optional[str] = None
+    error: str | None = None
 
 
 class Backend(Protocol):
@@ -45,11 +46,11 @@ class Backend(Protocol):
     # The extra of welt-spacy that it needs
     extra: str
 
-    def __call__(self, requests: Sequence[Request]) -> List[Completion]:
+    def __call__(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer. A request that fails has its error in its completion.
 
         requests (Sequence[Request]): The requests.
-        RETURNS (List[Completion]): Their answers, in the same order.
+        RETURNS (list[Completion]): Their answers, in the same order.
         RAISES (WeltError): If nothing can be answered at all, e.g. there is no such model.
         """
         ...

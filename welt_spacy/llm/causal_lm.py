@@ -6,8 +6,9 @@ Importing this module does not import torch: it is an extra.
 import contextlib
 import sys
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,16 +43,16 @@ class CausalLM(NamedTuple):
 def load_causal_lm(
     name: str,
     *,
-    revision: Optional[str] = None,
-    adapter: Optional[Path] = None,
+    revision: str | None = None,
+    adapter: Path | None = None,
     dtype: str = "auto",
     local: bool = False,
 ) -> CausalLM:
     """Load a language model. No code that comes with it is run.
 
     name (str): Its name on the hub, or its folder.
-    revision (Optional[str]): The commit, branch or tag on the hub.
-    adapter (Optional[Path]): The folder of an adapter of peft.
+    revision (str | None): The commit, branch or tag on the hub.
+    adapter (Path | None): The folder of an adapter of peft.
     dtype (str): "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has
         it, else float32.
     local (bool): Whether to ask nothing of the hub.
@@ -109,14 +110,14 @@ def _clear_errors(what: str) -> Iterator[None]:
 
 def encode_prompt(
     tokenizer: Any, prompt: str, arguments: Mapping[str, Any] = TEMPLATE_ARGUMENTS
-) -> List[int]:
+) -> list[int]:
     """Turn a prompt into ids, up to where the answer begins.
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer. Its chat template is used if it has
         one; else the prompt is followed by a line break.
     prompt (str): The prompt.
     arguments (Mapping[str, Any]): For the chat template.
-    RETURNS (List[int]): The ids, the token that begins a text included, if there is one.
+    RETURNS (list[int]): The ids, the token that begins a text included, if there is one.
     """
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(
@@ -145,12 +146,12 @@ class TransformersBackend:
     is loaded when it is first needed.
 
     name (str): Its name on the hub, or its folder.
-    revision (Optional[str]): The commit, branch or tag on the hub.
+    revision (str | None): The commit, branch or tag on the hub.
     store (bool): Whether its weights are saved with the pipeline. If not, they are loaded
         again by name and revision. An adapter is always saved, and its base never.
     dtype (str): See `load_causal_lm`.
     batch_tokens (int): The most tokens in a batch, padding and answers included.
-    template_arguments (Optional[Mapping[str, Any]]): For the chat template.
+    template_arguments (Mapping[str, Any] | None): For the chat template.
     RAISES (WeltError): If a setting is out of its range.
     """
 
@@ -160,11 +161,11 @@ class TransformersBackend:
         self,
         name: str = "",
         *,
-        revision: Optional[str] = None,
+        revision: str | None = None,
         store: bool = False,
         dtype: str = "auto",
         batch_tokens: int = BATCH_TOKENS,
-        template_arguments: Optional[Mapping[str, Any]] = None,
+        template_arguments: Mapping[str, Any] | None = None,
     ):
         if dtype not in DTYPES:
             raise WeltError(f"dtype is {dtype!r}: use one of {', '.join(DTYPES)}")
@@ -174,18 +175,18 @@ class TransformersBackend:
         self.store = store
         self.dtype = dtype
         self.batch_tokens = batch_tokens
-        self.template_arguments: Dict[str, Any] = dict(
+        self.template_arguments: dict[str, Any] = dict(
             TEMPLATE_ARGUMENTS if template_arguments is None else template_arguments
         )
-        self._lm: Optional[CausalLM] = None
-        self._guide: Optional[_Guide] = None
+        self._lm: CausalLM | None = None
+        self._guide: _Guide | None = None
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # Neither the lock nor the tables of llguidance can be pickled or copied
         return {**self.__dict__, "_lock": None, "_guide": None}
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
@@ -242,7 +243,7 @@ class TransformersBackend:
                 dtype=self.dtype,
             )
 
-    def __call__(self, requests: Sequence[Request]) -> List[Completion]:
+    def __call__(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer. See `Backend`."""
         model, tokenizer = self.lm
         from ..ml.encoder.fork_safety import calm_torch
@@ -253,7 +254,7 @@ class TransformersBackend:
             for request in requests
         ]
         window = window_of(model)
-        done: List[Optional[Completion]] = [None] * len(requests)
+        done: list[Completion | None] = [None] * len(requests)
         fitting = []
         for i, (ids, request) in enumerate(zip(prompts, requests)):
             if len(ids) + request.max_tokens > window:
@@ -284,8 +285,8 @@ class TransformersBackend:
             return self._guide
 
     def _generate(
-        self, prompts: List[List[int]], requests: List[Request]
-    ) -> List[Completion]:
+        self, prompts: list[list[int]], requests: list[Request]
+    ) -> list[Completion]:
         import torch
 
         lm = self.lm
@@ -353,7 +354,7 @@ class _Steps:
     log-probabilities of what greedy search takes.
     """
 
-    def __init__(self, guide: _Guide, requests: Sequence[Request], ends: List[int]):
+    def __init__(self, guide: _Guide, requests: Sequence[Request], ends: list[int]):
         from llguidance import LLMatcher
 
         self.guide = guide
@@ -367,7 +368,7 @@ class _Steps:
         for matcher in self.matchers:
             _check(matcher)
         self.ends = ends
-        self.log_probs: List[Any] = []
+        self.log_probs: list[Any] = []
         self.done = [False] * len(requests)
         self.closed = [False] * len(requests)
         n_words = (guide.tokens.vocab_size + 31) // 32
@@ -390,7 +391,7 @@ class _Steps:
         self.log_probs.append((best - scores.logsumexp(dim=1)).cpu())
         return scores
 
-    def _advance(self, tokens: List[int]) -> None:
+    def _advance(self, tokens: list[int]) -> None:
         for row, (matcher, token) in enumerate(zip(self.matchers, tokens)):
             if self.done[row] or token in self.ends:
                 self.done[row] = True
@@ -411,7 +412,7 @@ class _Steps:
         )
         return bits.astype(bool)
 
-    def _closing(self) -> List[int]:
+    def _closing(self) -> list[int]:
         """The rows that have tokens left for an end alone."""
         return [
             row
@@ -421,7 +422,7 @@ class _Steps:
             and request.max_tokens - len(self.log_probs) <= request.closing
         ]
 
-    def _close(self, rows: List[int], allowed: NDArray[np.bool_], scores: Any) -> None:
+    def _close(self, rows: list[int], allowed: NDArray[np.bool_], scores: Any) -> None:
         """Leave rows nothing but what ends an answer, where it may end or come nearer to
         its end; note whether they wanted something else.
         """
@@ -443,11 +444,11 @@ def _check(matcher: Any) -> None:
         )
 
 
-def ends_of(lm: CausalLM) -> List[int]:
+def ends_of(lm: CausalLM) -> list[int]:
     """Find the tokens that end an answer.
 
     lm (CausalLM): The model.
-    RETURNS (List[int]): Their ids, at least one.
+    RETURNS (list[int]): Their ids, at least one.
     RAISES (WeltError): If neither tokenizer nor model tell.
     """
     told = getattr(lm.model.generation_config, "eos_token_id", None)
@@ -461,9 +462,9 @@ def ends_of(lm: CausalLM) -> List[int]:
 
 def _completion(
     guide: Any,
-    tokens: List[int],
-    log_probs: List[float],
-    ends: List[int],
+    tokens: list[int],
+    log_probs: list[float],
+    ends: list[int],
     closed: bool,
 ) -> Completion:
     n = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))

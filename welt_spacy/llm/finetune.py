@@ -5,8 +5,9 @@ Importing this module does not import torch: it is an extra.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import spacy
@@ -36,13 +37,13 @@ MARKER = "whole.json"
 class TrainingData(NamedTuple):
     """Docs as token ids.
 
-    rows (List[Dict[str, List[int]]]): "input_ids" and "labels", where the prompt's are
+    rows (list[dict[str, list[int]]]): "input_ids" and "labels", where the prompt's are
         -100, for each doc.
     too_long (int): Docs that were left out.
     negatives (int): Docs without entities among the rows.
     """
 
-    rows: List[Dict[str, List[int]]]
+    rows: list[dict[str, list[int]]]
     too_long: int
     negatives: int
 
@@ -51,14 +52,14 @@ class Finetuned(NamedTuple):
     """What came of it.
 
     nlp (Language): The pipeline.
-    history (List[Dict[str, Any]]): What was logged: losses, and scores on dev.
-    best (Optional[float]): The best strict F1 on dev, if it was measured.
+    history (list[dict[str, Any]]): What was logged: losses, and scores on dev.
+    best (float | None): The best strict F1 on dev, if it was measured.
     step (int): The update that it is from.
     """
 
     nlp: Language
-    history: List[Dict[str, Any]]
-    best: Optional[float]
+    history: list[dict[str, Any]]
+    best: float | None
     step: int
 
 
@@ -224,14 +225,14 @@ def finetune(settings: Finetuning, folder: Path) -> Finetuned:
 
 
 def make_pipeline(
-    settings: Finetuning, labels: Sequence[str], lm: CausalLM, revision: Optional[str]
+    settings: Finetuning, labels: Sequence[str], lm: CausalLM, revision: str | None
 ) -> Language:
     """Make the pipeline around a language model.
 
     settings (Finetuning): The settings.
     labels (Sequence[str]): The types that are asked for.
     lm (CausalLM): The model.
-    revision (Optional[str]): Its revision on the hub.
+    revision (str | None): Its revision on the hub.
     RETURNS (Language): A pipeline with a sentencizer and `generative_ner`.
     """
     nlp = spacy.blank(
@@ -264,12 +265,12 @@ def make_pipeline(
     return nlp
 
 
-def last_whole(folder: Path) -> Optional[str]:
+def last_whole(folder: Path) -> str | None:
     """Find the last checkpoint that was written to its end, and delete others that are
     newer.
 
     folder (Path): The folder of checkpoints.
-    RETURNS (Optional[str]): Its folder; None if there is none.
+    RETURNS (str | None): Its folder; None if there is none.
     """
     found = sorted(
         folder.glob("checkpoint-*"),
@@ -283,7 +284,7 @@ def last_whole(folder: Path) -> Optional[str]:
     return None
 
 
-def _draw(docs: Sequence[Doc], settings: Finetuning) -> List[Doc]:
+def _draw(docs: Sequence[Doc], settings: Finetuning) -> list[Doc]:
     if not settings.eval_docs or settings.eval_docs >= len(docs):
         return list(docs)
     rng = np.random.default_rng(settings.seed)
@@ -302,7 +303,7 @@ def _make_trainer(nlp: Language, dev: Sequence[Doc], **settings: Any) -> Any:
             eval_dataset: Any = None,
             ignore_keys: Any = None,
             metric_key_prefix: str = "eval",
-        ) -> Dict[str, float]:
+        ) -> dict[str, float]:
             examples = [Example(bare_doc(doc), doc) for doc in dev]
             predict_examples(nlp, examples)
             scores = ner_score(examples)

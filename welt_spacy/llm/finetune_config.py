@@ -1,9 +1,10 @@
 """What a language model is tuned on and how, from a YAML file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any
 
 from ..errors import WeltError, check_number
 from ..util.yaml import read_yaml
@@ -36,16 +37,16 @@ class Finetuning:
     model (str): The name of the model on the hub, or its folder.
     train, dev (str): `.spacy` files. What is reported is chosen on dev.
     output (str): The folder to write: `model-best` in it is a pipeline.
-    revision (Optional[str]): The commit, branch or tag on the hub.
-    labels (List[str]): The types that are asked for; those of the training data if empty.
-    instruction (str), definitions (Dict[str, str]): See `JsonPrompt`.
+    revision (str | None): The commit, branch or tag on the hub.
+    labels (list[str]): The types that are asked for; those of the training data if empty.
+    instruction (str), definitions (dict[str, str]): See `JsonPrompt`.
     n_sents (int): Sentences that the pipeline asks about at once; 0: whole docs. As in the
         training data.
     max_length (int): The most tokens of prompt and answer in training; what is longer is
         left out, and counted.
     max_answer_tokens (int): The most tokens of an answer, in prediction.
     negatives (float): The share of the docs without entities to train on, in [0, 1].
-    lora (Optional[Lora]): The adapter; None: all weights are tuned.
+    lora (Lora | None): The adapter; None: all weights are tuned.
     merge (bool): Whether the adapter is added to the weights, which are then saved with
         the pipeline.
     steps (int): Updates; 0: as many as `epochs` takes.
@@ -67,15 +68,15 @@ class Finetuning:
     train: str
     dev: str
     output: str
-    revision: Optional[str] = None
-    labels: List[str] = field(default_factory=list)
+    revision: str | None = None
+    labels: list[str] = field(default_factory=list)
     instruction: str = INSTRUCTION
-    definitions: Dict[str, str] = field(default_factory=dict)
+    definitions: dict[str, str] = field(default_factory=dict)
     n_sents: int = 1
     max_length: int = 1024
     max_answer_tokens: int = 512
     negatives: float = 1.0
-    lora: Optional[Lora] = field(default_factory=Lora)
+    lora: Lora | None = field(default_factory=Lora)
     merge: bool = False
     steps: int = 0
     epochs: float = 3.0
@@ -148,20 +149,20 @@ def read_finetuning(path: Path, overrides: Mapping[str, Any]) -> Finetuning:
         raise WeltError(f"{path}: {err}") from None
 
 
-_KINDS: Dict[Any, Any] = {
+_KINDS: dict[Any, Any] = {
     int: int,
     float: (int, float),
     bool: bool,
     str: str,
-    Optional[str]: (str, type(None)),
-    List[str]: list,
-    Dict[str, str]: dict,
-    Optional[Lora]: (Lora, type(None)),
+    str | None: (str, type(None)),
+    list[str]: list,
+    dict[str, str]: dict,
+    Lora | None: (Lora, type(None)),
     Any: object,
 }
 
 
-def _checked(kind: Any, values: Mapping[str, Any], before: str) -> Dict[str, Any]:
+def _checked(kind: Any, values: Mapping[str, Any], before: str) -> dict[str, Any]:
     known = {entry.name: entry for entry in fields(kind)}
     if unknown := sorted(set(values) - set(known)):
         raise WeltError(

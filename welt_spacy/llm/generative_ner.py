@@ -4,18 +4,11 @@ import logging
 import math
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -83,22 +76,22 @@ DEFAULT_CONFIG = """
 def make_generative_ner(
     nlp: Language,
     name: str,
-    labels: List[str],
+    labels: list[str],
     prompt: Prompt,
     backend: Backend,
     constrained: bool,
     n_sents: int,
     max_answer_tokens: int,
     threshold: float,
-    spans_key: Optional[str],
+    spans_key: str | None,
     overwrite: bool,
-    scorer: Optional[Callable],
+    scorer: Callable | None,
 ) -> "GenerativeNER":
     """Construct a GenerativeNER component.
 
     nlp (Language): The pipeline.
     name (str): The name of the component in it.
-    labels (List[str]): The types that are asked for.
+    labels (list[str]): The types that are asked for.
     prompt (Callable[[str, Sequence[str]], str]): Text and labels -> prompt.
     backend (Backend): The language model.
     constrained (bool): Whether answers can be nothing but JSON with these labels and
@@ -106,11 +99,11 @@ def make_generative_ner(
     n_sents (int): Sentences that are asked about at once; 0: the whole doc.
     max_answer_tokens (int): The most tokens of an answer.
     threshold (float): Entities with a lower confidence are dropped.
-    spans_key (Optional[str]): If set, predictions are also kept as
+    spans_key (str | None): If set, predictions are also kept as
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not, they
         stay, and predictions that overlap with them are dropped.
-    scorer (Optional[Callable]): The scoring method.
+    scorer (Callable | None): The scoring method.
     RETURNS (GenerativeNER): The component.
     RAISES (WeltError): If a setting is out of its range.
     """
@@ -136,7 +129,7 @@ def _whole(low: int) -> Callable[[str, Any], int]:
     return lambda name, value: int(check_number(name, value, low=low))
 
 
-def _labels(name: str, value: Any) -> List[str]:
+def _labels(name: str, value: Any) -> list[str]:
     found = list(dict.fromkeys(value))
     if not all(isinstance(label, str) and label for label in found):
         raise WeltError(f"{name} is {value!r}: it must be a list of names")
@@ -171,14 +164,14 @@ class GenerativeNER(Pipe):
         n_sents: int = 0,
         max_answer_tokens: int = 512,
         threshold: float = 0.0,
-        spans_key: Optional[str] = None,
+        spans_key: str | None = None,
         overwrite: bool = False,
-        scorer: Optional[Callable] = ner_score,
+        scorer: Callable | None = ner_score,
     ) -> None:
         """Initialize the component. See `make_generative_ner`."""
         self.name = name
         self.owner = Owner()
-        self.cfg: Dict[str, Any] = {"labels": _labels("labels", labels)}
+        self.cfg: dict[str, Any] = {"labels": _labels("labels", labels)}
         self.prompt = prompt
         self.backend = backend
         self.scorer = scorer
@@ -192,8 +185,8 @@ class GenerativeNER(Pipe):
         install_llm_extensions()
 
     @property
-    def labels(self) -> Tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The types that are asked for."""
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): The types that are asked for."""
         return tuple(self.cfg["labels"])
 
     def add_label(self, label: str) -> int:
@@ -237,11 +230,11 @@ class GenerativeNER(Pipe):
             else:
                 yield from docs
 
-    def predict(self, docs: Sequence[Doc]) -> List[List["Part"]]:
+    def predict(self, docs: Sequence[Doc]) -> list[list["Part"]]:
         """Ask about docs, without setting anything.
 
         docs (Sequence[Doc]): The docs.
-        RETURNS (List[List[Part]]): The parts of each doc with their answers.
+        RETURNS (list[list[Part]]): The parts of each doc with their answers.
         RAISES (WeltError): If there are no labels, no sentence boundaries though `n_sents`
             needs them, or no language model.
         """
@@ -273,7 +266,7 @@ class GenerativeNER(Pipe):
             for doc in docs
         ]
         lengths = np.array(list(map(len, docs)), dtype="int64")
-        rows: List[Tuple[int, int, int, float]] = []
+        rows: list[tuple[int, int, int, float]] = []
         for doc, parts, offset in zip(docs, scores, starts_of(lengths).tolist()):
             found, generated = self._read(parts)
             rows += [
@@ -294,11 +287,11 @@ class GenerativeNER(Pipe):
         kept = kept.select(~unsure)
         set_entities(docs, kept, earlier, self.labels, self.name, self.spans_key)
 
-    def score(self, examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score a batch of examples.
 
         examples (Iterable[Example]): The examples.
-        RETURNS (Dict[str, Any]): The scores.
+        RETURNS (dict[str, Any]): The scores.
 
         DOCS: https://spacy.io/api/pipe#score
         """
@@ -308,14 +301,14 @@ class GenerativeNER(Pipe):
         self,
         get_examples: Callable[[], Iterable[Example]],
         *,
-        nlp: Optional[Language] = None,
-        labels: Optional[Sequence[str]] = None,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         """Take the labels of examples, if there are none yet.
 
         get_examples (Callable[[], Iterable[Example]]): Returns gold-standard examples.
-        nlp (Optional[Language]): The pipeline.
-        labels (Optional[Sequence[str]]): The labels.
+        nlp (Language | None): The pipeline.
+        labels (Sequence[str] | None): The labels.
         """
         if labels is None and not self.labels:
             labels = sorted(
@@ -324,7 +317,7 @@ class GenerativeNER(Pipe):
         for label in labels or ():
             self.add_label(label)
 
-    def _cut(self, doc: Doc) -> List[Span]:
+    def _cut(self, doc: Doc) -> list[Span]:
         """The parts of a doc that are asked about, one after the other."""
         if not any(not token.is_space for token in doc):
             return []
@@ -357,10 +350,10 @@ class GenerativeNER(Pipe):
 
     def _read(
         self, parts: Sequence["Part"]
-    ) -> Tuple[List[Tuple[Span, int, float]], LLMResponses]:
+    ) -> tuple[list[tuple[Span, int, float]], LLMResponses]:
         numbers = {label: i for i, label in enumerate(self.labels)}
-        found: List[Tuple[Span, int, float]] = []
-        items: List[Item] = []
+        found: list[tuple[Span, int, float]] = []
+        items: list[Item] = []
         issues: Counter = Counter()
         for part in parts:
             completion = part.completion
@@ -404,7 +397,7 @@ class GenerativeNER(Pipe):
     ) -> None:
         """Save to a directory what the config does not say: weights, if there are any.
 
-        path (Union[str, Path]): The directory.
+        path (str | Path): The directory.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         """
         folder = Path(path)
@@ -417,7 +410,7 @@ class GenerativeNER(Pipe):
     ) -> "GenerativeNER":
         """Load the component from a directory.
 
-        path (Union[str, Path]): The directory.
+        path (str | Path): The directory.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         RETURNS (GenerativeNER): The component itself.
         RAISES (WeltError): If the language model can't be loaded.
@@ -463,7 +456,7 @@ class Part(NamedTuple):
     completion: Completion
 
 
-def confidences(items: Sequence[Item], completion: Completion) -> List[float]:
+def confidences(items: Sequence[Item], completion: Completion) -> list[float]:
     """Find the probability of each entity of an answer, given the answer so far: the
     product over the tokens from the end of the entity before it to its own end, so that
     the choice to go on is in it. It is the distribution that tokens were taken from:
@@ -471,7 +464,7 @@ def confidences(items: Sequence[Item], completion: Completion) -> List[float]:
 
     items (Sequence[Item]): The entities, as `parse_answer` found them.
     completion (Completion): The answer.
-    RETURNS (List[float]): In [0, 1]; NaN where the model does not tell.
+    RETURNS (list[float]): In [0, 1]; NaN where the model does not tell.
     """
     if completion.tokens is None:
         return [math.nan] * len(items)

@@ -4,7 +4,8 @@ The grammars are those of llguidance, in its variant of Lark's notation.
 """
 
 import json
-from typing import Any, Dict, List, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 from spacy.tokens import Doc, Span
 
@@ -15,16 +16,16 @@ _ANY = r"(\\.|[^\\])"
 _SOLID = r"(\\[\"\\\/]|[^\s\\])"
 
 
-def copy_grammar(part: Union[Doc, Span], labels: Sequence[str]) -> str:
+def copy_grammar(part: Doc | Span, labels: Sequence[str]) -> str:
     """Write the grammar of the answers about a text: a JSON array as `make_answer` writes
     it, with these labels alone, whose names are sequences of tokens of the text. A name
     that is not in the text, or off its tokens' borders, can't be generated.
 
-    part (Union[Doc, Span]): The text, at least one token long.
+    part (Doc | Span): The text, at least one token long.
     labels (Sequence[str]): The labels, at least one.
     RETURNS (str): The grammar. There are at most as many entities as tokens.
     """
-    chunks: List[str] = []
+    chunks: list[str] = []
     for token in part:
         chunks.append(_escape(token.text))
         if token.whitespace_:
@@ -43,11 +44,11 @@ def copy_grammar(part: Union[Doc, Span], labels: Sequence[str]) -> str:
     )
 
 
-def room_to_close(part: Union[Doc, Span], labels: Sequence[str]) -> int:
+def room_to_close(part: Doc | Span, labels: Sequence[str]) -> int:
     """Find how many tokens are enough, wherever an answer stands, to end it: the bytes of
     an object whose name is one token of the text, since no token is shorter than a byte.
 
-    part (Union[Doc, Span]): The text.
+    part (Doc | Span): The text.
     labels (Sequence[str]): The labels.
     RETURNS (int): The tokens.
     """
@@ -56,12 +57,12 @@ def room_to_close(part: Union[Doc, Span], labels: Sequence[str]) -> int:
     return len(f', {{"{TYPE}": , "{NAME}": ""}}]') + label + token + 2
 
 
-def answer_schema(labels: Sequence[str]) -> Dict[str, Any]:
+def answer_schema(labels: Sequence[str]) -> dict[str, Any]:
     """Write the JSON schema of answers, for servers: labels are among those known, names
     are any strings.
 
     labels (Sequence[str]): The labels.
-    RETURNS (Dict[str, Any]): The schema.
+    RETURNS (dict[str, Any]): The schema.
     """
     return {
         "type": "array",

@@ -2,9 +2,10 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional, Sequence
+from typing import Any, Literal
 
 from ..errors import WeltError, check_number, extra_needed, first_line
 from .backends import Completion, Request
@@ -30,7 +31,7 @@ class OpenAIBackend:
         hold, names may be any strings), "grammar" (names are copied as well: vLLM with
         llguidance), "none".
     log_probs (bool): Whether to ask for log-probabilities, for confidences.
-    extra_body (Optional[Dict[str, Any]]): What else to send, e.g.
+    extra_body (dict[str, Any] | None): What else to send, e.g.
         {"chat_template_kwargs": {"enable_thinking": False}}.
     RAISES (WeltError): If a setting is out of its range.
 
@@ -49,7 +50,7 @@ class OpenAIBackend:
         max_retries: int = 3,
         guide: Literal["json_schema", "grammar", "none"] = "json_schema",
         log_probs: bool = True,
-        extra_body: Optional[Dict[str, Any]] = None,
+        extra_body: dict[str, Any] | None = None,
     ):
         check_number("concurrency", concurrency, low=1)
         check_number("timeout", timeout, above=0)
@@ -68,11 +69,11 @@ class OpenAIBackend:
         self._pid = os.getpid()
         self._lock = threading.Lock()
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # Neither connections nor locks can be pickled or copied
         return {**self.__dict__, "_client": None, "_lock": None}
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
@@ -94,7 +95,7 @@ class OpenAIBackend:
                 )
             return self._client
 
-    def __call__(self, requests: Sequence[Request]) -> List[Completion]:
+    def __call__(self, requests: Sequence[Request]) -> list[Completion]:
         """Answer. See `Backend`."""
         client = self.client
         with ThreadPoolExecutor(self.concurrency) as pool:
@@ -116,7 +117,7 @@ class OpenAIBackend:
         import openai
 
         body = dict(self.extra_body)
-        settings: Dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         if request.schema is not None and self.guide == "json_schema":
             settings["response_format"] = {
                 "type": "json_schema",

@@ -1,6 +1,6 @@
 """What a language model is asked."""
 
-from typing import Callable, Dict, Mapping, Optional, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import WeltError
 from .responses import NAME, TYPE
@@ -29,7 +29,7 @@ class JsonPrompt:
     """Makes prompts: the instruction, an empty line, and the text.
 
     instruction (str): What is asked; "{types}" in it becomes a line for each label.
-    definitions (Optional[Mapping[str, str]]): Label -> what it means, in a line; beside
+    definitions (Mapping[str, str] | None): Label -> what it means, in a line; beside
         those of the corpora that this package knows, or in their place.
     RAISES (WeltError): If the instruction has no "{types}", or a definition has more than
         a line.
@@ -38,7 +38,7 @@ class JsonPrompt:
     def __init__(
         self,
         instruction: str = INSTRUCTION,
-        definitions: Optional[Mapping[str, str]] = None,
+        definitions: Mapping[str, str] | None = None,
     ):
         if "{types}" not in instruction:
             raise WeltError(
@@ -46,7 +46,7 @@ class JsonPrompt:
                 "go"
             )
         self.instruction = instruction
-        self.definitions: Dict[str, str] = {**DEFINITIONS, **(definitions or {})}
+        self.definitions: dict[str, str] = {**DEFINITIONS, **(definitions or {})}
         for label, told in self.definitions.items():
             if "\n" in told:
                 raise WeltError(
@@ -69,7 +69,7 @@ class JsonPrompt:
 
 
 def make_json_prompt(
-    instruction: str = INSTRUCTION, definitions: Optional[Dict[str, str]] = None
+    instruction: str = INSTRUCTION, definitions: dict[str, str] | None = None
 ) -> JsonPrompt:
     """Make a function that makes prompts. Registered as `welt_spacy.JsonPrompt.v1` in
     `@misc`.

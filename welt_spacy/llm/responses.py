@@ -6,17 +6,10 @@ import contextlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import (
     Any,
-    Dict,
-    Iterable,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Set,
-    Tuple,
-    Union,
 )
 
 from spacy.tokens import Doc, Span
@@ -40,38 +33,38 @@ class Item(NamedTuple):
 class Answer(NamedTuple):
     """What an answer says.
 
-    items (List[Item]): The entities, in its order.
-    issues (Dict[str, int]): "not JSON": there is no array; "cut off": it does not end, and
+    items (list[Item]): The entities, in its order.
+    issues (dict[str, int]): "not JSON": there is no array; "cut off": it does not end, and
         what stands before the end was taken; "malformed": so many items are not objects
         with two strings.
     """
 
-    items: List[Item]
-    issues: Dict[str, int]
+    items: list[Item]
+    issues: dict[str, int]
 
 
 class Located(NamedTuple):
     """The spans that an answer means.
 
-    spans (List[Span]): Without overlap, in the order of the doc.
-    sources (List[int]): The item of each span: its place among them.
-    issues (Dict[str, int]): How many items have an unknown type, a name that is not in
+    spans (list[Span]): Without overlap, in the order of the doc.
+    sources (list[int]): The item of each span: its place among them.
+    issues (dict[str, int]): How many items have an unknown type, a name that is not in
         the text ("unsupported name"), one that the text has less often
         ("over-generated"), or one that does not begin and end where tokens do ("off
         token borders"): these have no span. "ambiguous": names with a span that occur
         more often in the text than in the answer.
     """
 
-    spans: List[Span]
-    sources: List[int]
-    issues: Dict[str, int]
+    spans: list[Span]
+    sources: list[int]
+    issues: dict[str, int]
 
 
-def make_answer(doc: Union[Doc, Span], labels: Optional[Iterable[str]] = None) -> str:
+def make_answer(doc: Doc | Span, labels: Iterable[str] | None = None) -> str:
     """Write the answer that is right for a doc.
 
-    doc (Union[Doc, Span]): The doc or a part of it, with gold entities.
-    labels (Optional[Iterable[str]]): The labels that are asked for; all if not set.
+    doc (Doc | Span): The doc or a part of it, with gold entities.
+    labels (Iterable[str] | None): The labels that are asked for; all if not set.
     RETURNS (str): JSON: an array of objects with "entity" and "name", in the order of the
         text, repeated names included; "[]" if there are none.
     """
@@ -122,12 +115,12 @@ _OPENING = re.compile(r"\[\s*(?=\{|$)")
 _SPACE = re.compile(r"\s*")
 
 
-def _read_array(text: str, start: int) -> Tuple[List[Tuple[Any, int]], bool]:
+def _read_array(text: str, start: int) -> tuple[list[tuple[Any, int]], bool]:
     """The values of an array with the character behind each, as far as they can be read,
     and whether it ends.
     """
     decoder = json.JSONDecoder()
-    found: List[Tuple[Any, int]] = []
+    found: list[tuple[Any, int]] = []
     place = _behind_space(text, start + 1)
     if text.startswith("]", place):
         return found, True
@@ -158,9 +151,9 @@ def _is_item(value: Any) -> bool:
 
 
 def locate(
-    doc: Union[Doc, Span],
+    doc: Doc | Span,
     items: Sequence[Item],
-    labels: Optional[Iterable[str]] = None,
+    labels: Iterable[str] | None = None,
 ) -> Located:
     """Find the spans that the items of an answer mean.
 
@@ -168,16 +161,16 @@ def locate(
     and ends where tokens do and is free; if there is none behind, the first free one.
     The name is looked for as it is, then without regard to case and white space.
 
-    doc (Union[Doc, Span]): The doc, or the part of it that the answer is about.
+    doc (Doc | Span): The doc, or the part of it that the answer is about.
     items (Sequence[Item]): The items, in the order of the answer.
-    labels (Optional[Iterable[str]]): The labels that are known; all if not set.
+    labels (Iterable[str] | None): The labels that are known; all if not set.
     RETURNS (Located): The spans, and what could not be placed.
     """
     known = None if labels is None else set(labels)
     places = _Places(doc)
     issues: Counter = Counter()
-    found: List[Tuple[Span, int]] = []
-    taken: Set[int] = set()
+    found: list[tuple[Span, int]] = []
+    taken: set[int] = set()
     used: Counter = Counter()
     behind = 0
     for i, item in enumerate(items):
@@ -214,16 +207,16 @@ def locate(
 class _Places:
     """Where names stand in a doc, or in a part of it."""
 
-    def __init__(self, part: Union[Doc, Span]):
+    def __init__(self, part: Doc | Span):
         self.doc = part if isinstance(part, Doc) else part.doc
         self.text = part.text
         first = part[0].idx if len(part) else 0
         self.starts = {token.idx - first: token.i for token in part}
         self.ends = {token.idx - first + len(token): token.i + 1 for token in part}
-        self._found: Dict[str, Tuple[List[Tuple[int, int]], bool]] = {}
+        self._found: dict[str, tuple[list[tuple[int, int]], bool]] = {}
 
-    def find(self, name: str) -> Tuple[List[Tuple[int, int]], bool]:
-        """RETURNS (Tuple[List[Tuple[int, int]], bool]): First tokens and the tokens after
+    def find(self, name: str) -> tuple[list[tuple[int, int]], bool]:
+        """RETURNS (tuple[list[tuple[int, int]], bool]): First tokens and the tokens after
         the last, and whether the name is in the text at all.
         """
         if name not in self._found:
@@ -236,7 +229,7 @@ class _Places:
             self._found[name] = found, exist
         return self._found[name]
 
-    def _search(self, pattern: str, flags: int) -> Tuple[List[Tuple[int, int]], bool]:
+    def _search(self, pattern: str, flags: int) -> tuple[list[tuple[int, int]], bool]:
         matches = list(re.finditer(f"(?=({pattern}))", self.text, flags))
         found = [
             (self.starts[match.start(1)], self.ends[match.end(1)])

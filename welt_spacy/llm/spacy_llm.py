@@ -2,8 +2,9 @@
 model for their own tasks. spacy-llm is not needed to import this.
 """
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Callable, Iterable, List
+from typing import Any
 
 from ..errors import WeltError
 from ..pipeline.inference import get_only_pipe
@@ -29,7 +30,7 @@ def make_llm_model(pipeline: str, max_tokens: int = 512) -> Ask:
     nlp = load_pipeline(Path(pipeline))
     backend = get_only_pipe(nlp, GenerativeNER, "generative_ner").backend
 
-    def answer(prompts: List[str]) -> List[str]:
+    def answer(prompts: list[str]) -> list[str]:
         done = backend([Request(prompt, max_tokens) for prompt in prompts])
         for completion in done:
             if completion.error is not None:

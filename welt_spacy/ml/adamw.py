@@ -1,6 +1,7 @@
 """AdamW for encoders, in Thinc's form."""
 
-from typing import Any, Dict, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from thinc.optimizers import FloatOrSeq, KeyT, Optimizer
 from thinc.types import FloatsXd
@@ -38,7 +39,7 @@ class AdamW(Optimizer):
     ):
         """Initialize the optimizer.
 
-        learn_rate (Union[float, Schedule]): The learning rate of encoders.
+        learn_rate (float | Schedule): The learning rate of encoders.
         weight_decay (float): The decay of weights.
         beta1, beta2 (float): Decay of the moments.
         eps (float): Added to the denominator.
@@ -67,7 +68,7 @@ class AdamW(Optimizer):
             L2_is_weight_decay=True,
         )
         self.head_rate = head_rate
-        self.torch_states: Dict[int, Any] = {}
+        self.torch_states: dict[int, Any] = {}
 
     def __call__(
         self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
@@ -83,12 +84,12 @@ class AdamW(Optimizer):
         finally:
             self.L2 = decay
 
-    def step_torch(self, key: int, groups: Sequence[Dict[str, Any]]) -> None:
+    def step_torch(self, key: int, groups: Sequence[dict[str, Any]]) -> None:
         """Update the parameters of a module of torch with the gradients in them, and
         clear these.
 
         key (int): The module's own key: its moments are kept under it.
-        groups (Sequence[Dict[str, Any]]): Groups of parameters: "params", "scale" (of
+        groups (Sequence[dict[str, Any]]): Groups of parameters: "params", "scale" (of
             the learning rate) and "decays" (whether weight decay applies).
         """
         import torch

@@ -10,9 +10,9 @@ inverse (square root of the) number of samples. ENS: Cui et al. (2019), CVPR,
 "Class-Balanced Loss Based on Effective Number of Samples".
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,21 @@ class Weighting:
 
     name (str): What the scheme is called, e.g. "welt".
     function (Callable): (K,) float64 counts, all at least 1 -> (K,) weights.
-    settings (Dict[str, float]): The settings, for show.
+    settings (dict[str, float]): The settings, for show.
     needs_counts (bool): Whether the weights depend on the counts.
     """
 
     name: str
     function: Callable[[Floats], Floats]
-    settings: Dict[str, float] = field(default_factory=dict)
+    settings: dict[str, float] = field(default_factory=dict)
     needs_counts: bool = True
 
-    def __call__(self, counts: Mapping[str, int]) -> Dict[str, float]:
+    def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
         """Weigh the tags.
 
         counts (Mapping[str, int]): Tokens of the training split for each tag.
             A tag that never occurs counts as if it occurred once.
-        RETURNS (Dict[str, float]): A weight for each tag, in the same order.
+        RETURNS (dict[str, float]): A weight for each tag, in the same order.
         RAISES (WeltError): If the counts are needed and there is nothing to count, or
             a weight is not finite.
         """
@@ -60,17 +60,17 @@ class Weighting:
 class ExplicitWeighting:
     """Weights that the user gives, tag by tag.
 
-    weights (Dict[str, float]): The weights. A name without a prefix stands for
+    weights (dict[str, float]): The weights. A name without a prefix stands for
         both tags of a label: "PERSON" for "B-PERSON" and "I-PERSON".
     default (float): The weight of every tag that is not named.
     """
 
-    weights: Dict[str, float]
+    weights: dict[str, float]
     default: float = 1.0
     needs_counts: bool = False
     name: str = "explicit"
 
-    def __call__(self, counts: Mapping[str, int]) -> Dict[str, float]:
+    def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
         """Weigh the tags. See `Weighting.__call__`.
 
         RAISES (WeltError): If a name is neither a tag nor a label, a weight is below
@@ -169,12 +169,12 @@ def welt(temperature: float = 1.0) -> Weighting:
     )
 
 
-def explicit(weights: Dict[str, float], default: float = 1.0) -> ExplicitWeighting:
+def explicit(weights: dict[str, float], default: float = 1.0) -> ExplicitWeighting:
     """Weights given tag by tag, or label by label.
 
     Registered as `welt_spacy.explicit_weights.v1` in `@misc`.
 
-    weights (Dict[str, float]): Tag or label -> weight, finite and at least 0.
+    weights (dict[str, float]): Tag or label -> weight, finite and at least 0.
     default (float): The weight of every tag that is not named.
     RETURNS (ExplicitWeighting): The scheme.
     RAISES (WeltError): If a weight is below 0 or not finite.
@@ -185,7 +185,7 @@ def explicit(weights: Dict[str, float], default: float = 1.0) -> ExplicitWeighti
     return ExplicitWeighting(dict(weights), default)
 
 
-SCHEMES: Dict[str, Callable[..., Callable[[Mapping[str, int]], Dict[str, float]]]] = {
+SCHEMES: dict[str, Callable[..., Callable[[Mapping[str, int]], dict[str, float]]]] = {
     "vanilla": vanilla,
     "ins": ins,
     "isns": isns,
@@ -219,7 +219,7 @@ def _as_counts(counts: Mapping[str, int], *, needed: bool) -> Floats:
     return np.maximum(n, 1.0)
 
 
-def _checked(weights: Dict[str, float], scheme: str) -> Dict[str, float]:
+def _checked(weights: dict[str, float], scheme: str) -> dict[str, float]:
     values = np.array(list(weights.values()))
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         told = ", ".join(f"{tag} {weight:g}" for tag, weight in weights.items())

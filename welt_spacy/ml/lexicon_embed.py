@@ -2,7 +2,8 @@
 learned.
 """
 
-from typing import Any, Callable, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,12 @@ from ..util.arrays import starts_of
 
 
 def build_lexicon_embed(
-    embed: Model[List[Doc], List[Floats2d]],
+    embed: Model[list[Doc], list[Floats2d]],
     *,
     labels: Sequence[str],
     spans_key: str = "lexicon",
     dropout: float = 0.5,
-) -> Model[List[Doc], List[Floats2d]]:
+) -> Model[list[Doc], list[Floats2d]]:
     """Add a learned vector to the tokens of names that stand in a list.
 
     Registered as `welt_spacy.LexiconEmbed.v1`. A component before it, such as spaCy's
@@ -29,16 +30,16 @@ def build_lexicon_embed(
     names gets the sum. The vectors say what it means to be in a list, not in which entry:
     the lists can grow and shrink without training.
 
-        List[Doc] -> embed + [B-x, I-x, B-y, ...] @ E -> (n, width)
+        list[Doc] -> embed + [B-x, I-x, B-y, ...] @ E -> (n, width)
 
-    embed (Model[List[Doc], List[Floats2d]]): An embedding, for `embed` of
+    embed (Model[list[Doc], list[Floats2d]]): An embedding, for `embed` of
         `spacy.Tok2Vec.v2`, or an encoder such as `welt_spacy.TransformerEncoder.v1`.
     labels (Sequence[str]): The labels of the spans. Others are ignored.
     spans_key (str): Where the names are.
     dropout (float): In training, the share of names that are not seen, at random. With
         0, and a list that has all the names of the training data, a model learns that
         nothing else is an entity.
-    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If there are no labels, one comes twice, or the dropout is not in
         [0, 1).
     """
@@ -75,7 +76,7 @@ def _init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def _forward(
     model: Model, docs: Sequence[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     docs = list(docs)
     ops = model.ops
     arrays, backprop_embed = model.layers[0](docs, is_train)
@@ -90,7 +91,7 @@ def _forward(
         ops.scatter_add(flat, places, E[kinds])
         arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
 
-    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+    def backprop(d_arrays: list[Floats2d]) -> list[Doc]:
         if len(rows):
             d_E = ops.alloc2f(*model.get_param("E").shape)
             d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
@@ -103,11 +104,11 @@ def _forward(
 
 def _features(
     model: Model, docs: Sequence[Doc], bounds: Sequence[int], is_train: bool
-) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The tokens of names, counted over all docs, and the rows of E for them."""
     kinds = {label: 2 * i for i, label in enumerate(model.attrs["labels"])}
     key, rate = model.attrs["spans_key"], model.attrs["name_dropout"]
-    found: List[Tuple[int, int]] = []
+    found: list[tuple[int, int]] = []
     for offset, doc in zip(bounds, docs):
         for span in doc.spans.get(key, ()):
             kind = kinds.get(span.label_)

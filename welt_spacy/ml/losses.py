@@ -9,7 +9,7 @@ Nothing here calls NumPy on an array of the model: all of it runs on the device
 where the probabilities are.
 """
 
-from typing import Any, Literal, Optional, Tuple
+from typing import Any, Literal
 
 from thinc.api import get_array_module
 from thinc.loss import Loss
@@ -53,16 +53,16 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
         self.missing_value = missing_value
 
     def __call__(
-        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
-    ) -> Tuple[Floats2d, float]:
+        self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
+    ) -> tuple[Floats2d, float]:
         """Compute the gradient and the loss together.
 
         guesses (Floats2d): Shape (N, K): class probabilities, float32 or
             float64; results have the same dtype.
         truths (Ints1d): Shape (N,): class indices, or the missing value.
-        weights (Optional[Floats1d]): Shape (K,): class weights, on the same
+        weights (Floats1d | None): Shape (K,): class weights, on the same
             device; all 1 if not set.
-        RETURNS (Tuple[Floats2d, float]): The gradient with respect to the
+        RETURNS (tuple[Floats2d, float]): The gradient with respect to the
             logits, shape (N, K), and the loss. Both are 0 if no token is
             annotated or all of them weigh 0.
         """
@@ -85,13 +85,13 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
         return _reduce(self.reduction, d, value, w_y)
 
     def get_grad(
-        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+        self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
     ) -> Floats2d:
         """Compute the gradient with respect to the logits. See `__call__`."""
         return self(guesses, truths, weights)[0]
 
     def get_loss(
-        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
+        self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
     ) -> float:
         """Compute the loss. See `__call__`."""
         return self(guesses, truths, weights)[1]
@@ -124,8 +124,8 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
         self.missing_value = missing_value
 
     def __call__(
-        self, guesses: Floats2d, truths: Ints1d, weights: Optional[Floats1d] = None
-    ) -> Tuple[Floats2d, float]:
+        self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
+    ) -> tuple[Floats2d, float]:
         """Compute the gradient and the loss together; arguments and results as
         in `WeightedCrossEntropy.__call__`.
         """
@@ -172,12 +172,12 @@ class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
         self.alpha = alpha
         self.temperature = temperature
 
-    def __call__(self, guesses: Floats2d, truths: Floats2d) -> Tuple[Floats2d, float]:
+    def __call__(self, guesses: Floats2d, truths: Floats2d) -> tuple[Floats2d, float]:
         """Compute the gradient and the loss together.
 
         guesses (Floats2d): Shape (N, K): the student's probabilities.
         truths (Floats2d): Shape (N, K): the teacher's, on the same device.
-        RETURNS (Tuple[Floats2d, float]): The gradient with respect to the student's
+        RETURNS (tuple[Floats2d, float]): The gradient with respect to the student's
             logits, shape (N, K), and the loss; 0 if there are no tokens.
         RAISES (ValueError): If the shapes differ.
         """
@@ -201,12 +201,12 @@ class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
         """Compute the loss. See `__call__`."""
         return self(guesses, truths)[1]
 
-    def shares(self, n_gold: int, n_taught: int) -> Tuple[float, float]:
+    def shares(self, n_gold: int, n_taught: int) -> tuple[float, float]:
         """Find what the two losses of a batch, each a mean over its tokens, count.
 
         n_gold (int): Tokens with gold annotation.
         n_taught (int): Tokens that a teacher annotated.
-        RETURNS (Tuple[float, float]): Of both losses, the factor: they sum to 1, or are 0
+        RETURNS (tuple[float, float]): Of both losses, the factor: they sum to 1, or are 0
             if there are no tokens that weigh anything.
         """
         gold, taught = self.alpha * n_gold, (1 - self.alpha) * n_taught
@@ -294,9 +294,9 @@ def _validate_reduction(reduction: str) -> None:
 def _prepare(
     guesses: Floats2d,
     truths: Ints1d,
-    weights: Optional[Floats1d],
+    weights: Floats1d | None,
     missing_value: int,
-) -> Tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any]:
     xp = get_array_module(guesses)
     truths = xp.asarray(truths)
     if guesses.ndim != 2 or truths.shape != guesses.shape[:1]:
@@ -333,7 +333,7 @@ def _floored(probs: Any) -> Any:
 
 def _reduce(
     reduction: str, d: Floats2d, value: Any, w_y: Any
-) -> Tuple[Floats2d, float]:
+) -> tuple[Floats2d, float]:
     value = float(value)
     if reduction == "mean":
         total = float(w_y.sum())

@@ -2,8 +2,9 @@
 word is unknown.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 import srsly
@@ -20,8 +21,8 @@ from .word_pieces import read_tokenizer, tokenize_words
 
 
 def build_piece_vectors(
-    path: Optional[str], *, width: int = 96
-) -> Optional[Model[Words, Floats2d]]:
+    path: str | None, *, width: int = 96
+) -> Model[Words, Floats2d] | None:
     """Build a layer that looks up static vectors of word pieces, followed by a trained
     linear layer.
 
@@ -29,9 +30,9 @@ def build_piece_vectors(
     `welt_spacy.SubwordEmbed.v1`. The table is read when the pipeline is initialized and
     saved with it; nothing is trained in it.
 
-    path (Optional[str]): The file, made by `spacy welt vectors`; None: no vectors.
+    path (str | None): The file, made by `spacy welt vectors`; None: no vectors.
     width (int): The width of the output.
-    RETURNS (Optional[Model[Words, Floats2d]]): (n_words, width) float32; None without a
+    RETURNS (Model[Words, Floats2d] | None): (n_words, width) float32; None without a
         path.
     RAISES (WeltError): If the width is not above 0, or tokenizers is missing.
     """
@@ -57,13 +58,11 @@ def build_piece_vectors(
 class PieceVectors:
     """A static table and the tokenizer of its pieces. It can be called from many threads.
 
-    table (Optional[ndarray]): Shape (n_pieces, width), float16; none yet if not set.
+    table (ndarray | None): Shape (n_pieces, width), float16; none yet if not set.
     tokenizer (str): The tokenizer, as JSON of the tokenizers library.
     """
 
-    def __init__(
-        self, table: Optional[NDArray[np.float16]] = None, tokenizer: str = ""
-    ):
+    def __init__(self, table: NDArray[np.float16] | None = None, tokenizer: str = ""):
         self.array = np.zeros((0, 0), dtype="float16") if table is None else table
         self.tokenizer = tokenizer
         if tokenizer:
@@ -71,10 +70,10 @@ class PieceVectors:
                 self._tokenizer = read_tokenizer(tokenizer)
         self.table = PieceTable(self._tokenize)
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {"table": self.array, "tokenizer": self.tokenizer}
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, orths: NDArray[Any], strings: Any) -> NDArray[np.float32]:
@@ -95,15 +94,15 @@ class PieceVectors:
             sums[known] /= lengths[known, None]
         return sums
 
-    def _tokenize(self, words: List[str]) -> List[List[int]]:
+    def _tokenize(self, words: list[str]) -> list[list[int]]:
         return tokenize_words(self._tokenizer, words)
 
 
-def write_vectors(vectors: PieceVectors, about: Dict[str, Any]) -> bytes:
+def write_vectors(vectors: PieceVectors, about: dict[str, Any]) -> bytes:
     """Write a table as bytes, for a file.
 
     vectors (PieceVectors): The table.
-    about (Dict[str, Any]): Where it comes from.
+    about (dict[str, Any]): Where it comes from.
     RETURNS (bytes): The file's content.
     """
     content = {"table": vectors.array, "tokenizer": vectors.tokenizer, "about": about}
@@ -146,7 +145,7 @@ def _init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def _forward(
     model: Model, words: Words, is_train: bool
-) -> Tuple[Floats2d, Callable[[Any], Any]]:
+) -> tuple[Floats2d, Callable[[Any], Any]]:
     vectors = model.attrs["vectors"]
     if not vectors.tokenizer:
         raise WeltError("PieceVectors has no table: initialize the pipeline first")

@@ -5,7 +5,8 @@ All of it depends on the word alone, so it is computed once for each different w
 batch and then copied to its tokens.
 """
 
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import srsly
@@ -49,8 +50,8 @@ def build_subword_embed(
     suffixes: Sequence[int] = SUFFIXES,
     subword_rows: int = 4000,
     subword_width: int = 48,
-    vectors: Optional[Model[Words, Floats2d]] = None,
-) -> Model[List[Doc], List[Floats2d]]:
+    vectors: Model[Words, Floats2d] | None = None,
+) -> Model[list[Doc], list[Floats2d]]:
     """Build an embedding of words, for `embed` of `spacy.Tok2Vec.v2`.
 
     Registered as `welt_spacy.SubwordEmbed.v1`. It differs from
@@ -59,7 +60,7 @@ def build_subword_embed(
     of three characters; static vectors of word pieces can stand beside them; and equal
     words of a batch are computed once (and dropped out together).
 
-        List[Doc] -> words -> [hashed attributes, affixes, vectors] -> maxout -> (n, width)
+        list[Doc] -> words -> [hashed attributes, affixes, vectors] -> maxout -> (n, width)
 
     width (int): The width of the output, and of the table of each attribute.
     attrs (Sequence[str]): Attributes of a lexeme, e.g. "NORM" and "SHAPE".
@@ -68,9 +69,9 @@ def build_subword_embed(
         is shorter is taken whole.
     subword_rows (int): The rows of the table of each length.
     subword_width (int): Its width.
-    vectors (Optional[Model[Words, Floats2d]]): Static vectors, such as
+    vectors (Model[Words, Floats2d] | None): Static vectors, such as
         `welt_spacy.PieceVectors.v1`.
-    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If a setting is out of its range, or there are not as many rows
         as attributes.
     """
@@ -84,15 +85,15 @@ def build_subword_embed(
             f"SubwordEmbed has {len(attrs)} attrs and {len(rows)} rows: give as many of "
             "one as of the other"
         )
-    parts: List[Model] = [
+    parts: list[Model] = [
         HashEmbed(width, n, column=i, seed=7 + i, dropout=0.0)
         for i, n in enumerate(rows)
     ]
-    embeds: List[Model] = [chain(_features(), _columns(parts))] if parts else []
+    embeds: list[Model] = [chain(_features(), _columns(parts))] if parts else []
     total = width * len(rows)
     n_affixes = len(prefixes) + len(suffixes)
     if n_affixes:
-        affix_parts: List[Model] = [
+        affix_parts: list[Model] = [
             HashEmbed(subword_width, subword_rows, column=i, seed=101 + i, dropout=0.0)
             for i in range(n_affixes)
         ]
@@ -110,7 +111,7 @@ def build_subword_embed(
     return with_unique_words(inner, [_attribute(name) for name in attrs], width)
 
 
-def _columns(layers: List[Model]) -> Model:
+def _columns(layers: list[Model]) -> Model:
     return concatenate(*layers) if len(layers) > 1 else layers[0]
 
 
@@ -125,7 +126,7 @@ def _attribute(name: str) -> int:
 
 def with_unique_words(
     layer: Model[Words, Floats2d], attrs: Sequence[int], width: int
-) -> Model[List[Doc], List[Floats2d]]:
+) -> Model[list[Doc], list[Floats2d]]:
     """Run a layer on the different words of a batch, and copy what comes out to their
     tokens.
 
@@ -133,7 +134,7 @@ def with_unique_words(
     attrs (Sequence[int]): The attributes that it sees; words that differ in one of them
         are different.
     width (int): The width of its output.
-    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) a doc.
+    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) a doc.
     """
     return Model(
         "with_unique_words",
@@ -145,7 +146,7 @@ def with_unique_words(
     )
 
 
-def _unique_words(model: Model, docs: Sequence[Doc]) -> Tuple[Words, NDArray[Any]]:
+def _unique_words(model: Model, docs: Sequence[Doc]) -> tuple[Words, NDArray[Any]]:
     columns = [ORTH, *model.attrs["columns"]]
     flat = np.concatenate(
         [doc.to_array(columns).reshape(-1, len(columns)) for doc in docs]
@@ -162,7 +163,7 @@ def _unique_words(model: Model, docs: Sequence[Doc]) -> Tuple[Words, NDArray[Any
 
 def _forward_unique(
     model: Model, docs: Sequence[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], List[Doc]]]:
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     docs = list(docs)
     ops = model.ops
     lengths = np.array([len(doc) for doc in docs], dtype="int64")
@@ -175,7 +176,7 @@ def _forward_unique(
     flat = Y[places]
     arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
 
-    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+    def backprop(d_arrays: list[Floats2d]) -> list[Doc]:
         d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
         d_words = ops.alloc2f(*Y.shape)
         ops.scatter_add(d_words, places, d_flat)
@@ -197,13 +198,13 @@ def _features() -> Model[Words, Ints2d]:
 
 def _forward_features(
     model: Model, words: Words, is_train: bool
-) -> Tuple[Ints2d, Callable[[Any], Any]]:
+) -> tuple[Ints2d, Callable[[Any], Any]]:
     features: Any = model.ops.asarray(words.features)  # type: ignore[arg-type]
     return features, _no_gradient
 
 
 def _affixes(
-    prefixes: Tuple[int, ...], suffixes: Tuple[int, ...]
+    prefixes: tuple[int, ...], suffixes: tuple[int, ...]
 ) -> Model[Words, Ints2d]:
     return Model(
         "affixes",
@@ -214,7 +215,7 @@ def _affixes(
 
 def _forward_affixes(
     model: Model, words: Words, is_train: bool
-) -> Tuple[Ints2d, Callable[[Any], Any]]:
+) -> tuple[Ints2d, Callable[[Any], Any]]:
     found: Any = model.attrs["affixes"](words.orths, words.strings)
     hashes: Any = model.ops.asarray(found)
     return hashes, _no_gradient
@@ -228,10 +229,10 @@ class AffixTable:
     """Looks up the hashed prefixes and suffixes of words. It can be called from many
     threads.
 
-    prefixes, suffixes (Tuple[int, ...]): Lengths in characters.
+    prefixes, suffixes (tuple[int, ...]): Lengths in characters.
     """
 
-    def __init__(self, prefixes: Tuple[int, ...], suffixes: Tuple[int, ...]):
+    def __init__(self, prefixes: tuple[int, ...], suffixes: tuple[int, ...]):
         self.prefixes, self.suffixes = prefixes, suffixes
         n = len(prefixes) + len(suffixes)
         self.table = LexemeTable((np.zeros((0, n), dtype="uint64"),), self._extend)
@@ -252,11 +253,11 @@ class AffixTable:
         rows, (hashes,) = self.table.find(orths, strings)
         return hashes[rows]
 
-    def _extend(self, arrays: Arrays, words: List[str]) -> Arrays:
+    def _extend(self, arrays: Arrays, words: list[str]) -> Arrays:
         new = np.array([self._hashes(word.lower()) for word in words], dtype="uint64")
         return (np.concatenate([arrays[0], new]),)
 
-    def _hashes(self, word: str) -> List[int]:
+    def _hashes(self, word: str) -> list[int]:
         parts = [word[:n] for n in self.prefixes] + [word[-n:] for n in self.suffixes]
         return [get_string_id(part) for part in parts]
 

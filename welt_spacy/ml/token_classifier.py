@@ -1,7 +1,6 @@
 """The head: a probability for each tag of each token."""
 
 from functools import partial
-from typing import List, Optional
 
 from spacy.tokens import Doc
 from thinc.api import (
@@ -20,15 +19,15 @@ from ..errors import WeltError, check_number
 
 
 def build_token_classifier(
-    tok2vec: Model[List[Doc], List[Floats2d]],
-    nO: Optional[int] = None,
+    tok2vec: Model[list[Doc], list[Floats2d]],
+    nO: int | None = None,
     *,
-    hidden_width: Optional[int] = None,
+    hidden_width: int | None = None,
     window_size: int = 0,
     maxout_pieces: int = 2,
     dropout: float = 0.0,
     init_std: float = 0.05,
-) -> Model[List[Doc], List[Floats2d]]:
+) -> Model[list[Doc], list[Floats2d]]:
     """Build a model that gives each token a probability for each tag.
 
     Registered as `welt_spacy.TokenClassifier.v1`. It differs from
@@ -37,18 +36,18 @@ def build_token_classifier(
     its first steps), an optional hidden layer can look at the neighbours of a
     token, and the output is always normalised, in training and in prediction.
 
-        List[Doc] -> tok2vec -> [window, maxout, dropout] -> softmax -> (n, nO)
+        list[Doc] -> tok2vec -> [window, maxout, dropout] -> softmax -> (n, nO)
 
-    tok2vec (Model[List[Doc], List[Floats2d]]): The embedding, or a listener.
-    nO (Optional[int]): The number of tags, 2K + 1; found at initialisation.
-    hidden_width (Optional[int]): Width of a hidden maxout layer; no hidden
+    tok2vec (Model[list[Doc], list[Floats2d]]): The embedding, or a listener.
+    nO (int | None): The number of tags, 2K + 1; found at initialisation.
+    hidden_width (int | None): Width of a hidden maxout layer; no hidden
         layer if not set.
     window_size (int): How many neighbours on either side the hidden layer sees.
     maxout_pieces (int): Pieces of the hidden layer.
     dropout (float): Dropout before the output layer, until `training.dropout`
         sets it.
     init_std (float): Standard deviation of the output layer's first weights.
-    RETURNS (Model[List[Doc], List[Floats2d]]): One array of shape
+    RETURNS (Model[list[Doc], list[Floats2d]]): One array of shape
         (n_tokens, nO), float32, rows summing to 1, for each doc.
     RAISES (WeltError): If a setting is out of its range, or there is a window but no
         hidden layer to look through it.
@@ -68,7 +67,7 @@ def build_token_classifier(
         init_W=partial(_normal_init, std=init_std),
         normalize_outputs=True,
     )
-    layers: List[Model[Floats2d, Floats2d]] = []
+    layers: list[Model[Floats2d, Floats2d]] = []
     if hidden_width is not None:
         n_neighbours = 2 * window_size + 1
         hidden = Maxout(
@@ -80,10 +79,10 @@ def build_token_classifier(
         layers += [expand_window(window_size), hidden] if window_size else [hidden]
     layers += [Dropout(dropout), output_layer]
     # Padding keeps the windows of neighbouring docs apart.
-    head: Model[List[Floats2d], List[Floats2d]] = with_array(
+    head: Model[list[Floats2d], list[Floats2d]] = with_array(
         chain(*layers), pad=window_size
     )
-    model: Model[List[Doc], List[Floats2d]] = chain(tok2vec, head)
+    model: Model[list[Doc], list[Floats2d]] = chain(tok2vec, head)
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("output_layer", output_layer)
     return model

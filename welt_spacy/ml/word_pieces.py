@@ -1,6 +1,7 @@
 """Words to word pieces: a word is tokenised once and looked up ever after."""
 
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from spacy.tokens import Doc
 
@@ -25,26 +26,26 @@ class WordPieces:
         self.max_pieces = max_pieces
         self.table = PieceTable(self._tokenize)
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {
             "tokenizer": self.tokenizer,
             "unknown": self.unknown,
             "max_pieces": self.max_pieces,
         }
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    def __call__(self, docs: Sequence[Doc]) -> Tuple[Ints, Ints]:
+    def __call__(self, docs: Sequence[Doc]) -> tuple[Ints, Ints]:
         """Get the pieces of all words.
 
         docs (Sequence[Doc]): The docs, n words together.
-        RETURNS (Tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and
+        RETURNS (tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and
             the number of pieces of each word, shape (n,), int64, at least 1.
         """
         return self.table.gather(*self.table(docs))
 
-    def _tokenize(self, words: List[str]) -> List[List[int]]:
+    def _tokenize(self, words: list[str]) -> list[list[int]]:
         # White space and control characters have no piece of their own.
         return [
             ids[: self.max_pieces] or [self.unknown]
@@ -52,12 +53,12 @@ class WordPieces:
         ]
 
 
-def tokenize_words(tokenizer: Any, words: List[str]) -> List[List[int]]:
+def tokenize_words(tokenizer: Any, words: list[str]) -> list[list[int]]:
     """Tokenise words one by one.
 
     tokenizer (tokenizers.Tokenizer): The tokenizer.
-    words (List[str]): The words.
-    RETURNS (List[List[int]]): The pieces of each.
+    words (list[str]): The words.
+    RETURNS (list[list[int]]): The pieces of each.
     """
     encoded = tokenizer.encode_batch(
         [[word] for word in words], is_pretokenized=True, add_special_tokens=False

@@ -1,8 +1,9 @@
 """The model card of a trained pipeline: the README of its package."""
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping
+from typing import Any
 
 import srsly
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -87,11 +88,11 @@ def _encoder(config: Config) -> str:
     )
 
 
-def base_models(model: Path) -> List[str]:
+def base_models(model: Path) -> list[str]:
     """Find the names of the pre-trained encoders of a pipeline on the model hub.
 
     model (Path): The folder of the pipeline.
-    RETURNS (List[str]): Those that are names, not folders.
+    RETURNS (list[str]): Those that are names, not folders.
     """
     filled = Config().from_disk(model / "config.cfg")
     names = dict.fromkeys(_encoder_names(filled["components"]))
@@ -112,7 +113,7 @@ def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _settings(config: Config) -> str:
-    kept: Dict[str, Any] = {
+    kept: dict[str, Any] = {
         name: {key: value for key, value in config[name].items() if key not in LEFT_OUT}
         for name in SECTIONS
     }
@@ -128,7 +129,7 @@ def hub_metadata(meta: Mapping[str, Any]) -> str:
     RETURNS (str): The block, with the lines around it.
     """
     name = f"{meta['lang']}_{meta['name']}"
-    block: Dict[str, Any] = {
+    block: dict[str, Any] = {
         "library_name": "spacy",
         "tags": [
             *("spacy", "token-classification", "named-entity-recognition"),
@@ -162,7 +163,7 @@ def hub_metadata(meta: Mapping[str, Any]) -> str:
     return f"---\n{srsly.yaml_dumps(block)}---\n"
 
 
-def _license(told: str) -> Dict[str, str]:
+def _license(told: str) -> dict[str, str]:
     if not told:
         return {}
     if told.lower() in LICENSES:

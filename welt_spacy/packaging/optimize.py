@@ -1,9 +1,10 @@
 """Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 from spacy.language import Language
 from spacy.training import Example
@@ -30,16 +31,16 @@ class Comparison(NamedTuple):
 
     dev (Path): The file of dev.
     to (str): The form: "onnx", "int8" or "bf16".
-    before (Dict[str, Any]): The scores of the pipeline.
-    after (Dict[str, Any]): Those of the optimized one, as loaded from disk.
-    tried (Dict[str, str]): Of other forms, why they were not chosen.
+    before (dict[str, Any]): The scores of the pipeline.
+    after (dict[str, Any]): Those of the optimized one, as loaded from disk.
+    tried (dict[str, str]): Of other forms, why they were not chosen.
     """
 
     dev: Path
     to: str
-    before: Dict[str, Any]
-    after: Dict[str, Any]
-    tried: Dict[str, str]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    tried: dict[str, str]
 
     @property
     def loss(self) -> float:
@@ -85,7 +86,7 @@ def optimize_pipeline(nlp: Language, to: str) -> None:
     note_requirements(nlp)
 
 
-def _replace(block: Dict[str, Any], encoder: Dict[str, Any]) -> None:
+def _replace(block: dict[str, Any], encoder: dict[str, Any]) -> None:
     """Put the new encoder into the config of a component."""
     for key, value in block.items():
         if isinstance(value, dict):
@@ -99,7 +100,7 @@ def optimize(
     model: Path,
     output: Path,
     to: str,
-    dev: Optional[Path] = None,
+    dev: Path | None = None,
     *,
     max_loss: float = MAX_LOSS,
     force: bool = False,
@@ -109,7 +110,7 @@ def optimize(
     model (Path): The folder of the pipeline, or its name if it is installed.
     output (Path): The folder to write. Nothing is left there if it is refused.
     to (str): "onnx", "int8" or "bf16"; "auto": the fastest that may be kept.
-    dev (Optional[Path]): The .spacy file to compare them on; `paths.dev` of the
+    dev (Path | None): The .spacy file to compare them on; `paths.dev` of the
         pipeline's config if not set.
     max_loss (float): Points of F1 that the copy may lose.
     force (bool): Whether to replace what is there, and to take a copy that is slower.
@@ -129,8 +130,8 @@ def optimize(
         examples = read_examples(nlp, dev)
         require_known_labels(nlp, examples, str(dev))
         before = nlp.evaluate(examples)
-        refused: Dict[str, str] = {}
-        best: Optional[Comparison] = None
+        refused: dict[str, str] = {}
+        best: Comparison | None = None
         chosen: Any = None
         for form in OPTIMIZED if to == AUTO else (to,):
             try:
@@ -190,13 +191,13 @@ def _why_not(found: Comparison, max_loss: float, slower: bool) -> str:
 
 def measure_speeds(
     pipelines: Sequence[Language], examples: Sequence[Example]
-) -> List[float]:
+) -> list[float]:
     """Measure how fast pipelines are, in turns, so that all see the machine in the same
     state.
 
     pipelines (Sequence[Language]): The pipelines.
     examples (Sequence[Example]): What they read; some thousand words are enough.
-    RETURNS (List[float]): Words a second of each; the medians of the turns.
+    RETURNS (list[float]): Words a second of each; the medians of the turns.
     """
     docs, n_words = [], 0
     for eg in examples:
@@ -204,7 +205,7 @@ def measure_speeds(
         n_words += len(eg.reference)
         if n_words >= WORDS:
             break
-    seconds: List[List[float]] = [[] for _ in pipelines]
+    seconds: list[list[float]] = [[] for _ in pipelines]
     for _ in range(TURNS):
         for found, nlp in zip(seconds, pipelines):
             copies = [bare_doc(doc, nlp.vocab) for doc in docs]

@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import srsly
 
@@ -26,12 +26,12 @@ class Package(NamedTuple):
 
     path (Path): The wheel.
     root (str): The folder in it that has the files of the pipeline, with a slash.
-    meta (Dict[str, Any]): The meta of the pipeline.
+    meta (dict[str, Any]): The meta of the pipeline.
     """
 
     path: Path
     root: str
-    meta: Dict[str, Any]
+    meta: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -72,13 +72,13 @@ def read_package(path: Path) -> Package:
 
 
 def write_repository(
-    package: Package, output: Path, *, address: Optional[str] = None
+    package: Package, output: Path, *, address: str | None = None
 ) -> None:
     """Write the files of a repository on the hub.
 
     package (Package): The package.
     output (Path): The folder to write, which must not be there.
-    address (Optional[str]): Where files of the repository can be fetched from, for the
+    address (str | None): Where files of the repository can be fetched from, for the
         line of the card that installs the package.
     RAISES (WeltError): If the folder is there, or can't be written to.
     """
@@ -107,11 +107,11 @@ def write_repository(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def wheel_names(package: Package) -> Tuple[str, str]:
+def wheel_names(package: Package) -> tuple[str, str]:
     """Name the two copies of the wheel in a repository.
 
     package (Package): The package.
-    RETURNS (Tuple[str, str]): With the version, which pip asks for today, and with "any",
+    RETURNS (tuple[str, str]): With the version, which pip asks for today, and with "any",
         as older pipelines of spaCy have it. The hub keeps equal files once.
     """
     end = "py3-none-any.whl"
@@ -121,14 +121,14 @@ def wheel_names(package: Package) -> Tuple[str, str]:
     )
 
 
-def hub_card(package: Package, readme: Path, address: Optional[str] = None) -> str:
+def hub_card(package: Package, readme: Path, address: str | None = None) -> str:
     """Write the model card of a repository: the README of the package, with one block of
     metadata.
 
     package (Package): The package.
     readme (Path): Its README, which may be missing or have metadata already; these are
         replaced.
-    address (Optional[str]): Where files of the repository can be fetched from.
+    address (str | None): Where files of the repository can be fetched from.
     RETURNS (str): Markdown that begins with YAML.
     """
     text = readme.read_text(encoding="utf8") if readme.is_file() else ""
@@ -151,8 +151,8 @@ def push(
     repo: str,
     *,
     private: bool = False,
-    revision: Optional[str] = None,
-    token: Optional[str] = None,
+    revision: str | None = None,
+    token: str | None = None,
 ) -> str:
     """Create or update a repository on the model hub, or on the one whose address is in
     HF_ENDPOINT.
@@ -160,9 +160,9 @@ def push(
     path (Path): The wheel of the pipeline.
     repo (str): The repository, ORG/NAME.
     private (bool): Whether a new repository is private.
-    revision (Optional[str]): The branch to push to, made if it is not there; the main
+    revision (str | None): The branch to push to, made if it is not there; the main
         branch if not set.
-    token (Optional[str]): The access token; the one of `hf auth login` or HF_TOKEN if
+    token (str | None): The access token; the one of `hf auth login` or HF_TOKEN if
         not set.
     RETURNS (str): The address of what was committed.
     RAISES (WeltError): If huggingface_hub is missing, the package is not the wheel of a

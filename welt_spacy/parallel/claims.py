@@ -7,21 +7,15 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterator,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 from ..errors import WeltError
-from ..util.files import clean
+from ..util.files import remove_partial
 
 try:
     import fcntl
@@ -47,7 +41,7 @@ class Claim:
 
     def __init__(self, path: Path, file: int) -> None:
         self.path, self._file = path, file
-        self._told: Dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
         self._beats = 0
         self._ended = threading.Event()
         self._write()
@@ -92,7 +86,7 @@ class Claim:
 
 
 class _Seen(NamedTuple):
-    state: Tuple[int, ...]
+    state: tuple[int, ...]
     since: float  # on this process's own clock
 
 
@@ -110,14 +104,14 @@ class Claims:
 
     def __init__(self, folder: Path, *, stale: float = STALE) -> None:
         self.folder, self.stale = folder, stale
-        self._seen: Dict[str, _Seen] = {}
+        self._seen: dict[str, _Seen] = {}
 
     @contextlib.contextmanager
-    def take(self, name: str) -> Iterator[Optional[Claim]]:
+    def take(self, name: str) -> Iterator[Claim | None]:
         """Take a piece of work, or take it over from a process that has left it.
 
         name (str): The name of the work, such as a file may have.
-        YIELDS (Optional[Claim]): The claim, given back at the end of the `with` block;
+        YIELDS (Claim | None): The claim, given back at the end of the `with` block;
             None if another process is at it.
         RAISES (WeltError): If the folder can't be written to.
         """
@@ -133,8 +127,8 @@ class Claims:
             if claim is not None:
                 claim.release()
 
-    def held(self) -> List[str]:
-        """RETURNS (List[str]): The work that a process is at, as far as can be told now: one
+    def held(self) -> list[str]:
+        """RETURNS (list[str]): The work that a process is at, as far as can be told now: one
         on another machine counts as living until it has been silent for a while.
         """
         try:
@@ -149,20 +143,20 @@ class Claims:
         folder (Path): Where the work is made, beside its place, and renamed when it is whole.
         """
         if not self.held():
-            clean(folder)
+            remove_partial(folder)
 
-    def told(self) -> Dict[str, Dict[str, Any]]:
-        """RETURNS (Dict[str, Dict[str, Any]]): What is being worked on, by name, with what
+    def told(self) -> dict[str, dict[str, Any]]:
+        """RETURNS (dict[str, dict[str, Any]]): What is being worked on, by name, with what
         its process told of it.
         """
-        found: Dict[str, Dict[str, Any]] = {}
+        found: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.folder.iterdir()):
                 with contextlib.suppress(OSError, ValueError):
                     found[path.name] = json.loads(path.read_bytes())
         return found
 
-    def _make(self, path: Path) -> Optional[Claim]:
+    def _make(self, path: Path) -> Claim | None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,11 +255,11 @@ def machine() -> str:
     return socket.gethostname()
 
 
-def part(told: Optional[str]) -> Tuple[int, int]:
+def part(told: str | None) -> tuple[int, int]:
     """Read which part of the work is meant.
 
-    told (Optional[str]): Such as "3/16": the third of 16 parts; None: all.
-    RETURNS (Tuple[int, int]): The number of the part, from 0, and how many there are.
+    told (str | None): Such as "3/16": the third of 16 parts; None: all.
+    RETURNS (tuple[int, int]): The number of the part, from 0, and how many there are.
     RAISES (WeltError): If it is anything else.
     """
     if told is None:

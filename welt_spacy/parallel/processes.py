@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Dict, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 # Seconds between two looks at the parent, and for a process to end when it is asked to
 INTERVAL = 0.5
@@ -36,8 +37,8 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def thread_variables(threads: int) -> Dict[str, str]:
-    """RETURNS (Dict[str, str]): Variables of the environment for a process that may use so
+def thread_variables(threads: int) -> dict[str, str]:
+    """RETURNS (dict[str, str]): Variables of the environment for a process that may use so
     many threads.
 
     threads (int): How many.
@@ -85,8 +86,8 @@ def end_all(processes: Sequence[subprocess.Popen]) -> None:
             process.wait()
 
 
-def peak_mb() -> Optional[int]:
-    """RETURNS (Optional[int]): The most memory that this process ever had, in MB; None where
+def peak_mb() -> int | None:
+    """RETURNS (int | None): The most memory that this process ever had, in MB; None where
     the system does not tell.
     """
     try:

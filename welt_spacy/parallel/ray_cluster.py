@@ -2,7 +2,8 @@
 
 import contextlib
 import logging
-from typing import Any, Callable, Dict, Iterator, Sequence, Tuple, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from ..errors import WeltError, extra_needed, first_line
 
@@ -50,12 +51,12 @@ def connected(address: str = "auto") -> Iterator[Any]:
         ray.shutdown()
 
 
-def fits(ray: Any, needs: Dict[str, float]) -> bool:
+def fits(ray: Any, needs: dict[str, float]) -> bool:
     """Tell whether a node has what a task needs. If none has, Ray waits for one, without a
     word.
 
     ray (Any): The connected module.
-    needs (Dict[str, float]): "CPU", "GPU" -> how many.
+    needs (dict[str, float]): "CPU", "GPU" -> how many.
     RETURNS (bool): Whether one has, free or not.
     """
     return any(
@@ -69,20 +70,20 @@ def in_window(
     ray: Any,
     submit: Callable[[Item], Any],
     items: Sequence[Item],
-    needs: Dict[str, float],
-) -> Iterator[Tuple[Item, Any]]:
+    needs: dict[str, float],
+) -> Iterator[tuple[Item, Any]]:
     """Give out tasks, not all at once: as many as the cluster can hold now, and as many
     again, so that a cluster that can grow has a reason to.
 
     ray (Any): The connected module.
     submit (Callable[[Item], Any]): Gives out the task of an item, and returns what is awaited.
     items (Sequence[Item]): The items, in their order.
-    needs (Dict[str, float]): "CPU", "GPU" -> what each task needs.
-    YIELDS (Tuple[Item, Any]): Each item when its task has ended, with what that returned, or
+    needs (dict[str, float]): "CPU", "GPU" -> what each task needs.
+    YIELDS (tuple[Item, Any]): Each item when its task has ended, with what that returned, or
         with the reason in one line if the task was lost.
     """
     left = list(items)[::-1]
-    waiting: Dict[Any, Item] = {}
+    waiting: dict[Any, Item] = {}
     while left or waiting:
         window = 2 * _places(ray, needs)
         while left and len(waiting) < window:
@@ -98,7 +99,7 @@ def in_window(
             yield item, told
 
 
-def _places(ray: Any, needs: Dict[str, float]) -> int:
+def _places(ray: Any, needs: dict[str, float]) -> int:
     resources = ray.cluster_resources()
     places = [
         int(resources.get(name, 0.0) // need) for name, need in needs.items() if need

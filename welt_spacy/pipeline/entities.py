@@ -1,7 +1,8 @@
 """Entities into docs, beside what earlier components have set."""
 
 import math
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,24 +18,24 @@ from ..util.arrays import starts_of
 class EarlierEnts(NamedTuple):
     """What a doc has before the component sets its entities.
 
-    ents (List[Span]): Entities that stay.
-    blocked (List[Span]): Tokens where no entity may be.
+    ents (list[Span]): Entities that stay.
+    blocked (list[Span]): Tokens where no entity may be.
     taken (ndarray): Shape (n_tokens,), bool: the tokens of both.
     """
 
-    ents: List[Span]
-    blocked: List[Span]
+    ents: list[Span]
+    blocked: list[Span]
     taken: NDArray[np.bool_]
 
 
 def find_earlier(
-    doc: Doc, component: str, *, spans_key: Optional[str], overwrite: bool
+    doc: Doc, component: str, *, spans_key: str | None, overwrite: bool
 ) -> EarlierEnts:
     """Find what stays in a doc. See `WeltNER.earlier_ents`.
 
     doc (Doc): The doc.
     component (str): The name of the component that is about to set entities.
-    spans_key (Optional[str]): Where it keeps its predictions in `doc.spans`.
+    spans_key (str | None): Where it keeps its predictions in `doc.spans`.
     overwrite (bool): Whether nothing stays.
     RETURNS (EarlierEnts): The entities and blocked tokens.
     """
@@ -82,7 +83,7 @@ def set_entities(
     earlier: Sequence[EarlierEnts],
     labels: Sequence[str],
     component: str,
-    spans_key: Optional[str],
+    spans_key: str | None,
 ) -> None:
     """Set `doc.ents`, the confidences, and `doc.spans` if asked for.
 
@@ -91,7 +92,7 @@ def set_entities(
     earlier (Sequence[EarlierEnts]): What stays in each doc.
     labels (Sequence[str]): The labels of the component.
     component (str): Its name.
-    spans_key (Optional[str]): The key for `doc.spans`.
+    spans_key (str | None): The key for `doc.spans`.
     """
     offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
     label_ids = [docs[0].vocab.strings.add(name) for name in labels] if docs else []
@@ -124,13 +125,13 @@ def set_entities(
             )
 
 
-def _flat(arrays: List[NDArray[Any]]) -> NDArray[Any]:
+def _flat(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(0)
 
 
 def _trim(
     starts: NDArray[Any], ends: NDArray[Any], is_space: NDArray[Any]
-) -> Tuple[NDArray[Any], NDArray[Any]]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Take white space off the ends of spans; what is nothing else becomes empty."""
     starts, ends = starts.copy(), ends.copy()
     while (todo := (starts < ends) & is_space[np.minimum(starts, ends - 1)]).any():

@@ -1,7 +1,8 @@
 """Run pipelines on examples, and up to their `welt_ner`."""
 
 import time
-from typing import List, Sequence, Tuple, Type, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from .welt_ner import WeltNER
 PipeT = TypeVar("PipeT")
 
 
-def get_only_pipe(nlp: Language, kind: Type[PipeT], name: str) -> PipeT:
+def get_only_pipe(nlp: Language, kind: type[PipeT], name: str) -> PipeT:
     """Find the one component of a kind.
 
     nlp (Language): The pipeline.
@@ -45,13 +46,13 @@ def get_welt_ner(nlp: Language) -> WeltNER:
 
 def predict_tags(
     nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
-) -> Tuple[List[Doc], NDArray[np.float32]]:
+) -> tuple[list[Doc], NDArray[np.float32]]:
     """Run a pipeline up to its `welt_ner`, whose tag probabilities are returned.
 
     nlp (Language): The pipeline.
     pipe (WeltNER): The component, in it.
     docs (Sequence[Doc]): The docs, N tokens together.
-    RETURNS (Tuple[List[Doc], ndarray]): The docs as the components before it left them,
+    RETURNS (tuple[list[Doc], ndarray]): The docs as the components before it left them,
         and the probabilities, shape (N, 2K + 1).
     """
     done = list(docs)

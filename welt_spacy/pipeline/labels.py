@@ -1,7 +1,8 @@
 """Labels and tag counts of a training corpus, read from it or from a labels file."""
 
 import warnings
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from spacy.errors import Errors
 from spacy.language import Language
@@ -10,25 +11,25 @@ from spacy.training import Example
 from ..errors import WeltError
 from ..tagging.gold import count_tags
 
-LabelData = Union[Dict[str, Any], List[str]]
+LabelData = dict[str, Any] | list[str]
 
 
 def labels_and_counts(
     name: str,
     weighting: Any,
     get_examples: Callable[[], Iterable[Example]],
-    nlp: Optional[Language],
-    labels: Optional[LabelData],
-) -> Tuple[List[str], Mapping[str, int]]:
+    nlp: Language | None,
+    labels: LabelData | None,
+) -> tuple[list[str], Mapping[str, int]]:
     """Find the labels of a component and how many tokens each of their tags has.
 
     name (str): The name of the component, for messages.
     weighting (Callable): The weighting scheme, which may or may not need counts.
     get_examples (Callable[[], Iterable[Example]]): The training corpus.
-    nlp (Optional[Language]): The pipeline, for its training config.
-    labels (Optional[Union[Dict[str, Any], List[str]]]): The labels, or the labels and
+    nlp (Language | None): The pipeline, for its training config.
+    labels (dict[str, Any] | list[str] | None): The labels, or the labels and
         counts as in `WeltNER.label_data`; then the corpus is not read.
-    RETURNS (Tuple[List[str], Mapping[str, int]]): The labels and the counts by tag.
+    RETURNS (tuple[list[str], Mapping[str, int]]): The labels and the counts by tag.
     RAISES (WeltError): If the corpus is streamed and counts are needed, or it has
         labels that are not among those given.
     """

@@ -1,6 +1,6 @@
 """Sentences of raw text, cut as those of the corpora."""
 
-from typing import Iterable, List
+from collections.abc import Iterable
 
 import numpy as np
 import spacy
@@ -78,11 +78,11 @@ class Splitter:
         self._tokenizer = spacy.blank(vocab.lang or "en", vocab=vocab).tokenizer
         self._rules = Sentencizer()
 
-    def __call__(self, text: str) -> List[int]:
+    def __call__(self, text: str) -> list[int]:
         """Find them.
 
         text (str): The text.
-        RETURNS (List[int]): Offsets in characters.
+        RETURNS (list[int]): Offsets in characters.
         """
         return [sent.start_char for sent in self._rules(self._tokenizer(text)).sents]
 

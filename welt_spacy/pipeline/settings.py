@@ -1,8 +1,9 @@
 """Settings of a component that can be changed on the object and in the config."""
 
 import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Type
+from typing import Any
 
 from spacy.language import Language
 from thinc.api import Config
@@ -14,13 +15,13 @@ class Owner:
     """The pipeline of a component. It is not kept alive, and copies and pickles of the
     component do not have it.
 
-    nlp (Optional[Language]): The pipeline.
+    nlp (Language | None): The pipeline.
     """
 
-    def __init__(self, nlp: Optional[Language] = None):
+    def __init__(self, nlp: Language | None = None):
         self._nlp = None if nlp is None else weakref.ref(nlp)
 
-    def __reduce__(self) -> Tuple[Type["Owner"], Tuple[()]]:
+    def __reduce__(self) -> tuple[type["Owner"], tuple[()]]:
         return Owner, ()
 
     def tell_config(self, pipe: Any, name: str, value: Any) -> None:
@@ -53,7 +54,7 @@ class Setting:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, pipe: Any, owner: Optional[type] = None) -> Any:
+    def __get__(self, pipe: Any, owner: type | None = None) -> Any:
         return self if pipe is None else pipe.cfg[self.name]
 
     def __set__(self, pipe: Any, value: Any) -> None:
@@ -62,7 +63,7 @@ class Setting:
 
 
 def number(
-    low: Optional[float] = None, high: Optional[float] = None
+    low: float | None = None, high: float | None = None
 ) -> Callable[[str, Any], float]:
     """RETURNS (Callable): A check that a setting is a finite number in [low, high]."""
     return lambda name, value: check_number(name, value, low=low, high=high)
@@ -94,12 +95,12 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def optional_string(name: str, value: Any) -> Optional[str]:
+def optional_string(name: str, value: Any) -> str | None:
     """Check that a setting is a string or None.
 
     name (str): The setting.
     value (Any): Its value.
-    RETURNS (Optional[str]): The value.
+    RETURNS (str | None): The value.
     RAISES (WeltError): If it is anything else.
     """
     if value is not None and not isinstance(value, str):
@@ -107,12 +108,12 @@ def optional_string(name: str, value: Any) -> Optional[str]:
     return value
 
 
-def configured(path: Path, names: Sequence[str]) -> Dict[str, Any]:
+def configured(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Read what the config of a saved pipeline says about a component.
 
     path (Path): The folder of the component, in that of the pipeline.
     names (Sequence[str]): Names of settings.
-    RETURNS (Dict[str, Any]): Those that the config has; none if it can't be read.
+    RETURNS (dict[str, Any]): Those that the config has; none if it can't be read.
     """
     try:
         config = Config().from_disk(path.parent / "config.cfg", interpolate=False)

@@ -1,6 +1,6 @@
 """A tokenizer that splits raw text the way biomedical corpora are split."""
 
-from typing import Callable
+from collections.abc import Callable
 
 from spacy.language import Language
 from spacy.tokenizer import Tokenizer

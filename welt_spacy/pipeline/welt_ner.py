@@ -1,18 +1,11 @@
 """The component `welt_ner`: a cost-sensitive IOB2 tagger that sets `doc.ents`."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
     Literal,
-    Mapping,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -42,7 +35,7 @@ from .labels import LabelData, labels_and_counts
 from .requirements import note_requirements
 from .settings import Owner, Setting, configured, flag, number, one_of, optional_string
 
-ClassWeighting = Callable[[Mapping[str, int]], Dict[str, float]]
+ClassWeighting = Callable[[Mapping[str, int]], dict[str, float]]
 
 SETTINGS = (
     *("decoder", "o_bias", "logit_adjustment", "threshold"),
@@ -103,25 +96,25 @@ subword_features = true
 def make_welt_ner(
     nlp: Language,
     name: str,
-    model: Model[List[Doc], List[Floats2d]],
+    model: Model[list[Doc], list[Floats2d]],
     weighting: ClassWeighting,
     loss: Callable,
     decoder: Literal["greedy", "constrained"],
     o_bias: float,
     logit_adjustment: float,
     threshold: float,
-    spans_key: Optional[str],
+    spans_key: str | None,
     overwrite: bool,
-    consistency: Optional[Dict[str, float]],
-    calibration: Optional[Dict[str, float]],
-    distillation: Optional[Any],
-    scorer: Optional[Callable],
+    consistency: dict[str, float] | None,
+    calibration: dict[str, float] | None,
+    distillation: Any | None,
+    scorer: Callable | None,
 ) -> "WeltNER":
     """Construct a WeltNER component.
 
     nlp (Language): The pipeline.
     name (str): The name of the component in it.
-    model (Model[List[Doc], List[Floats2d]]): A model that predicts a
+    model (Model[list[Doc], list[Floats2d]]): A model that predicts a
         distribution over 2K + 1 tags for each token.
     weighting (Callable): Tag counts of the training corpus -> class weights.
     loss (Callable): (probabilities, tags, weights) -> (gradient with respect
@@ -134,20 +127,20 @@ def make_welt_ner(
         a tag whose share of the training tokens is f (Menon et al. 2021); this is
         the t. Above 0 for recall.
     threshold (float): Entities with a lower confidence are dropped.
-    spans_key (Optional[str]): If set, predictions are also kept as
+    spans_key (str | None): If set, predictions are also kept as
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
-    consistency (Optional[Dict[str, float]]): "times", "confidence" and "share": other
+    consistency (dict[str, float] | None): "times", "confidence" and "share": other
         occurrences of a name that is found with confidence in a doc become more likely
         (see `spread_names`). `spacy welt tune --consistency` finds them.
-    calibration (Optional[Dict[str, float]]): "temperature" and "shift" of the log-odds of
+    calibration (dict[str, float] | None): "temperature" and "shift" of the log-odds of
         a confidence, which `spacy welt tune --calibrate` finds. The threshold is one of
         calibrated confidences.
-    distillation (Optional[DistillationLoss]): The loss on soft tags, which `spacy welt distill`
+    distillation (DistillationLoss | None): The loss on soft tags, which `spacy welt distill`
         puts into the training data, e.g. `welt_spacy.DistillationLoss.v1`. If not set,
         the entities of those docs are learned as if they were gold.
-    scorer (Optional[Callable]): The scoring method.
+    scorer (Callable | None): The scoring method.
     RETURNS (WeltNER): The component.
     RAISES (WeltError): If a setting is out of its range.
     """
@@ -203,29 +196,29 @@ class WeltNER(TrainablePipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model[List[Doc], List[Floats2d]],
+        model: Model[list[Doc], list[Floats2d]],
         name: str = "welt_ner",
         *,
-        weighting: Optional[ClassWeighting] = None,
-        loss: Optional[Callable] = None,
+        weighting: ClassWeighting | None = None,
+        loss: Callable | None = None,
         decoder: Literal["greedy", "constrained"] = "constrained",
         o_bias: float = 0.0,
         logit_adjustment: float = 0.0,
         threshold: float = 0.0,
-        spans_key: Optional[str] = None,
+        spans_key: str | None = None,
         overwrite: bool = False,
-        consistency: Optional[Dict[str, float]] = None,
-        calibration: Optional[Dict[str, float]] = None,
-        distillation: Optional[DistillationLoss] = None,
-        scorer: Optional[Callable] = ner_score,
+        consistency: dict[str, float] | None = None,
+        calibration: dict[str, float] | None = None,
+        distillation: DistillationLoss | None = None,
+        scorer: Callable | None = ner_score,
     ) -> None:
         """Initialize the component.
 
         vocab (Vocab): The shared vocabulary.
-        model (Model[List[Doc], List[Floats2d]]): The model.
+        model (Model[list[Doc], list[Floats2d]]): The model.
         name (str): The name of the component in its pipeline.
-        weighting (Optional[Callable]): The weighting scheme; WeLT if not set.
-        loss (Optional[Callable]): The loss; `WeightedCrossEntropy` if not set.
+        weighting (Callable | None): The weighting scheme; WeLT if not set.
+        loss (Callable | None): The loss; `WeightedCrossEntropy` if not set.
         decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, consistency,
             calibration, distillation, scorer: see `make_welt_ner`.
         RAISES (WeltError): If a setting is out of its range.
@@ -237,9 +230,9 @@ class WeltNER(TrainablePipe):
         self.weighting = weighting if weighting is not None else welt()
         self.loss = loss if loss is not None else WeightedCrossEntropy()
         self.distillation = distillation
-        self._rehearsal_model: Optional[Model] = None
+        self._rehearsal_model: Model | None = None
         self.owner = Owner()
-        self.cfg: Dict[str, Any] = {
+        self.cfg: dict[str, Any] = {
             "labels": [],
             "weighting": str(self.weighting),
             "counts": {},
@@ -264,13 +257,13 @@ class WeltNER(TrainablePipe):
         install_extensions()
 
     @property
-    def labels(self) -> Tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The entity labels."""
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): The entity labels."""
         return tuple(self.cfg["labels"])
 
     @property
-    def tags(self) -> Tuple[str, ...]:
-        """RETURNS (Tuple[str, ...]): The 2K + 1 tags, in the order of the
+    def tags(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): The 2K + 1 tags, in the order of the
         model's columns.
         """
         return tuple(tag_names(self.labels))
@@ -283,21 +276,21 @@ class WeltNER(TrainablePipe):
         return float(uncalibrated(np.array([self.threshold]), self.calibration)[0])
 
     @property
-    def label_data(self) -> Dict[str, Any]:
-        """RETURNS (Dict[str, Any]): The labels and the tag counts. `spacy init
+    def label_data(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The labels and the tag counts. `spacy init
         labels` saves this, and `initialize` takes it in place of a pass over
         the data.
         """
         return {"labels": list(self.labels), "counts": dict(self.cfg["counts"])}
 
     @property
-    def class_counts(self) -> Dict[str, int]:
-        """RETURNS (Dict[str, int]): Tokens of the training corpus by tag."""
+    def class_counts(self) -> dict[str, int]:
+        """RETURNS (dict[str, int]): Tokens of the training corpus by tag."""
         return dict(self.cfg["counts"])
 
     @property
-    def class_weights(self) -> Dict[str, float]:
-        """RETURNS (Dict[str, float]): The weight of each tag, as the scheme
+    def class_weights(self) -> dict[str, float]:
+        """RETURNS (dict[str, float]): The weight of each tag, as the scheme
         gives it. The loss gets them scaled to a mean of 1 over the training
         tokens.
         """
@@ -331,17 +324,17 @@ class WeltNER(TrainablePipe):
         self,
         get_examples: Callable[[], Iterable[Example]],
         *,
-        nlp: Optional[Language] = None,
-        labels: Optional[LabelData] = None,
+        nlp: Language | None = None,
+        labels: LabelData | None = None,
     ) -> None:
         """Count the tags of the training corpus, weigh them and initialize the
         model.
 
         get_examples (Callable[[], Iterable[Example]]): Function that returns
             the training corpus. All of it is read, once, for the counts.
-        nlp (Optional[Language]): The pipeline. Its meta gets a record of the
+        nlp (Language | None): The pipeline. Its meta gets a record of the
             weights under "class_weights".
-        labels (Optional[Union[Dict, List[str]]]): The labels, or labels and
+        labels (Dict | list[str] | None): The labels, or labels and
             counts as in `label_data`; then the corpus is not read. Saved by
             `spacy init labels`.
         RAISES (WeltError): If the weights need counts but the corpus is
@@ -405,11 +398,11 @@ class WeltNER(TrainablePipe):
             for tag, weight in self.weighting(self.cfg["counts"]).items()
         }
 
-    def predict(self, docs: Iterable[Doc]) -> List[Floats2d]:
+    def predict(self, docs: Iterable[Doc]) -> list[Floats2d]:
         """Get the probability of each tag for each token.
 
         docs (Iterable[Doc]): The documents.
-        RETURNS (List[Floats2d]): One array of shape (n_tokens, 2K + 1) a doc,
+        RETURNS (list[Floats2d]): One array of shape (n_tokens, 2K + 1) a doc,
             on the model's device.
 
         DOCS: https://spacy.io/api/pipe#predict
@@ -419,12 +412,12 @@ class WeltNER(TrainablePipe):
             return [self.model.ops.alloc2f(0, len(self.tags)) for _ in docs]
         return self.model.predict(docs)
 
-    def set_annotations(self, docs: Iterable[Doc], scores: List[Floats2d]) -> None:
+    def set_annotations(self, docs: Iterable[Doc], scores: list[Floats2d]) -> None:
         """Decode the probabilities and set `doc.ents`, `ent._.confidence` and,
         if asked for, `doc.spans`.
 
         docs (Iterable[Doc]): The documents.
-        scores (List[Floats2d]): What `predict` returned for them.
+        scores (list[Floats2d]): What `predict` returned for them.
 
         DOCS: https://spacy.io/api/pipe#set_annotations
         """
@@ -484,7 +477,7 @@ class WeltNER(TrainablePipe):
         """
         return self._calibrated(decode(probs, lengths, **self._decoding()))
 
-    def _decoding(self) -> Dict[str, Any]:
+    def _decoding(self) -> dict[str, Any]:
         bias = None
         if self.logit_adjustment:
             counts = [self.cfg["counts"].get(tag, 0) for tag in self.tags]
@@ -498,13 +491,13 @@ class WeltNER(TrainablePipe):
         return found._replace(confidences=confidences)
 
     def get_loss(
-        self, examples: Iterable[Example], scores: List[Floats2d]
-    ) -> Tuple[float, List[Floats2d]]:
+        self, examples: Iterable[Example], scores: list[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
         """Find the loss and its gradient for a batch.
 
         examples (Iterable[Example]): The batch.
-        scores (List[Floats2d]): The tag probabilities of the predicted docs.
-        RETURNS (Tuple[float, List[Floats2d]]): The loss, and the gradient with
+        scores (list[Floats2d]): The tag probabilities of the predicted docs.
+        RETURNS (tuple[float, list[Floats2d]]): The loss, and the gradient with
             respect to the logits. Tokens without annotation have none.
         RAISES (ValueError): If the loss is not a number.
 
@@ -549,8 +542,8 @@ class WeltNER(TrainablePipe):
         return loss, _unflatten(ops, d_flat, scores)
 
     def _soft_loss(
-        self, flat: Floats2d, target: NDArray, hidden: Optional[NDArray]
-    ) -> Tuple[Floats2d, float]:
+        self, flat: Floats2d, target: NDArray, hidden: NDArray | None
+    ) -> tuple[Floats2d, float]:
         ops = self.model.ops
         loss = self.distillation or DistillationLoss()
         truths = ops.asarray2f(target)  # type: ignore[arg-type]
@@ -558,25 +551,25 @@ class WeltNER(TrainablePipe):
 
     def distill(
         self,
-        teacher_pipe: Optional["WeltNER"],
+        teacher_pipe: "WeltNER | None",
         examples: Iterable[Example],
         *,
         drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
         """Update the model towards what another component predicts for a batch. Named
         and shaped as in spaCy's next major version.
 
-        teacher_pipe (Optional[WeltNER]): The teacher. Labels that it alone has are
+        teacher_pipe (WeltNER | None): The teacher. Labels that it alone has are
             outside for the student; of labels that the student alone has, it says
             nothing.
         examples (Iterable[Example]): The batch: the teacher reads the references, the
             student the predicted docs. Both have the same tokens.
         drop (float): The dropout rate.
-        sgd (Optional[Optimizer]): The optimizer.
-        losses (Optional[Dict[str, float]]): The record of losses.
-        RETURNS (Dict[str, float]): The updated record.
+        sgd (Optimizer | None): The optimizer.
+        losses (dict[str, float] | None): The record of losses.
+        RETURNS (dict[str, float]): The updated record.
         RAISES (WeltError): If there is no teacher, or the tokens differ.
         """
         if teacher_pipe is None:
@@ -614,15 +607,15 @@ class WeltNER(TrainablePipe):
         return losses
 
     def get_teacher_student_loss(
-        self, teacher_scores: List[Floats2d], student_scores: List[Floats2d]
-    ) -> Tuple[float, List[Floats2d]]:
+        self, teacher_scores: list[Floats2d], student_scores: list[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
         """Find the loss and its gradient for a batch of the student's probabilities,
         relative to the teacher's.
 
-        teacher_scores (List[Floats2d]): The teacher's probabilities, (n_tokens, 2K + 1) a
+        teacher_scores (list[Floats2d]): The teacher's probabilities, (n_tokens, 2K + 1) a
             doc, for the tags of this component.
-        student_scores (List[Floats2d]): Those of this component.
-        RETURNS (Tuple[float, List[Floats2d]]): The loss, and the gradient with respect
+        student_scores (list[Floats2d]): Those of this component.
+        RETURNS (tuple[float, list[Floats2d]]): The loss, and the gradient with respect
             to the logits.
         """
         ops = self.model.ops
@@ -635,17 +628,17 @@ class WeltNER(TrainablePipe):
         examples: Iterable[Example],
         *,
         drop: float = 0.0,
-        sgd: Optional[Optimizer] = None,
-        losses: Optional[Dict[str, float]] = None,
-    ) -> Dict[str, float]:
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
         """Update the model towards what it predicted when training was resumed,
         so that it does not forget. Class weights play no part in it.
 
         examples (Iterable[Example]): The batch; its annotation is not used.
         drop (float): The dropout rate.
-        sgd (Optional[Optimizer]): The optimizer.
-        losses (Optional[Dict[str, float]]): The record of losses.
-        RETURNS (Dict[str, float]): The updated record.
+        sgd (Optimizer | None): The optimizer.
+        losses (dict[str, float] | None): The record of losses.
+        RETURNS (dict[str, float]): The updated record.
 
         DOCS: https://spacy.io/api/pipe#rehearse
         """
@@ -687,7 +680,7 @@ class WeltNER(TrainablePipe):
     def to_disk(self, path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component to a directory.
 
-        path (Union[str, Path]): The directory.
+        path (str | Path): The directory.
         exclude (Iterable[str]): Names of fields to leave out.
         """
         kept = self.cfg["configured"]
@@ -700,7 +693,7 @@ class WeltNER(TrainablePipe):
     def from_disk(self, path, *, exclude: Iterable[str] = ()) -> "WeltNER":
         """Load the component from a directory.
 
-        path (Union[str, Path]): The directory.
+        path (str | Path): The directory.
         exclude (Iterable[str]): Names of fields to leave out.
         RETURNS (WeltNER): The component itself.
         RAISES (WeltError): If the file with the labels is missing or damaged.
@@ -712,7 +705,7 @@ class WeltNER(TrainablePipe):
         self._settle(asked)
         return self
 
-    def _settle(self, asked: Dict[str, Any]) -> None:
+    def _settle(self, asked: dict[str, Any]) -> None:
         # What was changed on the saved object holds, unless the config that it
         # is loaded with says something new (spacy.load(..., config={...})).
         saved = self.cfg["configured"]
@@ -735,9 +728,9 @@ class WeltNER(TrainablePipe):
 def _with_hidden(
     ops: Ops,
     flat: Floats2d,
-    hidden: Optional[NDArray],
-    loss: Callable[[Floats2d], Tuple[Floats2d, float]],
-) -> Tuple[Floats2d, float]:
+    hidden: NDArray | None,
+    loss: Callable[[Floats2d], tuple[Floats2d, float]],
+) -> tuple[Floats2d, float]:
     """A loss and its gradient where O may stand for tags that nobody looked for."""
     if hidden is None or not hidden.any():
         return loss(flat)
@@ -746,7 +739,7 @@ def _with_hidden(
     return merged.unmerge(d_merged), value
 
 
-def _unflatten(ops: Ops, flat: Floats2d, like: List[Floats2d]) -> List[Floats2d]:
+def _unflatten(ops: Ops, flat: Floats2d, like: list[Floats2d]) -> list[Floats2d]:
     # The lengths stay on the CPU: reading them from a device costs a wait each.
     lengths: Any = np.array([len(array) for array in like], dtype="int32")
     return ops.unflatten(flat, lengths)

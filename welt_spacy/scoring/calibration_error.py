@@ -1,6 +1,7 @@
 """Whether confidences are frequencies."""
 
-from typing import Iterable, List, NamedTuple, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,11 +30,11 @@ class Calibration(NamedTuple):
 
     error (float): Expected calibration error: the mean gap between confidence and
         precision, weighted by entities (Naeini et al. 2015).
-    bins (List[Bin]): The reliability table; bins without entities are left out.
+    bins (list[Bin]): The reliability table; bins without entities are left out.
     """
 
     error: float
-    bins: List[Bin]
+    bins: list[Bin]
 
 
 def calibrate(
@@ -69,15 +70,15 @@ def calibrate(
     return Calibration(gaps / len(values) if len(values) else 0.0, bins)
 
 
-def outcomes(docs: Iterable[PairedDoc]) -> Tuple[List[float], List[bool]]:
+def outcomes(docs: Iterable[PairedDoc]) -> tuple[list[float], list[bool]]:
     """Get what `calibrate` takes from predictions with confidences.
 
     docs (Iterable[PairedDoc]): Predictions of `welt_ner`, paired with references.
-    RETURNS (Tuple[List[float], List[bool]]): The confidence of each prediction, and
+    RETURNS (tuple[list[float], list[bool]]): The confidence of each prediction, and
         whether it is right.
     """
-    confidences: List[float] = []
-    right: List[bool] = []
+    confidences: list[float] = []
+    right: list[bool] = []
     for doc in docs:
         hits = doc.right
         for span, confidence in zip(doc.predicted, doc.confidences):

@@ -1,6 +1,7 @@
 """What went wrong, and where."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from spacy.tokens import Span
 
@@ -31,22 +32,22 @@ class Error(NamedTuple):
     type (int): 1 spurious, 2 missed, 3 overlapping.
     kind (str): What FairEval calls it: "FP", "FN", "LE", "BES", "BEL", "BEO", "LBE".
     doc (int): The index of the doc.
-    gold (Optional[Span]): The gold entity.
-    predicted (Optional[Span]): The prediction, on the tokens of the reference.
+    gold (Span | None): The gold entity.
+    predicted (Span | None): The prediction, on the tokens of the reference.
     """
 
     type: int
     kind: str
     doc: int
-    gold: Optional[Span]
-    predicted: Optional[Span]
+    gold: Span | None
+    predicted: Span | None
 
 
-def find_errors(docs: Sequence[PairedDoc]) -> List[Error]:
+def find_errors(docs: Sequence[PairedDoc]) -> list[Error]:
     """List the errors of a pipeline. An entity that two predictions overlap makes two.
 
     docs (Sequence[PairedDoc]): Predictions, paired with references.
-    RETURNS (List[Error]): The errors, doc by doc, in the order of the text.
+    RETURNS (list[Error]): The errors, doc by doc, in the order of the text.
     """
     return [
         Error(

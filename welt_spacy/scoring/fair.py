@@ -7,8 +7,9 @@ be and tells labelling errors, boundary errors and both apart.
 """
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any
 
 from spacy.training import Example
 
@@ -48,26 +49,26 @@ WEIGHTED: Weights = {
 class FairCounts:
     """Counts of what was right and of each kind of error, and scores from them.
 
-    counts (Dict[str, Counter]): For each label, how many of each of `TYPES`.
+    counts (dict[str, Counter]): For each label, how many of each of `TYPES`.
     confusion (Counter): How often gold label and predicted label meet in an error;
         None stands for no span. Equal labels: boundary errors.
     n_gold, n_predicted (Counter): Spans by label.
     """
 
     def __init__(self) -> None:
-        self.counts: Dict[str, Counter] = {}
+        self.counts: dict[str, Counter] = {}
         self.confusion: Counter = Counter()
         self.n_gold: Counter = Counter()
         self.n_predicted: Counter = Counter()
 
     def add(
         self, gold: Sequence[LabelledSpan], predicted: Sequence[LabelledSpan]
-    ) -> List[Pair]:
+    ) -> list[Pair]:
         """Count a sentence or a document.
 
         gold (Sequence[LabelledSpan]): Its gold spans.
         predicted (Sequence[LabelledSpan]): The predictions.
-        RETURNS (List[Pair]): What was paired with what.
+        RETURNS (list[Pair]): What was paired with what.
         """
         pairs = pair_spans(gold, predicted)
         self._add(gold, predicted, pairs)
@@ -98,15 +99,15 @@ class FairCounts:
                 self.confusion[labels] += 1
 
     @property
-    def labels(self) -> List[str]:
-        """RETURNS (List[str]): All labels seen, sorted."""
+    def labels(self) -> list[str]:
+        """RETURNS (list[str]): All labels seen, sorted."""
         return sorted(set(self.n_gold) | set(self.n_predicted))
 
-    def count(self, kind: str, label: Optional[str] = None) -> int:
+    def count(self, kind: str, label: str | None = None) -> int:
         """Look up a count.
 
         kind (str): One of `TYPES`, or "BE" for boundary errors of all kinds.
-        label (Optional[str]): The label; all of them if not set.
+        label (str | None): The label; all of them if not set.
         RETURNS (int): The count.
         """
         kinds = (SMALLER, LARGER, OVERLAPPING) if kind == BOUNDARY else (kind,)
@@ -118,10 +119,10 @@ class FairCounts:
             for k in kinds
         )
 
-    def traditional(self, label: Optional[str] = None) -> Scores:
+    def traditional(self, label: str | None = None) -> Scores:
         """Count all errors as false positives and false negatives: strict scores.
 
-        label (Optional[str]): The label; all of them if not set.
+        label (str | None): The label; all of them if not set.
         RETURNS (Scores): The scores.
         """
         right = self.count("TP", label)
@@ -138,21 +139,19 @@ class FairCounts:
             return Scores(0.0, 0.0, 0.0)
         return Scores(*map(mean, zip(*per_type)))
 
-    def fair(self, label: Optional[str] = None) -> Scores:
+    def fair(self, label: str | None = None) -> Scores:
         """Each error with a label or a boundary wrong counts half a false positive
         and half a false negative.
 
-        label (Optional[str]): The label; all of them if not set.
+        label (str | None): The label; all of them if not set.
         RETURNS (Scores): The scores.
         """
         return self.weighted(label, FAIR)
 
-    def weighted(
-        self, label: Optional[str] = None, weights: Weights = WEIGHTED
-    ) -> Scores:
+    def weighted(self, label: str | None = None, weights: Weights = WEIGHTED) -> Scores:
         """Count errors by weights.
 
-        label (Optional[str]): The label; all of them if not set.
+        label (str | None): The label; all of them if not set.
         weights (Mapping): For each of `TYPES` the parts of "TP", "FP" and "FN".
         RETURNS (Scores): The scores.
         """
@@ -195,11 +194,11 @@ def fair_eval(
     return found
 
 
-def fair_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+def fair_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
     """Score the entities of a pipeline, strict and fair.
 
     examples (Iterable[Example]): Predictions and references.
-    RETURNS (Dict[str, Any]): What `ner_score` returns, and `fair_p`, `fair_r`,
+    RETURNS (dict[str, Any]): What `ner_score` returns, and `fair_p`, `fair_r`,
         `fair_f` in [0, 1] and `fair_per_type`; None if no reference is annotated.
     """
     examples = list(examples)
@@ -217,6 +216,6 @@ def fair_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
     }
 
 
-def make_fair_scorer() -> Callable[..., Dict[str, Any]]:
+def make_fair_scorer() -> Callable[..., dict[str, Any]]:
     """Registered as `welt_spacy.fair_scorer.v1` in `@scorers`."""
     return fair_score

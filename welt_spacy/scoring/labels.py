@@ -1,6 +1,6 @@
 """The labels that a pipeline can find, and those of the data."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 from spacy.language import Language
 from spacy.training import Example
@@ -8,11 +8,11 @@ from spacy.training import Example
 from ..errors import WeltError
 
 
-def known_labels(nlp: Language) -> List[str]:
+def known_labels(nlp: Language) -> list[str]:
     """List the labels that a pipeline can find.
 
     nlp (Language): The pipeline.
-    RETURNS (List[str]): The labels of all components that set entities, sorted; none
+    RETURNS (list[str]): The labels of all components that set entities, sorted; none
         if they do not tell.
     """
     return sorted(
@@ -25,12 +25,12 @@ def known_labels(nlp: Language) -> List[str]:
     )
 
 
-def unknown_labels(nlp: Language, examples: Sequence[Example]) -> List[str]:
+def unknown_labels(nlp: Language, examples: Sequence[Example]) -> list[str]:
     """List the labels of gold entities that a pipeline can't find.
 
     nlp (Language): The pipeline.
     examples (Sequence[Example]): Gold-standard docs.
-    RETURNS (List[str]): The labels, sorted; none if the pipeline does not tell its own.
+    RETURNS (list[str]): The labels, sorted; none if the pipeline does not tell its own.
     RAISES (WeltError): If it can find none of them.
     """
     known = known_labels(nlp)

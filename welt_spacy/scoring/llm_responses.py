@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from typing import Any, Dict, Optional, Sequence, Set, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -43,11 +44,11 @@ def string_scores(examples: Sequence[Example]) -> Scores:
     return scores_of(right, wrong, missed)
 
 
-def count_issues(docs: Sequence[Doc]) -> Optional[Dict[str, Any]]:
+def count_issues(docs: Sequence[Doc]) -> dict[str, Any] | None:
     """Count what was wrong with the answers of language models.
 
     docs (Sequence[Doc]): Docs that went through a `generative_ner`.
-    RETURNS (Optional[Dict[str, Any]]): "answers" and "entities", how many there are; and
+    RETURNS (dict[str, Any] | None): "answers" and "entities", how many there are; and
         "issues": for each, "n", "of" (answers or entities in them), and the interval of
         95 % of the share, "low" and "high" (Wilson 1927). None if no doc has answers.
     """
@@ -67,13 +68,13 @@ def count_issues(docs: Sequence[Doc]) -> Optional[Dict[str, Any]]:
     return {"answers": n_answers, "entities": n_items, "issues": shares}
 
 
-def wilson(n: int, of: int, z: float = 1.959964) -> Tuple[float, float]:
+def wilson(n: int, of: int, z: float = 1.959964) -> tuple[float, float]:
     """Find the interval of a proportion (Wilson 1927).
 
     n (int): How often.
     of (int): Of how many.
     z (float): The quantile of the normal distribution; that of 95 %.
-    RETURNS (Tuple[float, float]): The lower and the upper end, in [0, 1].
+    RETURNS (tuple[float, float]): The lower and the upper end, in [0, 1].
     """
     if not of:
         return 0.0, 1.0
@@ -84,7 +85,7 @@ def wilson(n: int, of: int, z: float = 1.959964) -> Tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _predicted(doc: Doc) -> Set[Tuple[str, str]]:
+def _predicted(doc: Doc) -> set[tuple[str, str]]:
     answers = get_llm_responses(doc)
     if answers:
         pairs = [tuple(pair) for found in answers.values() for pair in found.items]

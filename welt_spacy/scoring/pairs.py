@@ -6,7 +6,8 @@ report, is read from these pairs. They are those of FairEval (Ortmann 2022,
 """
 
 from bisect import bisect_left
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -26,13 +27,13 @@ class Pair(NamedTuple):
     kind (str): "TP", "FP", "FN", "LE" (the label is wrong), "BES", "BEL", "BEO"
         (right label; too small, too large, or overlapping), or "LBE" (label and
         boundaries are wrong).
-    gold (Optional[LabelledSpan]): The gold span; None for a false positive.
-    predicted (Optional[LabelledSpan]): The prediction; None for a false negative.
+    gold (LabelledSpan | None): The gold span; None for a false positive.
+    predicted (LabelledSpan | None): The prediction; None for a false negative.
     """
 
     kind: str
-    gold: Optional[LabelledSpan]
-    predicted: Optional[LabelledSpan]
+    gold: LabelledSpan | None
+    predicted: LabelledSpan | None
 
     @property
     def label(self) -> str:
@@ -53,23 +54,23 @@ class PairedDoc(NamedTuple):
     """A doc with its gold spans, the predictions, and the pairs of both.
 
     reference (Doc): The doc with gold annotation.
-    gold (List[LabelledSpan]): Its spans.
-    predicted (List[LabelledSpan]): The predictions that can be right or wrong, on the
+    gold (list[LabelledSpan]): Its spans.
+    predicted (list[LabelledSpan]): The predictions that can be right or wrong, on the
         tokens of the reference.
-    confidences (List[Optional[float]]): The confidence of each prediction; None where
+    confidences (list[float | None]): The confidence of each prediction; None where
         it has none.
-    pairs (List[Pair]): The pairs, from the first token of either span on.
+    pairs (list[Pair]): The pairs, from the first token of either span on.
     """
 
     reference: Doc
-    gold: List[LabelledSpan]
-    predicted: List[LabelledSpan]
-    confidences: List[Optional[float]]
-    pairs: List[Pair]
+    gold: list[LabelledSpan]
+    predicted: list[LabelledSpan]
+    confidences: list[float | None]
+    pairs: list[Pair]
 
     @property
-    def right(self) -> Set[LabelledSpan]:
-        """RETURNS (Set[LabelledSpan]): The predictions that are right: label and
+    def right(self) -> set[LabelledSpan]:
+        """RETURNS (set[LabelledSpan]): The predictions that are right: label and
         boundaries are those of a gold span.
         """
         return {pair.predicted for pair in self.pairs if pair.kind == "TP"}  # type: ignore[misc]
@@ -80,12 +81,12 @@ class PairedDoc(NamedTuple):
         return Span(self.reference, start, end, label=label)
 
 
-def pair_examples(examples: Iterable[Example]) -> List[PairedDoc]:
+def pair_examples(examples: Iterable[Example]) -> list[PairedDoc]:
     """Take the spans out of examples and pair them, once for all scores.
 
     examples (Iterable[Example]): Predictions and references. What is not annotated is
         left out.
-    RETURNS (List[PairedDoc]): The docs in the same order.
+    RETURNS (list[PairedDoc]): The docs in the same order.
     """
     docs = []
     for example in examples:
@@ -101,7 +102,7 @@ def pair_examples(examples: Iterable[Example]) -> List[PairedDoc]:
 
 def pair_spans(
     gold: Sequence[LabelledSpan], predicted: Sequence[LabelledSpan]
-) -> List[Pair]:
+) -> list[Pair]:
     """Pair the predictions of a sentence with gold spans.
 
     Identical spans are paired first, then overlapping ones with the same label,
@@ -112,13 +113,13 @@ def pair_spans(
 
     gold (Sequence[LabelledSpan]): The gold spans.
     predicted (Sequence[LabelledSpan]): The predictions.
-    RETURNS (List[Pair]): The pairs. Of n spans that do not overlap among
+    RETURNS (list[Pair]): The pairs. Of n spans that do not overlap among
         themselves, in O(n log n).
     RAISES (WeltError): If a span is empty.
     """
-    pairs: List[Pair] = []
+    pairs: list[Pair] = []
     golds, guesses = _open_spans(gold), _open_spans(predicted)
-    by_place: Dict[Tuple[int, int], List[_Span]] = {}
+    by_place: dict[tuple[int, int], list[_Span]] = {}
     for guess in guesses:
         by_place.setdefault(guess.span[1:], []).append(guess)
     for same_label in (True, False):
@@ -144,10 +145,10 @@ class _Span:
         self.span = span
         self.paired = False
         # Those that no pair accounts for yet
-        self.tokens: Set[int] = set(range(span[1], span[2]))
+        self.tokens: set[int] = set(range(span[1], span[2]))
 
 
-def _open_spans(spans: Sequence[LabelledSpan]) -> List[_Span]:
+def _open_spans(spans: Sequence[LabelledSpan]) -> list[_Span]:
     for span in spans:
         if span[2] <= span[1]:
             raise WeltError(f"The span {span} is empty: it must end after its start")
@@ -159,7 +160,7 @@ def _length(span: LabelledSpan) -> int:
     return span[2] - span[1]
 
 
-def _join(target: _Span, guess: _Span, pairs: List[Pair], kind: str) -> None:
+def _join(target: _Span, guess: _Span, pairs: list[Pair], kind: str) -> None:
     shared = target.tokens & guess.tokens
     for span in (target, guess):
         span.tokens -= shared
@@ -168,7 +169,7 @@ def _join(target: _Span, guess: _Span, pairs: List[Pair], kind: str) -> None:
 
 
 def _pair_overlapping(
-    golds: List[_Span], guesses: List[_Span], same_label: bool, pairs: List[Pair]
+    golds: list[_Span], guesses: list[_Span], same_label: bool, pairs: list[Pair]
 ) -> None:
     """Alone with alone, then those left alone with those that are paired."""
 
@@ -193,16 +194,16 @@ def _pair_overlapping(
 class _Finder:
     """Finds the span that shares most tokens with another."""
 
-    def __init__(self, spans: List[_Span], same_label: bool):
+    def __init__(self, spans: list[_Span], same_label: bool):
         self.same_label = same_label
         # Their place in the list decides last
         self.spans = sorted(enumerate(spans), key=lambda item: item[1].span[1])
         self.starts = [item[1].span[1] for item in self.spans]
         self.longest = max((_length(s.span) for s in spans), default=0)
 
-    def __call__(self, wanted: _Span, of_paired: bool) -> Optional[_Span]:
+    def __call__(self, wanted: _Span, of_paired: bool) -> _Span | None:
         label, start, end = wanted.span
-        best: Optional[Tuple[Tuple[int, ...], _Span]] = None
+        best: tuple[tuple[int, ...], _Span] | None = None
         first = bisect_left(self.starts, start - self.longest + 1)
         for place, other in self.spans[first : bisect_left(self.starts, end)]:
             if other.paired != of_paired:

@@ -6,7 +6,8 @@ a resample is drawn as how often each kind of sentence occurs, which is the same
 distribution and takes milliseconds.
 """
 
-from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +30,12 @@ class Difference(NamedTuple):
     value (float): F1 of the first minus F1 of the second, in [-1, 1].
     p_value (float): How often a difference at least as large comes about by chance,
         two-sided.
-    interval (Tuple[float, float]): The confidence interval of the difference.
+    interval (tuple[float, float]): The confidence interval of the difference.
     """
 
     value: float
     p_value: float
-    interval: Tuple[float, float]
+    interval: tuple[float, float]
 
 
 class Summary(NamedTuple):
@@ -42,14 +43,14 @@ class Summary(NamedTuple):
 
     mean (float): The mean.
     sd (float): The standard deviation of a run (with n - 1); nan of a single run.
-    t_interval (Tuple[float, float]): Interval of the mean by Student's t.
-    bootstrap_interval (Tuple[float, float]): The same by resampling the runs.
+    t_interval (tuple[float, float]): Interval of the mean by Student's t.
+    bootstrap_interval (tuple[float, float]): The same by resampling the runs.
     """
 
     mean: float
     sd: float
-    t_interval: Tuple[float, float]
-    bootstrap_interval: Tuple[float, float]
+    t_interval: tuple[float, float]
+    bootstrap_interval: tuple[float, float]
 
 
 def count_sentences(
@@ -134,12 +135,12 @@ def score_intervals(
     draws: int = DRAWS,
     confidence: float = 0.95,
     seed: int = 0,
-) -> Dict[str, Tuple[float, float]]:
+) -> dict[str, tuple[float, float]]:
     """Get confidence intervals of strict scores by resampling sentences.
 
     counts (ndarray): Shape (n_sentences, 3); see `count_sentences`.
     draws, confidence, seed: As in `paired_bootstrap`.
-    RETURNS (Dict[str, Tuple[float, float]]): The intervals of "p", "r" and "f".
+    RETURNS (dict[str, tuple[float, float]]): The intervals of "p", "r" and "f".
     RAISES (WeltError): If there are no sentences.
     """
     if not len(counts):
@@ -187,7 +188,7 @@ def approximate_randomization(
     return _p_value(np.abs(np.concatenate(found)) >= observed - 1e-12)
 
 
-def _kinds(one: Counts, other: Counts) -> Tuple[Counts, Counts]:
+def _kinds(one: Counts, other: Counts) -> tuple[Counts, Counts]:
     """The different rows of both, side by side, and how often each occurs."""
     one, other = np.asarray(one), np.asarray(other)
     if one.shape != other.shape or one.ndim != 2 or one.shape[1] != 3:
@@ -257,7 +258,7 @@ def summarize(
 
 def compare_schemes(
     scores: Mapping[str, Sequence[float]], baseline: str
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """Test schemes against a baseline over corpora and seeds: Wilcoxon's signed rank
     test on paired runs, corrected by Holm for the number of schemes.
 
@@ -266,7 +267,7 @@ def compare_schemes(
         not independent corpora: with few corpora give one mean a corpus, or read the
         p-values as those of these corpora alone.
     baseline (str): The scheme to test against.
-    RETURNS (Dict[str, float]): The corrected p-value of every other scheme,
+    RETURNS (dict[str, float]): The corrected p-value of every other scheme,
         two-sided; 1.0 where nothing differs.
     RAISES (WeltError): If the baseline is missing, or scores are not paired.
     """
@@ -289,11 +290,11 @@ def compare_schemes(
     return dict(zip(found, holm(list(found.values()))))
 
 
-def holm(p_values: Sequence[float]) -> List[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for their number (Holm 1979).
 
     p_values (Sequence[float]): The p-values.
-    RETURNS (List[float]): The corrected ones, in the same order.
+    RETURNS (list[float]): The corrected ones, in the same order.
     """
     values = np.asarray(p_values, dtype="float64")
     order = np.argsort(values, kind="stable")

@@ -1,8 +1,9 @@
 """Strict scores of some of the entities: by length, by form, by what was seen."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
-from typing import Callable, Dict, Iterable, Mapping, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 from spacy.tokens import Doc, Span
 
@@ -21,15 +22,15 @@ def count_mentions(references: Iterable[Doc]) -> Counter:
     return Counter(ent.text.lower() for doc in references for ent in doc.ents)
 
 
-def slicers(mentions: Optional[Mapping[str, int]] = None) -> Dict[str, Slicer]:
+def slicers(mentions: Mapping[str, int] | None = None) -> dict[str, Slicer]:
     """Get the ways to slice entities.
 
-    mentions (Optional[Mapping[str, int]]): What `count_mentions` found in the
+    mentions (Mapping[str, int] | None): What `count_mentions` found in the
         training corpus; without it there are no slices by what was seen.
-    RETURNS (Dict[str, Slicer]): For each way, a function from an entity to the name
+    RETURNS (dict[str, Slicer]): For each way, a function from an entity to the name
         of its slice.
     """
-    ways: Dict[str, Slicer] = {"length": by_length, "form": by_form}
+    ways: dict[str, Slicer] = {"length": by_length, "form": by_form}
     if mentions is not None:
         counts = mentions
         ways["mention in train"] = lambda span: (
@@ -86,12 +87,12 @@ class SliceScores(NamedTuple):
     n_predicted: int
 
 
-def score_slices(docs: Iterable[PairedDoc], slicer: Slicer) -> Dict[str, SliceScores]:
+def score_slices(docs: Iterable[PairedDoc], slicer: Slicer) -> dict[str, SliceScores]:
     """Score slices of the entities.
 
     docs (Iterable[PairedDoc]): Predictions, paired with references.
     slicer (Slicer): From an entity to the name of its slice; see `slicers`.
-    RETURNS (Dict[str, SliceScores]): The slices by name.
+    RETURNS (dict[str, SliceScores]): The slices by name.
     """
     right: Counter = Counter()
     n_gold: Counter = Counter()
@@ -115,6 +116,6 @@ def score_slices(docs: Iterable[PairedDoc], slicer: Slicer) -> Dict[str, SliceSc
     }
 
 
-def _by_number(name: str) -> Tuple[float, str]:
+def _by_number(name: str) -> tuple[float, str]:
     number = name.split()[0]
     return (int(number) if number.isdigit() else inf), name

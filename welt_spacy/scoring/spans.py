@@ -1,6 +1,7 @@
 """Labelled spans, taken out of examples, and the scores of counts."""
 
-from typing import Iterator, List, NamedTuple, Sized, Tuple
+from collections.abc import Iterator, Sized
+from typing import NamedTuple
 
 from spacy.tokens import Span
 from spacy.training import Example
@@ -9,7 +10,7 @@ from ..errors import WeltError
 from ..tokens.annotated_labels import is_annotated
 
 # Label, first token, token after the last
-LabelledSpan = Tuple[str, int, int]
+LabelledSpan = tuple[str, int, int]
 
 
 class Scores(NamedTuple):
@@ -49,11 +50,11 @@ def require_same_sentences(gold: Sized, predicted: Sized) -> None:
         )
 
 
-def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
+def spans_of(example: Example) -> tuple[list[LabelledSpan], list[LabelledSpan]]:
     """Get gold spans and predictions on the tokens of the reference.
 
     example (Example): The example.
-    RETURNS (Tuple[List[LabelledSpan], List[LabelledSpan]]): Gold spans and
+    RETURNS (tuple[list[LabelledSpan], list[LabelledSpan]]): Gold spans and
         predictions. As in spaCy's scorer, a prediction that touches a token without
         annotation is left out: it is neither right nor wrong. So a reference
         without any annotation has neither. The same goes for a prediction whose label
@@ -63,11 +64,11 @@ def spans_of(example: Example) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
     return gold, [span for span, _ in aligned_predictions(example)]
 
 
-def aligned_predictions(example: Example) -> Iterator[Tuple[LabelledSpan, Span]]:
+def aligned_predictions(example: Example) -> Iterator[tuple[LabelledSpan, Span]]:
     """Get the predictions that can be right or wrong; see `spans_of`.
 
     example (Example): The example.
-    YIELDS (Tuple[LabelledSpan, Span]): Each prediction on the tokens of the
+    YIELDS (tuple[LabelledSpan, Span]): Each prediction on the tokens of the
         reference, and as it is.
     """
     aligned = example.alignment.x2y

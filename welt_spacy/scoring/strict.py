@@ -1,14 +1,11 @@
 """Strict scores: an entity counts when its boundaries and its label are right."""
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
     NamedTuple,
-    Sequence,
 )
 
 from spacy.scorer import get_ner_prf
@@ -24,12 +21,12 @@ class StrictScores(NamedTuple):
 
     micro (Scores): Of all entities together.
     macro (Scores): The mean over labels, those of gold spans or predictions.
-    per_type (Dict[str, Scores]): Of each label.
+    per_type (dict[str, Scores]): Of each label.
     """
 
     micro: Scores
     macro: Scores
-    per_type: Dict[str, Scores]
+    per_type: dict[str, Scores]
 
 
 def strict_eval(
@@ -67,13 +64,13 @@ def strict_eval(
     return StrictScores(micro, macro, per_type)
 
 
-def ner_score(examples: Iterable[Example], **kwargs: Any) -> Dict[str, Any]:
+def ner_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
     """Score the entities of a pipeline, micro-averaged and per label.
 
     examples (Iterable[Example]): Predictions and references. Predictions that
         touch a token without annotation, or whose label was not looked for in the
         reference, are neither right nor wrong.
-    RETURNS (Dict[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
+    RETURNS (dict[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
         `ents_per_type`; all None if no reference is annotated.
 
     DOCS: https://spacy.io/api/scorer#get_ner_prf
@@ -95,6 +92,6 @@ def _without_others(example: Example) -> Example:
     return Example(copied, reference)
 
 
-def make_ner_scorer() -> Callable[..., Dict[str, Any]]:
+def make_ner_scorer() -> Callable[..., dict[str, Any]]:
     """Registered as `welt_spacy.ner_scorer.v1` in `@scorers`."""
     return ner_score

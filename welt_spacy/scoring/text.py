@@ -5,7 +5,8 @@ when the pipeline has to split the text itself: a boundary inside one of its tok
 can't be found.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from spacy.tokens import Doc
 
@@ -70,7 +71,7 @@ def text_eval(references: Sequence[Doc], predictions: Sequence[Doc]) -> TextScor
 
 def _character_spans(
     reference: Doc, doc: Doc
-) -> Tuple[List[LabelledSpan], List[LabelledSpan]]:
+) -> tuple[list[LabelledSpan], list[LabelledSpan]]:
     gold = [(e.label_, e.start_char, e.end_char) for e in reference.ents]
     predicted = []
     for ent in doc.ents:

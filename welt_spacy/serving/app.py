@@ -2,16 +2,11 @@
 
 import asyncio
 import hmac
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import (
     Any,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Dict,
-    List,
     NamedTuple,
-    Optional,
 )
 
 from fastapi import Depends, FastAPI, HTTPException, Request
@@ -57,16 +52,16 @@ class AnnotateRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    text: Optional[str] = Field(None, description="A text.")
-    texts: Optional[List[str]] = Field(None, description="Or several.")
-    o_bias: Optional[float] = Field(
+    text: str | None = Field(None, description="A text.")
+    texts: list[str] | None = Field(None, description="Or several.")
+    o_bias: float | None = Field(
         None,
         ge=-20,
         le=20,
         allow_inf_nan=False,
         description="Above 0 for precision, below 0 for recall (welt_ner alone).",
     )
-    threshold: Optional[float] = Field(
+    threshold: float | None = Field(
         None,
         ge=0,
         le=1,
@@ -88,23 +83,21 @@ class EntityModel(BaseModel):
     end: int
     label: str
     text: str
-    confidence: Optional[float]
+    confidence: float | None
 
 
 class Document(BaseModel):
     """The entities of a text."""
 
-    entities: List[EntityModel]
-    error: Optional[str] = Field(
-        None, description="Why the pipeline failed on this text."
-    )
+    entities: list[EntityModel]
+    error: str | None = Field(None, description="Why the pipeline failed on this text.")
 
 
 class AnnotateResponse(BaseModel):
     """The documents, in the order of the texts."""
 
     pipeline: str
-    documents: List[Document]
+    documents: list[Document]
 
 
 class Health(BaseModel):
@@ -117,7 +110,7 @@ class Health(BaseModel):
     answered: int = Field(description="Requests that were answered so far.")
 
 
-_ERRORS: Dict[Any, Dict[str, Any]] = {
+_ERRORS: dict[Any, dict[str, Any]] = {
     401: {"description": "The token is missing or wrong"},
     413: {"description": "A text, or the request, is too long"},
     503: {
@@ -128,17 +121,17 @@ _ERRORS: Dict[Any, Dict[str, Any]] = {
 
 
 def make_app(
-    nlp: Language, *, limits: Limits = Limits(), token: Optional[str] = None
+    nlp: Language, *, limits: Limits = Limits(), token: str | None = None
 ) -> FastAPI:
     """Make the application. One process serves one pipeline.
 
     nlp (Language): The pipeline, which nothing else may use in this process.
     limits (Limits): What it takes.
-    token (Optional[str]): What clients must send as `Authorization: Bearer ...`; None: nothing.
+    token (str | None): What clients must send as `Authorization: Bearer ...`; None: nothing.
     RETURNS (FastAPI): The application, for uvicorn or any other ASGI server. What it refuses,
         it RAISES as `HTTPException`, which is the answer.
     """
-    batcher: List[Batcher] = []
+    batcher: list[Batcher] = []
     counts = {"accepted": 0, "answered": 0}
 
     @asynccontextmanager
@@ -210,7 +203,7 @@ def make_app(
         return JSONResponse({"pipeline": running.name, "documents": documents})
 
     @app.get("/health", response_model=Health)
-    async def health() -> Dict[str, Any]:
+    async def health() -> dict[str, Any]:
         """Tell that the server answers."""
         running = batcher[0]
         return {
@@ -251,12 +244,12 @@ def make_app(
 class _Outermost:
     """Counts requests, and ends those that are too long before they are read whole."""
 
-    def __init__(self, app: Any, limits: Limits, counts: Dict[str, int]) -> None:
+    def __init__(self, app: Any, limits: Limits, counts: dict[str, int]) -> None:
         self.app, self.limits, self.counts = app, limits, counts
 
     async def __call__(
         self,
-        scope: Dict[str, Any],
+        scope: dict[str, Any],
         receive: Callable[[], Awaitable[Any]],
         send: Callable[[Any], Awaitable[None]],
     ) -> None:
@@ -276,12 +269,12 @@ class _Outermost:
             self.counts["answered"] += 1
 
     async def _body(
-        self, scope: Dict[str, Any], receive: Callable[[], Awaitable[Any]]
-    ) -> Optional[bytes]:
+        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]]
+    ) -> bytes | None:
         told = dict(scope["headers"]).get(b"content-length", b"0")
         if told.isdigit() and int(told) > self.limits.max_bytes:
             return None
-        parts: List[bytes] = []
+        parts: list[bytes] = []
         size = 0
         while True:
             message = await receive()
@@ -310,12 +303,12 @@ def _replay(
     return next_message
 
 
-def _entity(ent: Any) -> Dict[str, Any]:
+def _entity(ent: Any) -> dict[str, Any]:
     found = ent._asdict()
     del found["pipeline"]
     return found
 
 
-def _labels(pipe: Any) -> List[str]:
+def _labels(pipe: Any) -> list[str]:
     labels = getattr(pipe, "labels", ())
     return [str(label) for label in labels] if isinstance(labels, (list, tuple)) else []

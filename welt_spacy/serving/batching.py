@@ -3,17 +3,11 @@
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import (
     Any,
-    Deque,
-    Dict,
-    Iterator,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Union,
 )
 
 from spacy.language import Language
@@ -34,18 +28,18 @@ class Overloaded(Exception):
 class Dial(NamedTuple):
     """Settings of decoding for one request; None: as the pipeline has them.
 
-    o_bias (Optional[float]): Added to the log-odds of O.
-    threshold (Optional[float]): Entities with a lower confidence are dropped.
+    o_bias (float | None): Added to the log-odds of O.
+    threshold (float | None): Entities with a lower confidence are dropped.
     """
 
-    o_bias: Optional[float] = None
-    threshold: Optional[float] = None
+    o_bias: float | None = None
+    threshold: float | None = None
 
 
 class _Waiting(NamedTuple):
     text: str
     dial: Dial
-    result: "asyncio.Future[Union[List[Entity], str]]"
+    result: "asyncio.Future[list[Entity] | str]"
 
 
 class Batcher:
@@ -70,10 +64,10 @@ class Batcher:
         self.taggers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
         self.batch_docs, self.batch_chars = batch_docs, batch_chars
         self.max_queue = max_queue
-        self._waiting: Deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._more = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "pipeline")
-        self._task: Optional[asyncio.Task] = None
+        self._task: asyncio.Task | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -91,12 +85,12 @@ class Batcher:
 
     async def annotate(
         self, texts: Sequence[str], dial: Dial = Dial()
-    ) -> List[Union[List[Entity], str]]:
+    ) -> list[list[Entity] | str]:
         """Annotate texts, together with those of others.
 
         texts (Sequence[str]): The texts.
         dial (Dial): Settings of decoding.
-        RETURNS (List[Union[List[Entity], str]]): The entities of each text, or why the
+        RETURNS (list[list[Entity] | str]): The entities of each text, or why the
             pipeline failed on it.
         RAISES (Overloaded): If too many texts wait already; none of these is taken.
         """
@@ -135,10 +129,10 @@ class Batcher:
                 if not one.result.done():
                     one.result.set_result(result)
 
-    def _take(self) -> List[_Waiting]:
+    def _take(self) -> list[_Waiting]:
         """The oldest texts, of those with the settings of the oldest one."""
-        batch: List[_Waiting] = []
-        others: List[_Waiting] = []
+        batch: list[_Waiting] = []
+        others: list[_Waiting] = []
         n_chars = 0
         while self._waiting and len(batch) < self.batch_docs:
             one = self._waiting.popleft()
@@ -155,7 +149,7 @@ class Batcher:
         self._waiting.extendleft(reversed(others))
         return batch
 
-    def _annotate(self, texts: List[str], dial: Dial) -> List[Union[List[Entity], str]]:
+    def _annotate(self, texts: list[str], dial: Dial) -> list[list[Entity] | str]:
         records = [Record("", text) for text in texts]
         with self._turned(dial):
             try:
@@ -167,7 +161,7 @@ class Batcher:
     @contextlib.contextmanager
     def _turned(self, dial: Dial) -> Iterator[None]:
         """Set the dial, and put it back."""
-        wanted: Dict[str, float] = {
+        wanted: dict[str, float] = {
             name: value for name, value in dial._asdict().items() if value is not None
         }
         before = [
@@ -184,5 +178,5 @@ class Batcher:
                 setattr(pipe, name, value)
 
 
-def _plain(found: Union[Annotated, Reject]) -> Union[List[Entity], str]:
+def _plain(found: Annotated | Reject) -> list[Entity] | str:
     return found.message if isinstance(found, Reject) else found.entities

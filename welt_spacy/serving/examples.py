@@ -1,8 +1,6 @@
 """Texts to try a pipeline on, written for this purpose."""
 
-from typing import Dict, List
-
-EXAMPLES: List[Dict[str, str]] = [
+EXAMPLES: list[dict[str, str]] = [
     {
         "name": "Drugs and side effects",
         "text": "Acute liver failure after paracetamol in a patient on carbamazepine. A 54-year-old "

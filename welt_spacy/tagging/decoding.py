@@ -17,7 +17,7 @@ constrained
     forward-backward algorithm (Rabiner 1989), both over the legal transitions.
 """
 
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ def decode(
     *,
     decoder: str = "constrained",
     o_bias: float = 0.0,
-    bias: Optional[Floats] = None,
+    bias: Floats | None = None,
 ) -> Entities:
     """Find the entities of a batch.
 
@@ -73,7 +73,7 @@ def decode(
     decoder (str): "greedy" or "constrained".
     o_bias (float): Added to the log-odds of O before decoding: above 0 for
         precision, below 0 for recall.
-    bias (Optional[ndarray]): Shape (2K + 1,): added to the log-probabilities of the
+    bias (ndarray | None): Shape (2K + 1,): added to the log-probabilities of the
         tags before decoding.
     RETURNS (Entities): The entities. They never cross the end of a sequence.
     RAISES (ValueError): If the decoder is unknown or the shapes do not fit.
@@ -97,7 +97,7 @@ def score_spans(
     *,
     decoder: str = "constrained",
     o_bias: float = 0.0,
-    bias: Optional[Floats] = None,
+    bias: Floats | None = None,
 ) -> Floats:
     """Get the confidences that spans would have as entities.
 
@@ -118,7 +118,7 @@ def _shifted(
     lengths: Ints,
     decoder: str,
     o_bias: float,
-    bias: Optional[Floats],
+    bias: Floats | None,
 ) -> Floats:
     if decoder not in DECODERS:
         raise ValueError(f"Unknown decoder {decoder!r}: use one of {DECODERS}")
@@ -138,12 +138,12 @@ def _shifted(
     return probs
 
 
-def tags_to_spans(tags: Ints, lengths: Ints) -> Tuple[Ints, Ints, Ints]:
+def tags_to_spans(tags: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
     """Read spans off tags; an orphan I begins a span, as in seqeval.
 
     tags (ndarray): Shape (N,): tag indices.
     lengths (ndarray): Shape (D,): the lengths of the sequences.
-    RETURNS (Tuple[ndarray, ndarray, ndarray]): First rows, rows after the last,
+    RETURNS (tuple[ndarray, ndarray, ndarray]): First rows, rows after the last,
         and label indices, each of shape (E,).
     """
     is_begin, is_inside, label = split_tags(tags)
@@ -193,7 +193,7 @@ def viterbi(probs: Floats, lengths: Ints) -> Ints:
     return tags
 
 
-def forward_backward(probs: Floats, lengths: Ints) -> Tuple[Floats, Floats]:
+def forward_backward(probs: Floats, lengths: Ints) -> tuple[Floats, Floats]:
     """Run the scaled forward-backward recursion over legal sequences.
 
     With alpha and beta as usual, scales are c_t = sum_j alpha_t(j) before
@@ -202,7 +202,7 @@ def forward_backward(probs: Floats, lengths: Ints) -> Tuple[Floats, Floats]:
 
     probs (ndarray): Shape (N, 2K + 1): positive tag probabilities.
     lengths (ndarray): Shape (D,): the lengths of the sequences.
-    RETURNS (Tuple[ndarray, ndarray]): The scales, shape (N,), and the scaled
+    RETURNS (tuple[ndarray, ndarray]): The scales, shape (N,), and the scaled
         betas, shape (N, 2K + 1).
     """
     if not len(probs):
@@ -241,7 +241,7 @@ class _Packed:
 
     def __init__(self, lengths: Ints):
         order = np.argsort(-lengths, kind="stable")
-        self._counts: List[int] = []
+        self._counts: list[int] = []
         self.n_steps = int(lengths.max()) if len(lengths) else 0
         starts = starts_of(lengths)[:-1][order]
         sorted_lengths = lengths[order]

@@ -1,15 +1,9 @@
 """From gold-standard docs to tags: what the loss and the class counts see."""
 
 from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import (
-    Collection,
-    Dict,
-    Iterable,
-    List,
     NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -45,18 +39,18 @@ _IOB_OF_BILUO = {
 class TagCounts(NamedTuple):
     """What a training corpus contains, seen through the pipeline's tokenizer.
 
-    labels (List[str]): The entity labels, sorted.
-    counts (Dict[str, int]): Annotated tokens for each tag.
+    labels (list[str]): The entity labels, sorted.
+    counts (dict[str, int]): Annotated tokens for each tag.
     n_mentions (int): Gold mentions.
     n_unaligned (int): Gold mentions whose boundaries are not token boundaries.
-    unaligned (List[str]): Some of them, quoted, for a message.
+    unaligned (list[str]): Some of them, quoted, for a message.
     """
 
-    labels: List[str]
-    counts: Dict[str, int]
+    labels: list[str]
+    counts: dict[str, int]
     n_mentions: int
     n_unaligned: int
-    unaligned: List[str]
+    unaligned: list[str]
 
 
 def count_tags(examples: Iterable[Example]) -> TagCounts:
@@ -72,7 +66,7 @@ def count_tags(examples: Iterable[Example]) -> TagCounts:
     n_outside = n_mentions = n_unaligned = 0
     # Annotated tokens by the labels that were looked for in them; None: all
     looked_for: Counter = Counter()
-    quoted: List[str] = []
+    quoted: list[str] = []
     for eg in examples:
         iob, types = aligned_ents(eg)
         looked_for[get_annotated_labels(eg.reference)] += int(
@@ -105,8 +99,8 @@ def count_tags(examples: Iterable[Example]) -> TagCounts:
 
 
 def _scale_counts(
-    counts: Dict[str, int], labels: Sequence[str], looked_for: Counter
-) -> Dict[str, int]:
+    counts: dict[str, int], labels: Sequence[str], looked_for: Counter
+) -> dict[str, int]:
     total = sum(looked_for.values())
     scaled = {"O": total}
     for label in labels:
@@ -119,13 +113,13 @@ def _scale_counts(
 
 def unannotated_tags(
     examples: Sequence[Example], labels: Sequence[str]
-) -> Optional[NDArray[np.bool_]]:
+) -> NDArray[np.bool_] | None:
     """Find the tags that an O of the gold annotation may hide: those of labels that were
     not looked for.
 
     examples (Sequence[Example]): The batch, N tokens of predicted docs together.
     labels (Sequence[str]): The K labels of the tag set.
-    RETURNS (Optional[ndarray]): Shape (N, 2K + 1), bool; None if there are none.
+    RETURNS (ndarray | None): Shape (N, 2K + 1), bool; None if there are none.
     """
     found = [get_annotated_labels(eg.reference) for eg in examples]
     if all(names is None for names in found):
@@ -139,11 +133,11 @@ def unannotated_tags(
 
 
 def masked_tags(
-    known: Optional[Collection[str]], labels: Sequence[str]
+    known: Collection[str] | None, labels: Sequence[str]
 ) -> NDArray[np.bool_]:
     """Find the tags of labels that somebody does not know.
 
-    known (Optional[Collection[str]]): The labels that are known; None: all.
+    known (Collection[str] | None): The labels that are known; None: all.
     labels (Sequence[str]): The K labels of the tag set.
     RETURNS (ndarray): Shape (2K + 1,), bool.
     """
@@ -190,11 +184,11 @@ def gold_tags(
     return tags
 
 
-def aligned_ents(eg: Example) -> Tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def aligned_ents(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Get the gold entities of an example on the tokens of the predicted doc.
 
     eg (Example): The example.
-    RETURNS (Tuple[ndarray, ndarray]): spaCy's ENT_IOB codes and ENT_TYPE ids,
+    RETURNS (tuple[ndarray, ndarray]): spaCy's ENT_IOB codes and ENT_TYPE ids,
         each of shape (n_tokens,).
     """
     if same_tokens(eg.predicted, eg.reference):
@@ -224,7 +218,7 @@ def same_tokens(one: Doc, other: Doc) -> bool:
     )
 
 
-def _unaligned_mentions(eg: Example) -> List[str]:
+def _unaligned_mentions(eg: Example) -> list[str]:
     aligned = set()
     for tag, token in zip(eg.get_aligned_ner(), eg.predicted):
         if tag is not None and tag[0] in "BU":

@@ -3,16 +3,10 @@ have missed others.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     Any,
-    Callable,
-    Dict,
-    List,
-    Mapping,
     NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
 )
 
 import numpy as np
@@ -59,7 +53,7 @@ def spread_names(
     offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
     bounds = np.searchsorted(found.starts, offsets).tolist()
     raised = np.zeros(len(found.starts), dtype=bool)
-    missed: List[Tuple[int, int, int]] = []
+    missed: list[tuple[int, int, int]] = []
     for i, doc in enumerate(docs):
         mine = slice(bounds[i], bounds[i + 1])
         if mine.stop - mine.start < settings["times"]:
@@ -91,7 +85,7 @@ def spread_names(
 
 class _Seen(NamedTuple):
     raised: NDArray[np.bool_]  # (E,): entities with enough others
-    missed: List[Tuple[int, int, int]]  # other occurrences, rows counted over all docs
+    missed: list[tuple[int, int, int]]  # other occurrences, rows counted over all docs
 
 
 def _occurrences(
@@ -99,7 +93,7 @@ def _occurrences(
 ) -> _Seen:
     starts, ends = (found.starts - offset).tolist(), (found.ends - offset).tolist()
     sure = found.confidences >= settings["confidence"]
-    names: Dict[Tuple, List[int]] = defaultdict(list)
+    names: dict[tuple, list[int]] = defaultdict(list)
     for j, (start, end, label) in enumerate(zip(starts, ends, found.labels.tolist())):
         key = (label, *words[start:end].tolist())
         names[key].append(j)
@@ -117,8 +111,8 @@ def _occurrences(
     return _Seen(raised, missed)
 
 
-def _find(words: NDArray[Any], name: List[int]) -> List[int]:
-    """RETURNS (List[int]): Where a sequence begins in another."""
+def _find(words: NDArray[Any], name: list[int]) -> list[int]:
+    """RETURNS (list[int]): Where a sequence begins in another."""
     n = len(words) - len(name) + 1
     equal = np.ones(max(n, 0), dtype=bool)
     for i, word in enumerate(name):
@@ -139,12 +133,12 @@ def _without_overlaps(entities: Entities, rank: Floats) -> Entities:
     return Entities(*(column[order] for column in chosen))
 
 
-def check_consistency(name: str, value: Any) -> Optional[Dict[str, float]]:
+def check_consistency(name: str, value: Any) -> dict[str, float] | None:
     """Check a setting.
 
     name (str): The setting.
     value (Any): Its value: "times", "confidence" and "share", or None.
-    RETURNS (Optional[Dict[str, float]]): The value.
+    RETURNS (dict[str, float] | None): The value.
     RAISES (WeltError): If it is anything else.
     """
     if value is None:

@@ -1,6 +1,7 @@
 """Confidences that are frequencies: Platt scaling of the probability of an entity."""
 
-from typing import Any, Dict, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ EDGE = 1e-9
 
 
 def calibrated(
-    confidences: NDArray[Any], calibration: Optional[Mapping[str, float]]
+    confidences: NDArray[Any], calibration: Mapping[str, float] | None
 ) -> NDArray[np.float64]:
     """Calibrate confidences (Platt 1999; the temperature is that of Guo et al. 2017).
 
@@ -22,7 +23,7 @@ def calibrated(
     the threshold is calibrated with them.
 
     confidences (ndarray): Shape (E,), in [0, 1].
-    calibration (Optional[Mapping[str, float]]): "temperature" and "shift"; None leaves
+    calibration (Mapping[str, float] | None): "temperature" and "shift"; None leaves
         the confidences as they are.
     RETURNS (ndarray): Shape (E,), float64, in [0, 1].
     """
@@ -35,12 +36,12 @@ def calibrated(
 
 
 def uncalibrated(
-    confidences: NDArray[Any], calibration: Optional[Mapping[str, float]]
+    confidences: NDArray[Any], calibration: Mapping[str, float] | None
 ) -> NDArray[np.float64]:
     """Get the confidences before `calibrated`.
 
     confidences (ndarray): Shape (E,), in [0, 1].
-    calibration (Optional[Mapping[str, float]]): What they were calibrated with.
+    calibration (Mapping[str, float] | None): What they were calibrated with.
     RETURNS (ndarray): Shape (E,), float64.
     """
     values = np.asarray(confidences, dtype="float64")
@@ -61,12 +62,12 @@ def log_odds(confidences: NDArray[Any]) -> NDArray[np.float64]:
     return np.log(values) - np.log1p(-values)
 
 
-def check_calibration(name: str, value: Any) -> Optional[Dict[str, float]]:
+def check_calibration(name: str, value: Any) -> dict[str, float] | None:
     """Check the setting of a component.
 
     name (str): Its name.
     value (Any): Its value.
-    RETURNS (Optional[Dict[str, float]]): The value.
+    RETURNS (dict[str, float] | None): The value.
     RAISES (WeltError): If it is neither None nor has a temperature above 0 and a shift.
     """
     if value is None:

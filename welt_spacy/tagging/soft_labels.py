@@ -2,7 +2,8 @@
 student.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,15 +57,15 @@ def set_soft_labels(
     }
 
 
-def get_soft_tags(doc: Doc) -> Optional[Tuple[NDArray[np.float32], List[str]]]:
+def get_soft_tags(doc: Doc) -> tuple[NDArray[np.float32], list[str]] | None:
     """Get the soft tags of a doc.
 
     doc (Doc): The doc.
-    RETURNS (Optional[Tuple[ndarray, List[str]]]): Probabilities of shape (n_tokens,
+    RETURNS (tuple[ndarray, list[str]] | None): Probabilities of shape (n_tokens,
         2K + 1), float32, rows of which sum to 1, and the K labels; None if it has none.
     RAISES (WeltError): If they do not belong to the doc's tokens.
     """
-    kept: Optional[Dict[str, Any]] = doc.user_data.get(KEY)
+    kept: dict[str, Any] | None = doc.user_data.get(KEY)
     if kept is None:
         return None
     labels, tags = list(kept["labels"]), np.asarray(kept["tags"], dtype="int64")
@@ -122,12 +123,12 @@ def has_soft_labels(eg: Example) -> bool:
 
 def soft_targets(
     examples: Sequence[Example], labels: Sequence[str]
-) -> Optional[SoftTargets]:
+) -> SoftTargets | None:
     """Get the soft tags of a batch on the tokens of the predicted docs.
 
     examples (Sequence[Example]): The batch.
     labels (Sequence[str]): The labels of the student.
-    RETURNS (Optional[SoftTargets]): The targets; None if no doc has soft tags. Tokens
+    RETURNS (SoftTargets | None): The targets; None if no doc has soft tags. Tokens
         that are not the same in both docs have none.
     RAISES (WeltError): As `get_soft_tags`.
     """
@@ -160,7 +161,7 @@ def soft_targets(
     )
 
 
-def _one_to_one(eg: Example) -> Tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _one_to_one(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     forth, back = eg.alignment.x2y, eg.alignment.y2x
     pairs = [
         (i, int(forth[i][0]))

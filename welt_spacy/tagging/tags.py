@@ -5,7 +5,8 @@ With K entity labels there are 2K + 1 tags, in the fixed order
 of the model, so the order is part of a saved model and only grows at the end.
 """
 
-from typing import Any, List, Sequence, Tuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,11 @@ MISSING = -1  # no annotation: the token gives no gradient
 ENT_IOB_MISSING, ENT_IOB_INSIDE, ENT_IOB_OUTSIDE, ENT_IOB_BEGIN = 0, 1, 2, 3
 
 
-def tag_names(labels: Sequence[str]) -> List[str]:
+def tag_names(labels: Sequence[str]) -> list[str]:
     """Name the tags of a tag set, in the order of the model's columns.
 
     labels (Sequence[str]): The K entity labels.
-    RETURNS (List[str]): The 2K + 1 names, "O" first.
+    RETURNS (list[str]): The 2K + 1 names, "O" first.
     """
     return ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
 
@@ -42,11 +43,11 @@ def inside_tag(label: LabelT) -> LabelT:
 
 def split_tags(
     tags: NDArray[Any],
-) -> Tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[Any]]:
     """Take tag indices apart.
 
     tags (ndarray): Tag indices of any shape; `MISSING` counts as outside.
-    RETURNS (Tuple[ndarray, ndarray, ndarray]): Three arrays of the same shape:
+    RETURNS (tuple[ndarray, ndarray, ndarray]): Three arrays of the same shape:
         is the tag a B, is it an I, and the index of its label (-1 where it has
         none).
     """

@@ -1,7 +1,7 @@
 """Read, pair and copy documents."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -11,12 +11,12 @@ from spacy.vocab import Vocab
 from ..errors import WeltError
 
 
-def read_docs(path: Path, vocab: Vocab) -> List[Doc]:
+def read_docs(path: Path, vocab: Vocab) -> list[Doc]:
     """Read the docs of a .spacy file.
 
     path (Path): The file.
     vocab (Vocab): The vocabulary of the docs.
-    RETURNS (List[Doc]): The docs, at least one.
+    RETURNS (list[Doc]): The docs, at least one.
     RAISES (WeltError): If the file is missing, is not a .spacy file, or has no docs.
     """
     if not path.is_file():
@@ -33,12 +33,12 @@ def read_docs(path: Path, vocab: Vocab) -> List[Doc]:
     return docs
 
 
-def read_examples(nlp: Language, path: Path) -> List[Example]:
+def read_examples(nlp: Language, path: Path) -> list[Example]:
     """Read gold-standard docs, with bare docs of the same tokens beside them.
 
     nlp (Language): The pipeline that will predict.
     path (Path): The .spacy file.
-    RETURNS (List[Example]): The examples, at least one.
+    RETURNS (list[Example]): The examples, at least one.
     RAISES (WeltError): As `read_docs`.
     """
     return [Example(bare_doc(doc), doc) for doc in read_docs(path, nlp.vocab)]
@@ -46,13 +46,13 @@ def read_examples(nlp: Language, path: Path) -> List[Example]:
 
 def pair_docs(
     predictions: Sequence[Doc], references: Sequence[Doc], name: str = "predictions"
-) -> List[Example]:
+) -> list[Example]:
     """Put predictions that were made elsewhere beside gold-standard docs.
 
     predictions (Sequence[Doc]): The predictions, on any tokens.
     references (Sequence[Doc]): The gold-standard docs, in the same order.
     name (str): What the predictions are called in messages.
-    RETURNS (List[Example]): The examples.
+    RETURNS (list[Example]): The examples.
     RAISES (WeltError): If there are more of one than of the other, or a text is
         another one; white space does not matter.
     """
@@ -75,11 +75,11 @@ def _letters(doc: Doc) -> str:
     return "".join(doc.text.split())
 
 
-def bare_doc(doc: Doc, vocab: Optional[Vocab] = None) -> Doc:
+def bare_doc(doc: Doc, vocab: Vocab | None = None) -> Doc:
     """Copy the tokens of a doc, without any annotation.
 
     doc (Doc): The doc.
-    vocab (Optional[Vocab]): The vocabulary of the copy; that of the doc if not set.
+    vocab (Vocab | None): The vocabulary of the copy; that of the doc if not set.
     RETURNS (Doc): The copy.
     """
     spaces = None

@@ -5,7 +5,7 @@ from importlib.resources import files
 from inspect import signature
 from math import ceil
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -26,15 +26,15 @@ def make_config(
     corpus: str = "bc5cdr",
     encoder: str = "biobert",
     scheme: str = "welt",
-    settings: Optional[Dict[str, float]] = None,
+    settings: dict[str, float] | None = None,
     seed: int = 0,
     paper: bool = True,
     train_on_dev: bool = False,
     data: str = "corpus",
-    piece_vectors: Optional[str] = None,
-    max_steps: Optional[int] = None,
+    piece_vectors: str | None = None,
+    max_steps: int | None = None,
     spacy_transformers: bool = False,
-    lexicon: Optional[Path] = None,
+    lexicon: Path | None = None,
 ) -> str:
     """Write a config that `spacy train` takes as it is.
 
@@ -42,7 +42,7 @@ def make_config(
     encoder (str): An encoder of the paper, "cpu" for a small convolutional
         network, or the hub name or the folder of any other encoder.
     scheme (str): The weighting scheme.
-    settings (Optional[Dict[str, float]]): Its settings, e.g. {"beta": 0.9999}.
+    settings (dict[str, float] | None): Its settings, e.g. {"beta": 0.9999}.
     seed (int): The random seed.
     paper (bool): Whether to take the paper's window, batch size and epochs
         (table 12), or the settings of this project's `configs/welt.cfg`. An encoder
@@ -51,13 +51,13 @@ def make_config(
     train_on_dev (bool): Whether to train on train and dev, as the paper did;
         then the scores on dev mean nothing.
     data (str): The folder of the converted corpora.
-    piece_vectors (Optional[str]): For encoder "cpu": the file that `spacy welt vectors`
+    piece_vectors (str | None): For encoder "cpu": the file that `spacy welt vectors`
         made.
-    max_steps (Optional[int]): For encoder "cpu": how long to train, 2,000 steps if not
+    max_steps (int | None): For encoder "cpu": how long to train, 2,000 steps if not
         set.
     spacy_transformers (bool): Whether a component of spacy-transformers runs the
         encoder, which others can listen to, or `welt_spacy.TransformerEncoder.v1`.
-    lexicon (Optional[Path]): A list of names that is a feature: JSONL with "label" and
+    lexicon (Path | None): A list of names that is a feature: JSONL with "label" and
         "pattern", as spaCy's rulers have it.
     RETURNS (str): The config.
     RAISES (WeltError): If a name is unknown, the scheme does not have a setting, piece
@@ -85,7 +85,7 @@ def make_config(
         )
     _check_settings(scheme, settings or {})
     in_paper = encoder in encoder_names()
-    values: Dict[str, Any] = {
+    values: dict[str, Any] = {
         "about": "",
         "train": f"{data}/{corpus}/{'train_dev' if train_on_dev else 'train'}.spacy",
         "dev": f"{data}/{corpus}/dev.spacy",
@@ -142,7 +142,7 @@ def _quoted(value: Any) -> str:
     return text
 
 
-def _check_settings(scheme: str, settings: Dict[str, float]) -> None:
+def _check_settings(scheme: str, settings: dict[str, float]) -> None:
     known = list(signature(SCHEMES[scheme]).parameters)
     for name in settings:
         if name not in known:
@@ -153,7 +153,7 @@ def _check_settings(scheme: str, settings: Dict[str, float]) -> None:
     SCHEMES[scheme](**settings)  # raises an error for values that make no sense
 
 
-def _paper_values(corpus: str, encoder: str, train_on_dev: bool) -> Dict[str, Any]:
+def _paper_values(corpus: str, encoder: str, train_on_dev: bool) -> dict[str, Any]:
     row = hyperparameters(corpus, encoder)
     sizes = get_corpus("bc5cdr_chemical" if corpus == "bc5cdr" else corpus).paper_sizes
     assert sizes is not None  # every corpus of table 12 is in table 11

@@ -1,6 +1,6 @@
 """Training corpora made of others."""
 
-from typing import Callable, Iterable, Iterator, List, Optional, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from spacy.language import Language
 from spacy.training import Example
@@ -11,7 +11,7 @@ Reader = Callable[[Language], Iterable[Example]]
 
 
 def create_joined_corpora(
-    *corpora: Reader, repeats: Optional[Sequence[int]] = None
+    *corpora: Reader, repeats: Sequence[int] | None = None
 ) -> "JoinedCorpora":
     """Create a reader that reads several corpora after one another.
 
@@ -19,7 +19,7 @@ def create_joined_corpora(
     a block of its own, `[corpora.train.*.gold]` and so on.
 
     corpora (Callable): Readers, such as `spacy.Corpus.v1`.
-    repeats (Optional[Sequence[int]]): How often each is read, in their order; once if not
+    repeats (Sequence[int] | None): How often each is read, in their order; once if not
         set.
     RETURNS (JoinedCorpora): The reader.
     RAISES (WeltError): If there is no corpus, or there are not as many repeats.
@@ -31,12 +31,12 @@ class JoinedCorpora:
     """Reads several corpora after one another. `spacy train` shuffles what it reads.
 
     corpora (Sequence[Callable]): Readers.
-    repeats (Optional[Sequence[int]]): How often each is read; once if not set.
+    repeats (Sequence[int] | None): How often each is read; once if not set.
     RAISES (WeltError): If there is no corpus, or there are not as many repeats.
     """
 
     def __init__(
-        self, corpora: Sequence[Reader], *, repeats: Optional[Sequence[int]] = None
+        self, corpora: Sequence[Reader], *, repeats: Sequence[int] | None = None
     ):
         if not corpora:
             raise WeltError("JoinedCorpora has no corpus: give it one or more")
@@ -48,7 +48,7 @@ class JoinedCorpora:
             )
         for n in repeats:
             check_number("repeats", n, low=1)
-        self.corpora: List[Reader] = list(corpora)
+        self.corpora: list[Reader] = list(corpora)
         self.repeats = repeats
 
     def __call__(self, nlp: Language) -> Iterator[Example]:

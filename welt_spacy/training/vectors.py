@@ -6,8 +6,9 @@ side. (Model2Vec reduces outputs alone: van Dongen and Tulkens 2024.)
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def _reduce(values: Floats, width: int) -> Floats:
     return found / max(float(found.std()), 1e-12)
 
 
-_Loaded = Tuple[str, Tuple[Any, Any], Floats, Callable[[NDArray[np.int64]], Floats]]
+_Loaded = tuple[str, tuple[Any, Any], Floats, Callable[[NDArray[np.int64]], Floats]]
 
 
 def _is_plain_bert(folder: Path) -> bool:
@@ -117,7 +118,7 @@ def _load_numpy(folder: Path) -> _Loaded:
 class _Bert:
     """The forward pass of BERT in NumPy, for sequences of one length."""
 
-    def __init__(self, weights: Dict[str, Floats], config: Dict[str, Any]):
+    def __init__(self, weights: dict[str, Floats], config: dict[str, Any]):
         self.weights = weights
         self.words = weights["embeddings.word_embeddings.weight"]
         self.n_heads = int(config["num_attention_heads"])

@@ -6,9 +6,8 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Iterator, Union
 
 import filelock
 
@@ -31,7 +30,7 @@ def is_temporary(name: str) -> bool:
     return bool(_TEMPORARY.fullmatch(name))
 
 
-def clean(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Take away what killed processes have left half-made in a folder, and nothing else.
 
     folder (Path): The folder; it may be missing. Nobody may be at work in it.
@@ -46,14 +45,14 @@ def clean(folder: Path) -> None:
                 path.unlink()
 
 
-def write_atomically(path: Path, content: Union[str, bytes]) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file to a temporary name beside it, then rename.
 
     A link is followed: its target is replaced, not the link. What is not a regular
     file (a device, a pipe) is written to as it is and never replaced.
 
     path (Path): The file; folders above it are made.
-    content (Union[str, bytes]): Its content; text is written as UTF-8.
+    content (str | bytes): Its content; text is written as UTF-8.
     RAISES (WeltError): If the place can't be written to.
     """
     data = content.encode("utf8") if isinstance(content, str) else content
@@ -113,14 +112,14 @@ def unpack_folder(files: Mapping[str, bytes], folder: Path) -> None:
         place.write_bytes(content)
 
 
-def _mode(path: Path) -> Union[int, None]:
+def _mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
         return None
 
 
-def publish(work: Path, final: Path) -> None:
+def replace_dir(work: Path, final: Path) -> None:
     """Rename a folder that has been made to its place. What is there, damaged or made by
     another process in the meantime, is taken away.
 
@@ -146,7 +145,7 @@ class Busy(WeltError):
 
 
 @contextlib.contextmanager
-def one_writer(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+def exclusive_lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Keep other processes, and other threads, from writing at the same place.
 
     The lock is a file `.NAME.lock` beside the place. It ends with the process that

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import WeltError, shorten
-from .files import clean, one_writer, write_atomically
+from .files import exclusive_lock, remove_partial, write_atomically
 from .fingerprint import Fingerprint, checksum, checksum_bytes
 
 RECORD = "welt.json"
@@ -54,11 +54,11 @@ class OutputFolder:
         self._stack.enter_context(_new_folders(self.path))
         try:
             # Inside the folder, because its parent may be read-only
-            self._stack.enter_context(one_writer(self._record_path))
+            self._stack.enter_context(exclusive_lock(self._record_path))
             self._content = self._read()
             with _one_line(self.path):
                 for path in [self.path / name for name in self._names()]:
-                    clean(path.parent)
+                    remove_partial(path.parent)
                     recover(path)
         except BaseException:
             self._stack.close()
@@ -275,7 +275,7 @@ def replace_folder(
     RAISES (WeltError): If another process writes there, or the disk is full or read-only.
     """
     final = Path(os.path.realpath(path))
-    with _one_line(path), _new_folders(final.parent), one_writer(final):
+    with _one_line(path), _new_folders(final.parent), exclusive_lock(final):
         recover(final)
         if os.path.lexists(final):
             check(final)

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable, Iterator, Optional, Set
 
 import spacy
 import srsly
@@ -61,14 +61,14 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
 
 @contextlib.contextmanager
 def replace_pipeline(
-    output: Path, *, force: bool = False, source: Optional[Path] = None
+    output: Path, *, force: bool = False, source: Path | None = None
 ) -> Iterator[Callable[[Language], Path]]:
     """Write a pipeline as a whole or not at all.
 
     output (Path): The folder to write; a link is followed.
     force (bool): Whether to replace a pipeline that is there. Nothing else is ever
         replaced.
-    source (Optional[Path]): The folder that the pipeline was loaded from, which must
+    source (Path | None): The folder that the pipeline was loaded from, which must
         neither be `output` nor in it.
     YIELDS (Callable[[Language], Path]): Saves a pipeline and returns where it is for
         now; at the end of the `with` block the last one saved is moved to `output`.
@@ -90,7 +90,7 @@ def replace_pipeline(
 
 
 def _check_replaceable(
-    output: Path, folder: Path, force: bool, source: Optional[Path]
+    output: Path, folder: Path, force: bool, source: Path | None
 ) -> None:
     """RAISES (WeltError): If a pipeline can't be written to this place."""
     if not force:
@@ -124,7 +124,7 @@ def is_pipeline(path: Path) -> bool:
     return all((path / name).is_file() for name in ("config.cfg", "meta.json"))
 
 
-def _components(path: Path) -> Set[str]:
+def _components(path: Path) -> set[str]:
     try:
         meta = srsly.read_json(path / "meta.json")
         return {*meta.get("components", []), *meta.get("pipeline", [])}

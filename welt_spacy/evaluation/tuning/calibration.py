@@ -1,6 +1,7 @@
 """Confidences fitted to dev data by likelihood."""
 
-from typing import Any, Dict, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,23 +27,23 @@ class Fit(NamedTuple):
 
     before, after (Calibration): Of the entities above the threshold, which are the same
         in both.
-    settings (Dict[str, float]): "temperature" and "shift".
+    settings (dict[str, float]): "temperature" and "shift".
     """
 
     before: Calibration
     after: Calibration
-    settings: Dict[str, float]
+    settings: dict[str, float]
 
 
 def most_likely(
     confidences: NDArray[Any], right: NDArray[Any], *, shift: bool = True
-) -> Dict[str, float]:
+) -> dict[str, float]:
     """Find the calibration under which outcomes are most likely.
 
     confidences (ndarray): Shape (E,), in [0, 1].
     right (ndarray): Shape (E,): whether each is right.
     shift (bool): Whether there is a shift, or a temperature alone.
-    RETURNS (Dict[str, float]): "temperature" and "shift".
+    RETURNS (dict[str, float]): "temperature" and "shift".
     """
     odds = log_odds(confidences)
 

@@ -3,8 +3,9 @@
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from ...tagging.tags import MISSING, OUTSIDE, begin_tag
 from ...tokens.docs import bare_doc
 from ...util.arrays import starts_of
 
-_Span = Tuple[int, int, int]  # first row, row after the last, label
+_Span = tuple[int, int, int]  # first row, row after the last, label
 
 O_BIASES = tuple(np.linspace(-4.0, 4.0, 33).tolist())
 LOGIT_ADJUSTMENTS = tuple(np.linspace(-0.5, 1.0, 31).tolist())
@@ -35,12 +36,12 @@ class Objective:
     """What is sought.
 
     beta (float): Of F-beta: above 1, recall counts more.
-    at_least (Optional[Tuple[str, float]]): "p" or "r", and the value it must reach;
+    at_least (tuple[str, float] | None): "p" or "r", and the value it must reach;
         then the other of both is what is sought.
     """
 
     beta: float = 1.0
-    at_least: Optional[Tuple[str, float]] = None
+    at_least: tuple[str, float] | None = None
 
     def value(self, p: NDArray, r: NDArray) -> NDArray:
         """Rate precision and recall; higher is better.
@@ -102,12 +103,12 @@ class Tuning(NamedTuple):
 
     before (Point): The settings as they were.
     best (Point): The best ones.
-    curve (List[Point]): For each value of the knob, the best threshold.
+    curve (list[Point]): For each value of the knob, the best threshold.
     """
 
     before: Point
     best: Point
-    curve: List[Point]
+    curve: list[Point]
 
 
 def tune(
@@ -116,7 +117,7 @@ def tune(
     objective: Objective,
     *,
     knob: str = "o_bias",
-    values: Optional[Sequence[float]] = None,
+    values: Sequence[float] | None = None,
     thresholds: bool = True,
 ) -> Tuning:
     """Find the best settings for decoding, and set them.
@@ -125,7 +126,7 @@ def tune(
     examples (Sequence[Example]): Dev data, not the data to be reported on.
     objective (Objective): What is sought.
     knob (str): "o_bias" or "logit_adjustment"; the other stays as it is.
-    values (Optional[Sequence[float]]): The values to try.
+    values (Sequence[float] | None): The values to try.
     thresholds (bool): Whether the threshold is tuned too, or stays as it is.
     RETURNS (Tuning): The settings and their scores. Of equal ones, those nearest to
         no shift win.
@@ -159,13 +160,13 @@ def tune(
 
 def sweep(
     nlp: Language, examples: Sequence[Example], values: Sequence[float] = O_BIASES
-) -> List[Point]:
+) -> list[Point]:
     """Score values of `o_bias`, with all else as it is. Nothing is changed.
 
     nlp (Language): A pipeline with `welt_ner`.
     examples (Sequence[Example]): Gold-standard docs.
     values (Sequence[float]): The values; that of the pipeline is always one.
-    RETURNS (List[Point]): Their scores, from the lowest value to the highest.
+    RETURNS (list[Point]): Their scores, from the lowest value to the highest.
     RAISES (WeltError): As `tune`.
     """
     pipe = get_welt_ner(nlp)
@@ -183,13 +184,13 @@ def sweep(
 
 def score_entities(
     nlp: Language, examples: Sequence[Example]
-) -> Tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
     """Get the confidence of every entity that `welt_ner` finds, those under the threshold
     included, and whether it is right. Entities in text without annotation are left out.
 
     nlp (Language): A pipeline with `welt_ner`.
     examples (Sequence[Example]): Gold-standard docs.
-    RETURNS (Tuple[ndarray, ndarray, ndarray]): Arrays of shape (E,): confidences,
+    RETURNS (tuple[ndarray, ndarray, ndarray]): Arrays of shape (E,): confidences,
         float64; bools; indices of labels, int64.
     RAISES (WeltError): As `tune`.
     """
@@ -201,12 +202,12 @@ def score_entities(
     return found.confidences[annotated], right[annotated], found.labels[annotated]
 
 
-def later_setters(nlp: Language) -> List[str]:
+def later_setters(nlp: Language) -> list[str]:
     """List the components that set entities after `welt_ner`: scores of settings leave
     out what they do.
 
     nlp (Language): A pipeline with `welt_ner`.
-    RETURNS (List[str]): Their names.
+    RETURNS (list[str]): Their names.
     RAISES (WeltError): As `get_welt_ner`.
     """
     pipe = get_welt_ner(nlp)
@@ -221,25 +222,25 @@ def later_setters(nlp: Language) -> List[str]:
 class Predicted(NamedTuple):
     """What a `welt_ner` says of examples, and what is right.
 
-    docs (List[Doc]): As the components before it left them, N tokens together.
+    docs (list[Doc]): As the components before it left them, N tokens together.
     probs (ndarray): Shape (N, 2K + 1): tag probabilities.
-    earlier (List[EarlierEnts]): What earlier components found.
-    fixed (Set[Tuple[int, int, int]]): The entities in `earlier`: first row, row after
+    earlier (list[EarlierEnts]): What earlier components found.
+    fixed (set[tuple[int, int, int]]): The entities in `earlier`: first row, row after
         the last, index of the label.
-    gold (Set[Tuple[int, int, int]]): Likewise, those that lie between tokens left out.
+    gold (set[tuple[int, int, int]]): Likewise, those that lie between tokens left out.
     n_gold (int): Them included.
     missing (ndarray): Shape (N + 1,): tokens without annotation up to each.
-    hidden (Optional[ndarray]): Shape (N, 2K + 1): tags that nobody looked for.
+    hidden (ndarray | None): Shape (N, 2K + 1): tags that nobody looked for.
     """
 
-    docs: List[Doc]
+    docs: list[Doc]
     probs: NDArray
-    earlier: List[EarlierEnts]
-    fixed: Set[_Span]
-    gold: Set[_Span]
+    earlier: list[EarlierEnts]
+    fixed: set[_Span]
+    gold: set[_Span]
     n_gold: int
     missing: NDArray
-    hidden: Optional[NDArray]
+    hidden: NDArray | None
 
 
 def predict_examples(
@@ -282,19 +283,19 @@ def predict_examples(
     )
 
 
-def as_spans(found: Entities, data: Predicted) -> Tuple[List[_Span], List[bool]]:
+def as_spans(found: Entities, data: Predicted) -> tuple[list[_Span], list[bool]]:
     """Make tuples of entities, as those of `Predicted`.
 
     found (Entities): The entities.
     data (Predicted): What they were found in.
-    RETURNS (Tuple[List[Tuple[int, int, int]], List[bool]]): The tuples, and whether gold
+    RETURNS (tuple[list[tuple[int, int, int]], list[bool]]): The tuples, and whether gold
         annotation could tell of each.
     """
     spans = list(zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()))
     return spans, _annotated(spans, data)
 
 
-def _annotated(spans: Iterable[_Span], data: Predicted) -> List[bool]:
+def _annotated(spans: Iterable[_Span], data: Predicted) -> list[bool]:
     return [
         bool(data.missing[end] == data.missing[start])
         and (data.hidden is None or not data.hidden[start, begin_tag(label)])
@@ -303,14 +304,14 @@ def _annotated(spans: Iterable[_Span], data: Predicted) -> List[bool]:
 
 
 def measure(
-    pipe: WeltNER, data: Predicted, objective: Objective, limits: Optional[List[float]]
+    pipe: WeltNER, data: Predicted, objective: Objective, limits: list[float] | None
 ) -> Point:
     """Score the settings of a component.
 
     pipe (WeltNER): The component.
     data (Predicted): What it said of examples.
     objective (Objective): What is sought among thresholds.
-    limits (Optional[List[float]]): The thresholds to choose from; None: all.
+    limits (list[float] | None): The thresholds to choose from; None: all.
     RETURNS (Point): The settings with the best threshold, and their scores.
     """
     found = pipe.find_entities(data.docs, data.probs, data.earlier)

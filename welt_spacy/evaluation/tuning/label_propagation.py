@@ -1,7 +1,8 @@
 """What the other occurrences of a name in a doc say of one: `consistency`, tuned on dev."""
 
+from collections.abc import Sequence
 from itertools import product
-from typing import Dict, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import NamedTuple
 
 from spacy.language import Language
 from spacy.training import Example
@@ -27,7 +28,7 @@ class ConsistencyTuning(NamedTuple):
 
     before (Point): The scores without.
     after (Point): The scores with the settings.
-    settings (Optional[Dict[str, float]]): "times", "confidence", "share"; None if nothing
+    settings (dict[str, float] | None): "times", "confidence", "share"; None if nothing
         is better than without.
     added (int): Entities more than without.
     right (int): Those of them that are right.
@@ -35,7 +36,7 @@ class ConsistencyTuning(NamedTuple):
 
     before: Point
     after: Point
-    settings: Optional[Dict[str, float]]
+    settings: dict[str, float] | None
     added: int
     right: int
 
@@ -76,7 +77,7 @@ def _measure(pipe: WeltNER, data: Predicted) -> Point:
     return measure(pipe, data, Objective(), [pipe.threshold])
 
 
-def _found(pipe: WeltNER, data: Predicted) -> Set[Tuple[int, int, int]]:
+def _found(pipe: WeltNER, data: Predicted) -> set[tuple[int, int, int]]:
     found = pipe.find_entities(data.docs, data.probs, data.earlier)
     spans, annotated = as_spans(found.select(found.confidences >= pipe.threshold), data)
     return {span for span, told in zip(spans, annotated) if told}

@@ -1,6 +1,7 @@
 """The threshold of a language model's entities, chosen on dev."""
 
-from typing import NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from spacy.language import Language
@@ -29,14 +30,14 @@ class Threshold(NamedTuple):
 
 def tune_threshold(
     nlp: Language, examples: Sequence[Example], objective: Objective
-) -> Tuple[Threshold, Threshold]:
+) -> tuple[Threshold, Threshold]:
     """Find the best threshold of a pipeline's `generative_ner`, and set it.
 
     nlp (Language): A pipeline with one `generative_ner`, which is changed.
     examples (Sequence[Example]): Dev data, not the data to be reported on. Predictions are
         put into them.
     objective (Objective): What is sought.
-    RETURNS (Tuple[Threshold, Threshold]): The threshold as it was, and the best. Of equal
+    RETURNS (tuple[Threshold, Threshold]): The threshold as it was, and the best. Of equal
         ones, the lowest wins. Entities without a confidence stay at every threshold.
     RAISES (WeltError): If the pipeline has not one `generative_ner`, or the data no gold
         entity.

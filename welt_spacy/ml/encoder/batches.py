@@ -1,6 +1,7 @@
 """Docs to the batches of an encoder, and the pieces of a batch back to words, in arrays."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from spacy.attrs import SENT_START
@@ -16,17 +17,17 @@ CPU_PIECES = 1024
 
 
 def check_windows(
-    max_pieces: Optional[int],
+    max_pieces: int | None,
     overlap: int,
-    context: Optional[int],
-    batch_pieces: Optional[int],
+    context: int | None,
+    batch_pieces: int | None,
 ) -> None:
     """Check the settings that encoders share.
 
-    max_pieces (Optional[int]): Word pieces in a window.
+    max_pieces (int | None): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
-    context (Optional[int]): Pieces around each sentence.
-    batch_pieces (Optional[int]): Pieces that go through the encoder at once.
+    context (int | None): Pieces around each sentence.
+    batch_pieces (int | None): Pieces that go through the encoder at once.
     RAISES (WeltError): If one is out of its range.
     """
     check_number("overlap", overlap, low=0)
@@ -40,14 +41,14 @@ def check_windows(
 class Special(NamedTuple):
     """What an encoder wants besides the pieces of words.
 
-    prefix, suffix (List[int]): The pieces around a sequence, e.g. [CLS] and [SEP].
+    prefix, suffix (list[int]): The pieces around a sequence, e.g. [CLS] and [SEP].
     padding (int): The piece that fills up shorter sequences.
     unknown (int): The piece of a word that has none, such as white space.
     limit (int): Pieces that the encoder takes at once, those around included.
     """
 
-    prefix: List[int]
-    suffix: List[int]
+    prefix: list[int]
+    suffix: list[int]
     padding: int
     unknown: int
     limit: int
@@ -57,7 +58,7 @@ class Batch(NamedTuple):
     """Windows that go through an encoder together.
 
     ids (ndarray): Shape (n, width), int64.
-    mask (Optional[ndarray]): Shape (n, width), int64: 0 where there is padding; None if
+    mask (ndarray | None): Shape (n, width), int64: 0 where there is padding; None if
         there is none.
     first (ndarray): Shape (n_words,): of each word whose vector is taken from here, the
         place of its first piece among the n * width of the batch.
@@ -65,7 +66,7 @@ class Batch(NamedTuple):
     """
 
     ids: Ints
-    mask: Optional[Ints]
+    mask: Ints | None
     first: Ints
     lengths: Ints
 
@@ -73,12 +74,12 @@ class Batch(NamedTuple):
 class Plan(NamedTuple):
     """Docs on their way through an encoder.
 
-    batches (List[Batch]): The batches.
+    batches (list[Batch]): The batches.
     words (ndarray): Shape (n_words,): the words of all batches in their order, counted
         over all docs.
     """
 
-    batches: List[Batch]
+    batches: list[Batch]
     words: Ints
 
     @property
@@ -94,9 +95,9 @@ class Batcher:
 
     tokenizer (Any): A tokenizer of the tokenizers library.
     special (Special): What the encoder wants besides.
-    max_pieces (Optional[int]): Pieces in a window, if fewer than the encoder takes.
+    max_pieces (int | None): Pieces in a window, if fewer than the encoder takes.
     overlap (int): Pieces that neighbouring windows share, at most a third of a window.
-    context (Optional[int]): Pieces around each sentence in its window; None: windows are
+    context (int | None): Pieces around each sentence in its window; None: windows are
         as long as fits, whatever sentences there are.
     RAISES (WeltError): If no word fits into a window.
     """
@@ -105,9 +106,9 @@ class Batcher:
         self,
         tokenizer: Any,
         special: Special,
-        max_pieces: Optional[int],
+        max_pieces: int | None,
         overlap: int,
-        context: Optional[int] = None,
+        context: int | None = None,
     ):
         self.special = special
         limit = min(special.limit, max_pieces or special.limit)

@@ -1,6 +1,7 @@
 """Docs through an encoder, and what backpropagation keeps of them."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,11 +24,11 @@ class Forward:
 
     model (PreTrainedModel): The encoder.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
-    settings (Dict[str, Any]): The arguments of `build_transformer_encoder`.
+    settings (dict[str, Any]): The arguments of `build_transformer_encoder`.
     RAISES (WeltError): If no word fits into a window.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, settings: Dict[str, Any]):
+    def __init__(self, model: Any, tokenizer: Any, settings: dict[str, Any]):
         self.model = model
         self.settings = settings
         self.batcher = Batcher(
@@ -45,12 +46,12 @@ class Forward:
 
     def __call__(
         self, docs: Sequence[Doc], trains: bool
-    ) -> Tuple[torch.Tensor, Backprop]:
+    ) -> tuple[torch.Tensor, Backprop]:
         """Run the encoder.
 
         docs (Sequence[Doc]): The docs, n tokens together, at least one.
         trains (bool): Whether there will be backpropagation.
-        RETURNS (Tuple[torch.Tensor, Callable]): The vectors of the tokens, shape
+        RETURNS (tuple[torch.Tensor, Callable]): The vectors of the tokens, shape
             (n, width), float32, and a function from their gradient to nothing, which
             leaves gradients in the parameters.
         """
@@ -58,7 +59,7 @@ class Forward:
         budget = self.settings["batch_pieces"] or BATCH_PIECES.get(kind, 4096)
         room = self.settings["train_pieces"] or TRAIN_PIECES.get(kind, 4096)
         plan = self.batcher(docs, budget)
-        parts: List[_Part] = []
+        parts: list[_Part] = []
         for batch in plan.batches:
             room -= batch.ids.size
             # Without room to keep what backpropagation needs, it is computed again there
@@ -138,21 +139,21 @@ class _Part(NamedTuple):
 
     batch (Batch): What went in.
     vectors (torch.Tensor): What came out.
-    random_state (Optional[Tuple]): If nothing was kept for backpropagation: the
+    random_state (Tuple | None): If nothing was kept for backpropagation: the
         state of the random numbers before.
     """
 
     batch: Batch
     vectors: torch.Tensor
-    random_state: Optional[Tuple]
+    random_state: tuple | None
 
 
-def _random_state(device: torch.device) -> Tuple:
+def _random_state(device: torch.device) -> tuple:
     on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), on_device
 
 
-def _set_random_state(device: torch.device, state: Tuple) -> None:
+def _set_random_state(device: torch.device, state: tuple) -> None:
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1], device)

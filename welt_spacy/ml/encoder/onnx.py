@@ -3,7 +3,8 @@ neither torch nor transformers.
 """
 
 import os
-from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import srsly
@@ -23,11 +24,11 @@ from .batches import CPU_PIECES, Batch, Batcher, Special, check_windows
 def build_onnx_encoder(
     *,
     pooling: Literal["first", "mean"] = "first",
-    max_pieces: Optional[int] = None,
+    max_pieces: int | None = None,
     overlap: int = 128,
-    context: Optional[int] = None,
-    batch_pieces: Optional[int] = None,
-) -> Model[List[Doc], List[Floats2d]]:
+    context: int | None = None,
+    batch_pieces: int | None = None,
+) -> Model[list[Doc], list[Floats2d]]:
     """Build an encoder in ONNX Runtime, in the form of a tok2vec.
 
     Registered as `welt_spacy.OnnxEncoder.v1`. `spacy welt optimize` puts it in the place
@@ -35,11 +36,11 @@ def build_onnx_encoder(
     loaded with the pipeline and can't be made from a config alone.
 
     pooling (str): The vector of a word is that of its first piece, or the mean.
-    max_pieces (Optional[int]): Word pieces in a window.
+    max_pieces (int | None): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
-    context (Optional[int]): Pieces around each sentence.
-    batch_pieces (Optional[int]): Pieces that go through the encoder at once.
-    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    context (int | None): Pieces around each sentence.
+    batch_pieces (int | None): Pieces that go through the encoder at once.
+    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
         its range.
     """
@@ -101,10 +102,10 @@ class OnnxEncoder:
     """An encoder, its tokenizer and what it wants around the pieces of words. It can be
     called from many threads.
 
-    settings (Dict[str, Any]): The arguments of `build_onnx_encoder`.
+    settings (dict[str, Any]): The arguments of `build_onnx_encoder`.
     data (bytes): The model, in ONNX; empty if there is none yet.
     tokenizer (str): The tokenizer, as JSON of the tokenizers library.
-    special (Optional[Special]): What the encoder wants besides the pieces of words.
+    special (Special | None): What the encoder wants besides the pieces of words.
     form (str): How it was made: "onnx" or "int8".
     RAISES (WeltError): If the runtime can't read the model, or no word fits into a
         window.
@@ -112,10 +113,10 @@ class OnnxEncoder:
 
     def __init__(
         self,
-        settings: Dict[str, Any],
+        settings: dict[str, Any],
         data: bytes = b"",
         tokenizer: str = "",
-        special: Optional[Special] = None,
+        special: Special | None = None,
         form: str = "onnx",
     ):
         self.settings = settings
@@ -123,7 +124,7 @@ class OnnxEncoder:
         self.tokenizer = tokenizer
         self.special = special
         self.form = form
-        self._sessions: List[Any] = []
+        self._sessions: list[Any] = []
         self._pid = os.getpid()
         if special is not None:
             self._batcher = Batcher(
@@ -145,11 +146,11 @@ class OnnxEncoder:
         """RETURNS (int): The width of its output."""
         return int(self._sessions[-1].get_outputs()[0].shape[-1])
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         names = ("settings", "data", "tokenizer", "special", "form")
         return {name: getattr(self, name) for name in names}
 
-    def __setstate__(self, state: Dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, docs: Sequence[Doc]) -> NDArray[np.float32]:
@@ -193,7 +194,7 @@ def _init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def _forward(
     model: Model, docs: Sequence[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[Any], Any]]:
+) -> tuple[list[Floats2d], Callable[[Any], Any]]:
     encoder = model.attrs["encoder"]
     if is_train:
         raise WeltError(

@@ -1,6 +1,6 @@
 """How long an example is in word pieces, for batches of like cost."""
 
-from typing import Callable, Union
+from collections.abc import Callable
 
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -8,7 +8,7 @@ from spacy.training import Example
 from ...errors import extra_needed
 
 
-def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
+def configure_piece_counter(name: str) -> Callable[[Doc | Example], int]:
     """Count the word pieces of an example, special ones included.
 
     Registered as `welt_spacy.piece_counter.v1` in `@misc`, for `get_length` of
@@ -17,7 +17,7 @@ def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
 
     name (str): The encoder whose pieces are counted: a name on the hub, or a
         local folder.
-    RETURNS (Callable[[Union[Doc, Example]], int]): The counter.
+    RETURNS (Callable[[Doc | Example], int]): The counter.
     RAISES (WeltError): If torch or transformers are missing, or the encoder.
     """
     with extra_needed("welt_spacy.piece_counter.v1", "transformers"):
@@ -28,7 +28,7 @@ def configure_piece_counter(name: str) -> Callable[[Union[Doc, Example]], int]:
     backend = read_tokenizer(tokenizer.backend_tokenizer.to_str())
     pieces = WordPieces(backend, int(tokenizer.unk_token_id or 0), max_pieces=10**6)
 
-    def count(item: Union[Doc, Example]) -> int:
+    def count(item: Doc | Example) -> int:
         doc = item if isinstance(item, Doc) else item.predicted
         return int(pieces([doc])[1].sum()) + n_special
 

@@ -1,17 +1,18 @@
 """Encoders and tokenizers of the transformers library, and what is known of them."""
 
 import contextlib
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from ...errors import WeltError, first_line
 from .batches import Special
 
 
-def load_encoder(name: str, settings: Dict[str, Any]) -> Any:
+def load_encoder(name: str, settings: dict[str, Any]) -> Any:
     """Load a pre-trained encoder in full precision.
 
     name (str): Its name on the hub, or its folder.
-    settings (Dict[str, Any]): Settings of its config to change.
+    settings (dict[str, Any]): Settings of its config to change.
     RETURNS (PreTrainedModel): The encoder, on the CPU.
     RAISES (WeltError): If it can't be loaded.
     """
@@ -74,11 +75,11 @@ def window_of(config: Any, tokenizer: Any) -> int:
     return min(positions, int(getattr(tokenizer, "model_max_length", positions)))
 
 
-def special_pieces(tokenizer: Any) -> Tuple[List[int], List[int]]:
+def special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Find the pieces around a sequence, e.g. [CLS] and [SEP].
 
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
-    RETURNS (Tuple[List[int], List[int]]): Those before and those after it.
+    RETURNS (tuple[list[int], list[int]]): Those before and those after it.
     RAISES (WeltError): If they can't be determined.
     """
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -107,11 +108,11 @@ def special_of(config: Any, tokenizer: Any) -> Special:
     )
 
 
-def layer_of(name: str) -> Optional[int]:
+def layer_of(name: str) -> int | None:
     """Find the depth of a parameter.
 
     name (str): Its name, e.g. "encoder.layer.3.output.dense.weight".
-    RETURNS (Optional[int]): -1 for embeddings, 0 for the first layer; None for
+    RETURNS (int | None): -1 for embeddings, 0 for the first layer; None for
         what lies outside the layers.
     """
     parts = name.split(".")
@@ -135,19 +136,19 @@ def freeze_layers(model: Any, n: int) -> None:
             parameter.requires_grad_(False)
 
 
-def group_parameters(model: Any, layer_decay: float) -> List[Dict[str, Any]]:
+def group_parameters(model: Any, layer_decay: float) -> list[dict[str, Any]]:
     """Group the parameters that are trained by what an optimizer does with them.
 
     model (PreTrainedModel): The encoder.
     layer_decay (float): The learning rate of a layer over that of the layer above it.
-    RETURNS (List[Dict[str, Any]]): Groups with "params", "scale" (of the learning
+    RETURNS (list[dict[str, Any]]): Groups with "params", "scale" (of the learning
         rate) and "decays" (whether weight decay applies: not to biases and layer
         normalisation).
     """
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     depths = [layer_of(name) for name, _ in trained]
     n_layers = 1 + max((depth for depth in depths if depth is not None), default=-1)
-    groups: Dict[Tuple[float, bool], List[Any]] = {}
+    groups: dict[tuple[float, bool], list[Any]] = {}
     for (_, parameter), depth in zip(trained, depths):
         below = 0 if depth is None else n_layers - 1 - depth
         key = (layer_decay**below, parameter.ndim >= 2)

@@ -2,8 +2,9 @@
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import srsly
 import torch
@@ -19,12 +20,12 @@ class Encoder(NamedTuple):
 
     model (Any): A PreTrainedModel; None before there is an encoder.
     tokenizer (Any): Its tokenizer.
-    optimized (Optional[str]): How it was made faster, if it was.
+    optimized (str | None): How it was made faster, if it was.
     """
 
     model: Any
     tokenizer: Any
-    optimized: Optional[str]
+    optimized: str | None
 
 
 def encode_encoder(encoder: Encoder) -> bytes:
@@ -45,11 +46,11 @@ def encode_encoder(encoder: Encoder) -> bytes:
         return srsly.msgpack_dumps(pack_folder(Path(folder)))
 
 
-def decode_encoder(bytes_data: bytes) -> Optional[Encoder]:
+def decode_encoder(bytes_data: bytes) -> Encoder | None:
     """Read an encoder. Nothing is asked of a hub, and no code in the message is run.
 
     bytes_data (bytes): The message.
-    RETURNS (Optional[Encoder]): The encoder, on the CPU; None if there was none.
+    RETURNS (Encoder | None): The encoder, on the CPU; None if there was none.
     RAISES (WeltError): If it is in a form that is not read any more, or a file has a path outside
         of its folder.
     """

@@ -5,15 +5,9 @@ and transformers are an extra.
 """
 
 import contextlib
+from collections.abc import Callable, Iterable, Sequence
 from typing import (
     Any,
-    Callable,
-    Dict,
-    Iterable,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
     cast,
 )
 
@@ -38,19 +32,19 @@ class TransformerShim(Shim):
     of a hub when it is loaded, and versions of transformers understand each
     other's files.
 
-    settings (Dict[str, Any]): The arguments of `build_transformer_encoder`.
+    settings (dict[str, Any]): The arguments of `build_transformer_encoder`.
     """
 
-    def __init__(self, settings: Dict[str, Any]):
+    def __init__(self, settings: dict[str, Any]):
         super().__init__(None, settings)
         self.tokenizer: Any = None
-        self.forward: Optional[Forward] = None
+        self.forward: Forward | None = None
         # How the encoder was made faster for prediction; then it can't be trained
-        self.optimized: Optional[str] = None
+        self.optimized: str | None = None
 
     @property
-    def width(self) -> Optional[int]:
-        """RETURNS (Optional[int]): The width of the encoder's output; None before
+    def width(self) -> int | None:
+        """RETURNS (int | None): The width of the encoder's output; None before
         there is an encoder.
         """
         return None if self._model is None else int(self._model.config.hidden_size)
@@ -73,7 +67,7 @@ class TransformerShim(Shim):
 
     def __call__(
         self, docs: Sequence[Doc], is_train: bool
-    ) -> Tuple[torch.Tensor, Backprop]:
+    ) -> tuple[torch.Tensor, Backprop]:
         """Run the encoder. See `Forward.__call__`.
 
         RAISES (WeltError): If it is to be trained, and was optimized for prediction.
@@ -116,10 +110,10 @@ class TransformerShim(Shim):
                 parameter.grad = None
 
     @contextlib.contextmanager
-    def use_params(self, params: Dict[Any, Any]):
+    def use_params(self, params: dict[Any, Any]):
         """Use other weights, e.g. averages, for the time of a `with` block.
 
-        params (Dict[Any, Any]): The weights, by the id of the shim and their names.
+        params (dict[Any, Any]): The weights, by the id of the shim and their names.
         """
         state = dict(self._model.named_parameters()) if self._model is not None else {}
         mine = {
@@ -168,7 +162,7 @@ class TransformerShim(Shim):
 
 def forward_docs(
     shim: TransformerShim, ops: Any, docs: Sequence[Doc], is_train: bool
-) -> Tuple[List[Floats2d], Callable[[List[Floats2d]], None]]:
+) -> tuple[list[Floats2d], Callable[[list[Floats2d]], None]]:
     """Run the encoder on docs.
 
     shim (TransformerShim): The encoder.
@@ -192,7 +186,7 @@ def forward_docs(
     return arrays, backprop
 
 
-def _split(flat: Any, lengths: List[int]) -> List[Any]:
+def _split(flat: Any, lengths: list[int]) -> list[Any]:
     arrays, start = [], 0
     for length in lengths:
         arrays.append(flat[start : start + length])

@@ -1,7 +1,7 @@
 """Windows for spacy-transformers that no encoder cuts."""
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Callable, Iterable, List
 
 import numpy as np
 from spacy.tokens import Doc, Span
@@ -15,7 +15,7 @@ def configure_strided_spans(
     stride: int = 96,
     max_pieces: int = 510,
     by_sentence: bool = False,
-) -> Callable[[Iterable[Doc]], List[List[Span]]]:
+) -> Callable[[Iterable[Doc]], list[list[Span]]]:
     """Cut docs into overlapping windows that fit an encoder for certain.
 
     Registered as `welt_spacy.strided_spans.v1` in `@span_getters`. It differs
@@ -30,7 +30,7 @@ def configure_strided_spans(
     max_pieces (int): Word pieces that the encoder takes, special ones left out.
     by_sentence (bool): Whether no window has parts of two sentences, where a component
         before has found them, e.g. `welt_sentencizer`.
-    RETURNS (Callable[[Iterable[Doc]], List[List[Span]]]): The span getter.
+    RETURNS (Callable[[Iterable[Doc]], list[list[Span]]]): The span getter.
     RAISES (WeltError): If windows would leave gaps.
     """
     if not 0 < stride <= window or max_pieces < 1:
@@ -54,15 +54,15 @@ def get_strided_spans(
     stride: int,
     max_pieces: int,
     by_sentence: bool = False,
-) -> List[List[Span]]:
+) -> list[list[Span]]:
     """Cut docs into windows. See `configure_strided_spans`.
 
     docs (Iterable[Doc]): The docs.
-    RETURNS (List[List[Span]]): The windows of each doc; together they cover
+    RETURNS (list[list[Span]]): The windows of each doc; together they cover
         every token, and none is longer than the encoder takes unless a single
         token is.
     """
-    spans: List[List[Span]] = []
+    spans: list[list[Span]] = []
     for doc in docs:
         # Bytes up to each token, white space between tokens not counted.
         size = starts_of(np.array([len(t.text.encode("utf8")) for t in doc], "int64"))

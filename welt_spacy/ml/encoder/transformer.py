@@ -4,7 +4,8 @@ Importing this module does not import torch: it is an extra, and needed when an 
 is made.
 """
 
-from typing import Any, Dict, List, Literal, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from spacy.tokens import Doc
 from thinc.api import CupyOps, Model, get_current_ops
@@ -20,16 +21,16 @@ def build_transformer_encoder(
     name: str,
     *,
     pooling: Literal["first", "mean"] = "first",
-    max_pieces: Optional[int] = None,
+    max_pieces: int | None = None,
     overlap: int = 128,
-    context: Optional[int] = None,
-    batch_pieces: Optional[int] = None,
-    train_pieces: Optional[int] = None,
+    context: int | None = None,
+    batch_pieces: int | None = None,
+    train_pieces: int | None = None,
     frozen_layers: int = 0,
     layer_decay: float = 1.0,
     mixed_precision: bool = False,
-    transformer_config: Dict[str, Any] = {},  # noqa: B006
-) -> Model[List[Doc], List[Floats2d]]:
+    transformer_config: dict[str, Any] = {},  # noqa: B006
+) -> Model[list[Doc], list[Floats2d]]:
     """Build an encoder of the transformers library, in the form of a tok2vec.
 
     Registered as `welt_spacy.TransformerEncoder.v1`. Use it as `model.tok2vec` of a
@@ -39,19 +40,19 @@ def build_transformer_encoder(
 
     name (str): A name on the model hub, or a local folder.
     pooling (str): The vector of a word is that of its first piece, or the mean.
-    max_pieces (Optional[int]): Word pieces in a window, special ones included,
+    max_pieces (int | None): Word pieces in a window, special ones included,
         if fewer than the encoder takes.
     overlap (int): Pieces that neighbouring windows of a long doc share, at most a
         third of a window. A word in both gets the vector from where more of its
         context is seen.
-    context (Optional[int]): If set, a window has one sentence, and so many pieces of what
+    context (int | None): If set, a window has one sentence, and so many pieces of what
         stands on each side of it in the doc (FLERT). A component before must find the
         sentences, e.g. `welt_sentencizer`; a doc without is one. If not set, a window
         has as much of a doc as fits.
-    batch_pieces (Optional[int]): Pieces that go through the encoder at once,
+    batch_pieces (int | None): Pieces that go through the encoder at once,
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
         memory in prediction.
-    train_pieces (Optional[int]): Pieces of a training batch whose activations are
+    train_pieces (int | None): Pieces of a training batch whose activations are
         kept; 2,048 on a CPU and 16,384 on a GPU if not set. Those of larger
         batches and docs are computed a second time, so that no batch runs out
         of memory.
@@ -59,9 +60,9 @@ def build_transformer_encoder(
     layer_decay (float): Learning rate of a layer over that of the layer above,
         with `welt_spacy.AdamW.v1`.
     mixed_precision (bool): Whether to compute in bfloat16 on GPUs that can.
-    transformer_config (Dict[str, Any]): Settings of the encoder to change, e.g.
+    transformer_config (dict[str, Any]): Settings of the encoder to change, e.g.
         {"hidden_dropout_prob": 0.2}.
-    RETURNS (Model[List[Doc], List[Floats2d]]): (n_tokens, width) float32 a doc.
+    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If a setting is out of its range, or torch or transformers are
         missing.
     """
@@ -107,7 +108,7 @@ def _encode(model: Model, docs: Sequence[Doc], is_train: bool):
     shim: Any = model.shims[0]
     arrays, backprop_arrays = forward_docs(shim, model.ops, docs, is_train)
 
-    def backprop(d_arrays: List[Floats2d]) -> List[Doc]:
+    def backprop(d_arrays: list[Floats2d]) -> list[Doc]:
         backprop_arrays(d_arrays)
         return []
 

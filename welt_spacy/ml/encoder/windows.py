@@ -1,6 +1,7 @@
 """Docs to windows that fit an encoder, and windows to batches, in arrays."""
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def cut_windows(
             "be at least 0 and below the number of pieces"
         )
     ends = np.cumsum(n_pieces)
-    found: List[Tuple[int, int, int, int]] = []
+    found: list[tuple[int, int, int, int]] = []
     first = 0
     for length in lengths:
         last = first + length
@@ -112,8 +113,8 @@ def cut_sentences(
 
 def _cut_long(
     ends: Ints, first: int, last: int, capacity: int, overlap: int
-) -> List[Tuple[int, int, int, int]]:
-    bounds: List[Tuple[int, int]] = []
+) -> list[tuple[int, int, int, int]]:
+    bounds: list[tuple[int, int]] = []
     start = first
     while True:
         before = int(ends[start - 1]) if start else 0
@@ -136,16 +137,16 @@ def _cut_long(
     ]
 
 
-def bucket(sizes: Ints, budget: int) -> List[Ints]:
+def bucket(sizes: Ints, budget: int) -> list[Ints]:
     """Group windows of like size, so that little is padded.
 
     sizes (ndarray): (n,) pieces of each window, special ones included.
     budget (int): Most pieces of a group, padding included; a window that is
         larger is a group of its own.
-    RETURNS (List[ndarray]): Indices, the longest windows first.
+    RETURNS (list[ndarray]): Indices, the longest windows first.
     """
     order = np.argsort(-sizes, kind="stable")
-    groups: List[Ints] = []
+    groups: list[Ints] = []
     start = 0
     while start < len(order):
         width = max(int(sizes[order[start]]), 1)

@@ -10,7 +10,8 @@ Importing this module does not import torch: it is an extra.
 """
 
 import math
-from typing import Any, List, Literal, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,16 +90,16 @@ class IFDScorer:
             )
         self.start: int = start
 
-    def __call__(self, examples: Sequence[Tuple[str, str]]) -> List[Difficulty]:
+    def __call__(self, examples: Sequence[tuple[str, str]]) -> list[Difficulty]:
         """Score examples. The batches make no difference.
 
-        examples (Sequence[Tuple[str, str]]): Prompts and answers.
-        RETURNS (List[Difficulty]): Their scores.
+        examples (Sequence[tuple[str, str]]): Prompts and answers.
+        RETURNS (list[Difficulty]): Their scores.
         RAISES (WeltError): If an answer has no token, or a score is not finite; the
             message names the example.
         """
-        rows: List[List[int]] = []
-        n_answer: List[int] = []
+        rows: list[list[int]] = []
+        n_answer: list[int] = []
         truncated = []
         for i, (prompt, answer) in enumerate(examples):
             prompt_ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -140,7 +141,7 @@ class IFDScorer:
         return ratio
 
     def _losses(
-        self, rows: List[List[int]], n_answer: List[int]
+        self, rows: list[list[int]], n_answer: list[int]
     ) -> NDArray[np.float64]:
         """The mean loss of the last tokens of each row."""
         import torch

@@ -4,8 +4,8 @@ again where it stood.
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import srsly
 from spacy.tokens import Doc
@@ -21,7 +21,7 @@ from .ifd import Difficulty, IFDScorer
 PIECE = 64
 
 
-def make_example(doc: Doc, labels: Sequence[str], prompt: Prompt) -> Tuple[str, str]:
+def make_example(doc: Doc, labels: Sequence[str], prompt: Prompt) -> tuple[str, str]:
     """Make the prompt and the right answer of a doc, as training has them: without the
     marks of a chat template, as Superfiltering does.
 
@@ -29,7 +29,7 @@ def make_example(doc: Doc, labels: Sequence[str], prompt: Prompt) -> Tuple[str, 
     labels (Sequence[str]): The labels that are asked for; of these, a doc in which others
         were not looked for has its own.
     prompt (Callable[[str, Sequence[str]], str]): Makes prompts.
-    RETURNS (Tuple[str, str]): Prompt and answer.
+    RETURNS (tuple[str, str]): Prompt and answer.
     """
     asked = [label for label in labels if is_annotated(doc, label)]
     return prompt(doc.text, asked) + "\n", make_answer(doc, asked)
@@ -44,8 +44,8 @@ def score_docs(
     folder: Path,
     key: str,
     *,
-    report: Optional[Callable[[int], None]] = None,
-) -> Dict[int, Difficulty]:
+    report: Callable[[int], None] | None = None,
+) -> dict[int, Difficulty]:
     """Score docs, and keep the scores of each piece in a file.
 
     docs (Sequence[Doc]): The docs.
@@ -56,12 +56,12 @@ def score_docs(
     folder (Path): Where the pieces are kept.
     key (str): What the scores depend on besides the examples: model, definition and so
         on. Pieces of another key are not used.
-    report (Optional[Callable[[int], None]]): Called with the number of docs done.
-    RETURNS (Dict[int, Difficulty]): Place -> score.
+    report (Callable[[int], None] | None): Called with the number of docs done.
+    RETURNS (dict[int, Difficulty]): Place -> score.
     RAISES (WeltError): If a doc can't be scored; the message has its place and its text.
     """
-    found: Dict[int, Difficulty] = {}
-    scorer: Optional[IFDScorer] = None
+    found: dict[int, Difficulty] = {}
+    scorer: IFDScorer | None = None
     for start in range(0, len(places), PIECE):
         piece = list(places[start : start + PIECE])
         examples = [make_example(docs[i], labels, prompt) for i in piece]
@@ -81,7 +81,7 @@ def score_docs(
     return found
 
 
-def _read_piece(path: Path, n: int) -> Optional[List[Difficulty]]:
+def _read_piece(path: Path, n: int) -> list[Difficulty] | None:
     try:
         found = [Difficulty(*values) for values in srsly.read_json(path)]
     except (OSError, ValueError, TypeError):

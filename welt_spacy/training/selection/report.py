@@ -1,7 +1,8 @@
 """What was chosen of which docs, as plain data and as a page."""
 
 from collections import Counter
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc
@@ -13,12 +14,12 @@ QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 N_BINS, N_SHOWN = 24, 12
 
 
-def describe(candidates: Candidates, selection: Selection) -> Dict[str, Any]:
+def describe(candidates: Candidates, selection: Selection) -> dict[str, Any]:
     """Count what was chosen.
 
     candidates (Candidates): The docs.
     selection (Selection): The choice.
-    RETURNS (Dict[str, Any]): Docs with and without entities and mentions by label, of all
+    RETURNS (dict[str, Any]): Docs with and without entities and mentions by label, of all
         and of those kept; quantiles of the ranks and of IFD; rank correlations
         (Spearman) of IFD with tokens of text and answer and with mentions; truncated
         and left out. Only what JSON has.
@@ -54,19 +55,19 @@ def describe(candidates: Candidates, selection: Selection) -> Dict[str, Any]:
 
 
 def rows(
-    candidates: Candidates, selection: Selection, ids: Sequence[Optional[str]]
-) -> List[Dict[str, Any]]:
+    candidates: Candidates, selection: Selection, ids: Sequence[str | None]
+) -> list[dict[str, Any]]:
     """Tell of every doc what is known and whether it was chosen.
 
     candidates (Candidates): The docs.
     selection (Selection): The choice.
-    ids (Sequence[Optional[str]]): Their ids, if they have any.
-    RETURNS (List[Dict[str, Any]]): A row a doc, in their order.
+    ids (Sequence[str | None]): Their ids, if they have any.
+    RETURNS (list[dict[str, Any]]): A row a doc, in their order.
     """
     kept = set(selection.kept)
     found = []
     for i, doc in enumerate(candidates.docs):
-        row: Dict[str, Any] = {
+        row: dict[str, Any] = {
             "doc": i,
             "id": ids[i],
             "text": doc.text,
@@ -129,7 +130,7 @@ def to_html(
 
 def _counts(
     docs: Sequence[Doc], places: Sequence[int], labels: Sequence[str]
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     mentions: Counter = Counter(ent.label_ for i in places for ent in docs[i].ents)
     positive = sum(1 for i in places if docs[i].ents)
     return {
@@ -141,11 +142,11 @@ def _counts(
     }
 
 
-def _quantiles(values: Sequence[float]) -> Optional[List[float]]:
+def _quantiles(values: Sequence[float]) -> list[float] | None:
     return np.quantile(values, QUANTILES).tolist() if len(values) else None
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> Optional[float]:
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     if len(one) < 3 or len(set(one.tolist())) < 2 or len(set(other.tolist())) < 2:
         return None
     from scipy.stats import spearmanr
@@ -153,7 +154,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> Optional[float]:
     return float(spearmanr(one, other)[0])
 
 
-def _histogram(told: Sequence[Mapping[str, Any]], key: str) -> Dict[str, Any]:
+def _histogram(told: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     shown = [row for row in told if row[key] is not None and row["mentions"]]
     values = np.array([row[key] for row in shown], dtype="float64")
     kept = np.array([row["kept"] for row in shown], dtype=bool)

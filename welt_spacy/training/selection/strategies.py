@@ -5,8 +5,9 @@ half of them, and all docs without: plain superfiltering (Li et al., ACL 2024) t
 since their answers are short and easy to foresee. The others are controls.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Literal, NamedTuple, Optional, Sequence, Tuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,46 +25,46 @@ class Candidates:
     """Docs to choose from, and what is known of them.
 
     docs (Sequence[Doc]): The docs, with gold entities.
-    ifd (Dict[int, Difficulty]): Of those that were scored by a language model: their
+    ifd (dict[int, Difficulty]): Of those that were scored by a language model: their
         places and scores.
     tagged (Sequence[TaggedDoc]): What a tagger says of each, if it was asked.
     """
 
     docs: Sequence[Doc]
-    ifd: Dict[int, Difficulty] = field(default_factory=dict)
+    ifd: dict[int, Difficulty] = field(default_factory=dict)
     tagged: Sequence[TaggedDoc] = ()
 
 
 class Strategy(NamedTuple):
     """A way to choose.
 
-    rank (Optional[Callable]): Candidates and the places of the docs to be ranked -> how
+    rank (Callable | None): Candidates and the places of the docs to be ranked -> how
         much each is wanted, shape (n,); None: all are kept.
     needs (str): "ifd" or "tagger", if it needs scores of either.
     negatives (bool): Whether docs without entities are ranked with the others. If not,
         they are chosen apart from them.
-    high (Optional[float]): Docs that are ranked at this or above are left out.
+    high (float | None): Docs that are ranked at this or above are left out.
     random (bool): Whether it draws: then the seed decides.
     """
 
-    rank: Optional[Callable[[Candidates, Sequence[int]], NDArray[np.float64]]]
+    rank: Callable[[Candidates, Sequence[int]], NDArray[np.float64]] | None
     needs: Needs = ""
     negatives: bool = False
-    high: Optional[float] = None
+    high: float | None = None
     random: bool = False
 
 
 class Selection(NamedTuple):
     """What was chosen.
 
-    kept (List[int]): The places of the docs, in order.
-    scores (List[Optional[float]]): How much each doc was wanted; None if it was not
+    kept (list[int]): The places of the docs, in order.
+    scores (list[float | None]): How much each doc was wanted; None if it was not
         ranked.
     too_high (int): Docs that were left out for a rank at `Strategy.high` or above.
     """
 
-    kept: List[int]
-    scores: List[Optional[float]]
+    kept: list[int]
+    scores: list[float | None]
     too_high: int
 
 
@@ -73,7 +74,7 @@ def select(
     *,
     keep: float = 0.5,
     negatives: float = 1.0,
-    diverse: Optional[NDArray[np.float64]] = None,
+    diverse: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose docs.
@@ -87,7 +88,7 @@ def select(
     keep (float): The share that is kept of what is ranked, in (0, 1].
     negatives (float): The share of the docs without entities, drawn at random, that is
         kept if they are not ranked, in [0, 1].
-    diverse (Optional[ndarray]): Shape (n, d): vectors of the docs, of length 1. If given,
+    diverse (ndarray | None): Shape (n, d): vectors of the docs, of length 1. If given,
         a group is chosen to cover the twice as many that are wanted most.
     seed (int): Of what is drawn.
     RETURNS (Selection): The choice.
@@ -99,7 +100,7 @@ def select(
     docs = candidates.docs
     empty = [i for i, doc in enumerate(docs) if not doc.ents]
     ranked = [i for i, doc in enumerate(docs) if doc.ents or strategy.negatives]
-    scores: List[Optional[float]] = [None] * len(docs)
+    scores: list[float | None] = [None] * len(docs)
     if strategy.random:
         values = rng.random(len(ranked))
     elif strategy.rank is None:
@@ -109,7 +110,7 @@ def select(
     if not np.isfinite(values).all():
         i = ranked[int(np.flatnonzero(~np.isfinite(values))[0])]
         raise WeltError(f"Doc {i + 1}: its rank is not a finite number")
-    groups: Dict[Tuple[str, ...], List[int]] = {}
+    groups: dict[tuple[str, ...], list[int]] = {}
     too_high = 0
     for place, (i, value) in enumerate(zip(ranked, values.tolist())):
         scores[i] = value
@@ -119,7 +120,7 @@ def select(
         labels = tuple(sorted({ent.label_ for ent in docs[i].ents}))
         # Plain superfiltering knows no groups
         groups.setdefault(() if strategy.negatives else labels, []).append(place)
-    kept: List[int] = []
+    kept: list[int] = []
     for group in groups.values():
         places = np.array(group)
         order = places[np.argsort(-values[places], kind="stable")]
@@ -151,7 +152,7 @@ def cover(vectors: NDArray[np.float64], n: int) -> NDArray[np.int64]:
     # Similarities below 0 cover nothing
     gains = np.array([np.maximum(vectors @ row, 0).sum() for row in vectors])
     fresh = np.zeros(m, dtype="int64")
-    chosen: List[int] = []
+    chosen: list[int] = []
     while len(chosen) < min(n, m):
         i = int(gains.argmax())
         similar = np.maximum(vectors @ vectors[i], 0)
@@ -192,22 +193,22 @@ def _ifd(candidates: Candidates, places: Sequence[int]) -> NDArray[np.float64]:
     return np.round([candidates.ifd[i].ifd for i in places], 5)
 
 
-def make_hybrid_superfilter(high: Optional[float] = None) -> Strategy:
+def make_hybrid_superfilter(high: float | None = None) -> Strategy:
     """Docs with entities, the hardest to the language model first; all those without.
     Registered as `welt_spacy.hybrid_superfilter.v1` in `@misc`.
 
-    high (Optional[float]): Leave out docs with this IFD or a higher one, e.g. 1, at which
+    high (float | None): Leave out docs with this IFD or a higher one, e.g. 1, at which
         the prompt does not help.
     RETURNS (Strategy): The strategy.
     """
     return Strategy(_ifd, needs="ifd", high=high)
 
 
-def make_superfilter(high: Optional[float] = None) -> Strategy:
+def make_superfilter(high: float | None = None) -> Strategy:
     """All docs in one ranking, the hardest to the language model first (Li et al., ACL
     2024). Registered as `welt_spacy.superfilter.v1` in `@misc`.
 
-    high (Optional[float]): See `make_hybrid_superfilter`.
+    high (float | None): See `make_hybrid_superfilter`.
     RETURNS (Strategy): The strategy.
     """
     return Strategy(_ifd, needs="ifd", negatives=True, high=high)

@@ -1,6 +1,7 @@
 """How hard docs are to a trained tagger."""
 
-from typing import List, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from spacy.language import Language
@@ -28,12 +29,12 @@ class TaggedDoc(NamedTuple):
     confidence: float
 
 
-def tag_docs(nlp: Language, docs: Sequence[Doc]) -> List[TaggedDoc]:
+def tag_docs(nlp: Language, docs: Sequence[Doc]) -> list[TaggedDoc]:
     """Score docs with a pipeline.
 
     nlp (Language): A pipeline with one `welt_ner`.
     docs (Sequence[Doc]): Docs with gold entities.
-    RETURNS (List[TaggedDoc]): Their scores.
+    RETURNS (list[TaggedDoc]): Their scores.
     RAISES (WeltError): If there is not one `welt_ner`, or it does not know a label of
         theirs.
     """
