@@ -193,7 +193,7 @@ def test_windows_of_the_paper_overlap_by_a_third():
     shown = run("config", "--corpus", "bc2gm", "--encoder", "biobert").stdout
     config = Config().from_str(shown, interpolate=False)
     tok2vec = config["components"]["welt_ner"]["model"]["tok2vec"]
-    assert tok2vec["max_pieces"] == 128 and tok2vec["overlap"] == 42
+    assert tok2vec["max_length"] == 128 and tok2vec["overlap"] == 42
 
 
 def test_types_that_are_not_there(tmp_path):

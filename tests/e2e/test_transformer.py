@@ -50,8 +50,8 @@ def python(*arguments, cwd, **variables):
 
 
 WINDOWS = {
-    "welt": "components.welt_ner.model.tok2vec.max_pieces",
-    "welt_spacy_transformers": "components.transformer.model.get_spans.max_pieces",
+    "welt": "components.welt_ner.model.tok2vec.max_length",
+    "welt_spacy_transformers": "components.transformer.model.get_spans.max_length",
 }
 
 

@@ -125,11 +125,13 @@ def test_adamw_steps_on_the_gpu(tmp_path, gpu):
 
 
 def test_large_batches_are_recomputed_with_the_same_dropout(tmp_path, gpu):
-    """Gradients do not depend on how much is kept (`train_pieces`)."""
+    """Gradients do not depend on how much is kept (`max_stored_pieces`)."""
     gradients = []
-    for train_pieces in (0, 16384):
+    for max_stored_pieces in (0, 16384):
         settings = transformer_settings(
-            tmp_path / str(train_pieces), train_pieces=train_pieces, batch_pieces=64
+            tmp_path / str(max_stored_pieces),
+            max_stored_pieces=max_stored_pieces,
+            max_batch_pieces=64,
         )
         spacy.util.fix_random_seed(0)
         nlp = make_nlp(**settings)

@@ -12,10 +12,10 @@ words = st.lists(st.text(alphabet="abé漢", min_size=1, max_size=12), max_size=
 
 @given(words, st.integers(1, 20), st.integers(1, 20), st.integers(1, 40))
 @settings(deadline=None)
-def test_windows_cover_everything_and_fit(words, window, stride, max_pieces):
+def test_windows_cover_everything_and_fit(words, window, stride, max_length):
     if stride > window:
         window, stride = stride, window
-    get_spans = configure_strided_spans(window, stride, max_pieces)
+    get_spans = configure_strided_spans(window, stride, max_length)
     doc = Doc(VOCAB, words=words)
     (spans,) = get_spans([doc])
     covered = set()
@@ -23,7 +23,7 @@ def test_windows_cover_everything_and_fit(words, window, stride, max_pieces):
         covered.update(range(span.start, span.end))
         assert 0 < len(span) <= window
         size = sum(len(token.text.encode("utf8")) for token in span)
-        assert len(span) == 1 or size <= max_pieces
+        assert len(span) == 1 or size <= max_length
     assert covered == set(range(len(doc)))
     starts = [span.start for span in spans]
     assert starts == sorted(set(starts))

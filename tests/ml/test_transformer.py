@@ -130,11 +130,11 @@ def test_vectors_are_those_of_the_library(encoders, kind, pooling):
     assert model.predict([docs[1]])[0].shape == (0, 32)
 
 
-@pytest.mark.parametrize("batch_pieces", [1, 40, 4096])
-def test_batches_make_no_difference(encoders, batch_pieces):
+@pytest.mark.parametrize("max_batch_pieces", [1, 40, 4096])
+def test_batches_make_no_difference(encoders, max_batch_pieces):
     docs = make_docs(["aspirin " * n for n in (1, 9, 3, 0, 70, 2)])
     plain = make_model(encoders["bert"])
-    small = make_model(encoders["bert"], batch_pieces=batch_pieces)
+    small = make_model(encoders["bert"], max_batch_pieces=max_batch_pieces)
     for one, other in zip(plain.predict(docs), small.predict(docs)):
         np.testing.assert_allclose(one, other, atol=1e-5)
     for doc, array in zip(docs, plain.predict(docs)):
@@ -231,12 +231,12 @@ def gradients(model, batches):
     }
 
 
-@pytest.mark.parametrize("train_pieces", [1, 60])
-def test_what_is_computed_twice_has_the_same_gradient(encoders, train_pieces):
+@pytest.mark.parametrize("max_stored_pieces", [1, 60])
+def test_what_is_computed_twice_has_the_same_gradient(encoders, max_stored_pieces):
     docs = make_docs(["aspirin mice " * n for n in (1, 9, 3, 0, 70, 2)])
-    plain = gradients(make_model(encoders["bert"], batch_pieces=40), [docs])
+    plain = gradients(make_model(encoders["bert"], max_batch_pieces=40), [docs])
     bounded = make_model(
-        encoders["bert"], batch_pieces=40, train_pieces=train_pieces
+        encoders["bert"], max_batch_pieces=40, max_stored_pieces=max_stored_pieces
     )  # dropout included
     for name, gradient in gradients(bounded, [docs]).items():
         torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4)
@@ -246,7 +246,7 @@ def test_activations_beyond_train_pieces_are_not_kept(encoders):
     """What the graph holds on to grows with the docs only where it may."""
 
     def kept(n_docs, **settings):
-        model = make_model(encoders["bert"], batch_pieces=64, **settings)
+        model = make_model(encoders["bert"], max_batch_pieces=64, **settings)
         sizes = []
 
         def pack(tensor):
@@ -258,7 +258,9 @@ def test_activations_beyond_train_pieces_are_not_kept(encoders):
         return sum(sizes)
 
     plain = kept(20) - kept(10)
-    assert kept(20, train_pieces=64) - kept(10, train_pieces=64) < 0.05 * plain
+    assert (
+        kept(20, max_stored_pieces=64) - kept(10, max_stored_pieces=64) < 0.05 * plain
+    )
 
 
 def test_gradients_accumulate(encoders):

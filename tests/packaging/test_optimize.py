@@ -36,7 +36,7 @@ ALLOWED = {"onnx": 1e-4, "int8": 0.1, "bf16": 0.1}
 @pytest.mark.parametrize("kind", KINDS)
 def test_vectors_are_about_the_same(kind, to, pooling, tmp_path):
     name = str(make_tiny(kind, tmp_path / kind))
-    model = make_model(name, batch_pieces=40, pooling=pooling)
+    model = make_model(name, max_batch_pieces=40, pooling=pooling)
     docs = make_docs()
     before = model.predict(docs)
     made = optimize_encoder(model, to)
@@ -48,10 +48,10 @@ def test_vectors_are_about_the_same(kind, to, pooling, tmp_path):
     assert made.get_dim("nO") == model.get_dim("nO")
     # The same batches: int8 rounds activations by their range in a batch
     if to == "bf16":
-        loaded = build_transformer_encoder("no/such-encoder", batch_pieces=40)
+        loaded = build_transformer_encoder("no/such-encoder", max_batch_pieces=40)
         loaded.shims[0].cfg["pooling"] = pooling
     else:
-        loaded = build_onnx_encoder(batch_pieces=40, pooling=pooling)
+        loaded = build_onnx_encoder(max_batch_pieces=40, pooling=pooling)
     loaded.from_bytes(made.to_bytes())
     for same in (loaded, made.copy(), pickle.loads(pickle.dumps(made))):
         for one, other in zip(after, same.predict(docs)):

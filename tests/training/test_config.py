@@ -44,7 +44,7 @@ def test_paper_settings(corpus, encoder):
     epochs = config["training"]["max_epochs"]
     rate = config["training"]["optimizer"]["learn_rate"]
     assert rate["total_steps"] % epochs == 0
-    window = config["components"]["welt_ner"]["model"]["tok2vec"]["max_pieces"]
+    window = config["components"]["welt_ner"]["model"]["tok2vec"]["max_length"]
     assert 128 <= window <= 512
 
 
@@ -53,12 +53,12 @@ def test_values_of_table_12():
     assert config["training"]["batcher"]["size"] == 5
     assert config["training"]["max_epochs"] == 20
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == 20 * 1087
-    assert config["components"]["welt_ner"]["model"]["tok2vec"]["max_pieces"] == 384
+    assert config["components"]["welt_ner"]["model"]["tok2vec"]["max_length"] == 384
     shared = parse(
         make_config(corpus="ncbi_disease", encoder="biobert", spacy_transformers=True)
     )
     spans = shared["components"]["transformer"]["model"]["get_spans"]
-    assert spans["max_pieces"] == 384 - 2
+    assert spans["max_length"] == 384 - 2
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def make_config(
         "scheme_settings": settings or {},
         "lexicon": None if lexicon is None else str(lexicon),
         "lexicon_labels": [],
-        "max_pieces": 510,
+        "max_length": 510,
         "sentences_per_batch": None,
     }
     if lexicon is not None:
@@ -127,7 +127,7 @@ def make_config(
     template = files("welt_spacy").joinpath("assets").joinpath("config.cfg.jinja")
     environment = Environment(undefined=StrictUndefined)
     environment.filters["quoted"] = _quoted
-    values["overlap"] = min(128, values["max_pieces"] // 3)
+    values["overlap"] = min(128, values["max_length"] // 3)
     text = environment.from_string(template.read_text(encoding="utf8")).render(values)
     return text.strip() + "\n"
 
@@ -163,7 +163,7 @@ def _paper_values(corpus: str, encoder: str, train_on_dev: bool) -> dict[str, An
     return {
         "about": f"{corpus}, {encoder}: window, batch size and epochs as in table 12 "
         "of Mobasher et al. (2023).",
-        "max_pieces": int(row["max_seq_length"]) - SPECIAL_PIECES,
+        "max_length": int(row["max_seq_length"]) - SPECIAL_PIECES,
         "sentences_per_batch": batch_size,
         "max_epochs": epochs,
         "max_steps": 0,

@@ -17,23 +17,26 @@ CPU_PIECES = 1024
 
 
 def check_windows(
-    max_pieces: int | None,
+    max_length: int | None,
     overlap: int,
     context: int | None,
-    batch_pieces: int | None,
+    max_batch_pieces: int | None,
 ) -> None:
     """Check the settings that encoders share.
 
-    max_pieces (int | None): Word pieces in a window.
+    max_length (int | None): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
     context (int | None): Pieces around each sentence.
-    batch_pieces (int | None): Pieces that go through the encoder at once.
+    max_batch_pieces (int | None): Pieces that go through the encoder at once.
     RAISES (WeltError): If one is out of its range.
     """
     check_number("overlap", overlap, low=0)
     if context is not None:
         check_number("context", context, low=0)
-    for setting, value in (("max_pieces", max_pieces), ("batch_pieces", batch_pieces)):
+    for setting, value in (
+        ("max_length", max_length),
+        ("max_batch_pieces", max_batch_pieces),
+    ):
         if value is not None:
             check_number(setting, value, low=1)
 
@@ -95,7 +98,7 @@ class Batcher:
 
     tokenizer (Any): A tokenizer of the tokenizers library.
     special (Special): What the encoder wants besides.
-    max_pieces (int | None): Pieces in a window, if fewer than the encoder takes.
+    max_length (int | None): Pieces in a window, if fewer than the encoder takes.
     overlap (int): Pieces that neighbouring windows share, at most a third of a window.
     context (int | None): Pieces around each sentence in its window; None: windows are
         as long as fits, whatever sentences there are.
@@ -106,15 +109,15 @@ class Batcher:
         self,
         tokenizer: Any,
         special: Special,
-        max_pieces: int | None,
+        max_length: int | None,
         overlap: int,
         context: int | None = None,
     ):
         self.special = special
-        limit = min(special.limit, max_pieces or special.limit)
+        limit = min(special.limit, max_length or special.limit)
         self.capacity = limit - len(special.prefix) - len(special.suffix)
         if self.capacity < 1:
-            raise WeltError(f"max_pieces = {limit} leaves no room for words")
+            raise WeltError(f"max_length = {limit} leaves no room for words")
         # Windows that share more than a third cost far more than they give.
         self.overlap = min(overlap, self.capacity // 3)
         self.context = context

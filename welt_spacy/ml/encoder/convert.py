@@ -8,7 +8,7 @@ from ...errors import WeltError, extra_needed
 
 OPTIMIZED = ("onnx", "int8", "bf16")
 # Settings of the encoder that matter in prediction on a CPU
-KEPT = ("pooling", "max_pieces", "overlap", "context", "batch_pieces")
+KEPT = ("pooling", "max_length", "overlap", "context", "max_batch_pieces")
 TRANSFORMER, ONNX = "welt_spacy.TransformerEncoder.v1", "welt_spacy.OnnxEncoder.v1"
 
 

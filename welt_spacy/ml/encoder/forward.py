@@ -13,8 +13,8 @@ from .batches import CPU_PIECES, Batch, Batcher
 from .pretrained import special_of
 
 # A GPU wants to be filled
-BATCH_PIECES = {"cpu": CPU_PIECES, "cuda": 16384}
-TRAIN_PIECES = {"cpu": 2048, "cuda": 16384}
+MAX_BATCH_PIECES = {"cpu": CPU_PIECES, "cuda": 16384}
+MAX_STORED_PIECES = {"cpu": 2048, "cuda": 16384}
 
 Backprop = Callable[[torch.Tensor], None]
 
@@ -34,7 +34,7 @@ class Forward:
         self.batcher = Batcher(
             read_tokenizer(tokenizer.backend_tokenizer.to_str()),
             special_of(model.config, tokenizer),
-            settings["max_pieces"],
+            settings["max_length"],
             settings["overlap"],
             settings["context"],
         )
@@ -56,8 +56,8 @@ class Forward:
             leaves gradients in the parameters.
         """
         kind = self.device.type
-        budget = self.settings["batch_pieces"] or BATCH_PIECES.get(kind, 4096)
-        room = self.settings["train_pieces"] or TRAIN_PIECES.get(kind, 4096)
+        budget = self.settings["max_batch_pieces"] or MAX_BATCH_PIECES.get(kind, 4096)
+        room = self.settings["max_stored_pieces"] or MAX_STORED_PIECES.get(kind, 4096)
         plan = self.batcher(docs, budget)
         parts: list[_Part] = []
         for batch in plan.batches:

@@ -24,10 +24,10 @@ from .batches import CPU_PIECES, Batch, Batcher, Special, check_windows
 def build_onnx_encoder(
     *,
     pooling: Literal["first", "mean"] = "first",
-    max_pieces: int | None = None,
+    max_length: int | None = None,
     overlap: int = 128,
     context: int | None = None,
-    batch_pieces: int | None = None,
+    max_batch_pieces: int | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """Build an encoder in ONNX Runtime, in the form of a tok2vec.
 
@@ -36,24 +36,24 @@ def build_onnx_encoder(
     loaded with the pipeline and can't be made from a config alone.
 
     pooling (str): The vector of a word is that of its first piece, or the mean.
-    max_pieces (int | None): Word pieces in a window.
+    max_length (int | None): Word pieces in a window.
     overlap (int): Pieces that neighbouring windows share.
     context (int | None): Pieces around each sentence.
-    batch_pieces (int | None): Pieces that go through the encoder at once.
+    max_batch_pieces (int | None): Pieces that go through the encoder at once.
     RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
     RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
         its range.
     """
-    check_windows(max_pieces, overlap, context, batch_pieces)
+    check_windows(max_length, overlap, context, max_batch_pieces)
     with extra_needed("welt_spacy.OnnxEncoder.v1", "onnxruntime"):
         import onnxruntime  # noqa: F401
         import tokenizers  # noqa: F401
     settings = {
         "pooling": pooling,
-        "max_pieces": max_pieces,
+        "max_length": max_length,
         "overlap": overlap,
         "context": context,
-        "batch_pieces": batch_pieces,
+        "max_batch_pieces": max_batch_pieces,
     }
     return Model(
         "onnx_encoder",
@@ -130,7 +130,7 @@ class OnnxEncoder:
             self._batcher = Batcher(
                 read_tokenizer(tokenizer),
                 special,
-                settings["max_pieces"],
+                settings["max_length"],
                 settings["overlap"],
                 settings["context"],
             )
@@ -160,7 +160,7 @@ class OnnxEncoder:
         RETURNS (ndarray): Shape (n, width), float32: the vectors of the tokens.
         """
         session = self._session()
-        plan = self._batcher(docs, self.settings["batch_pieces"] or CPU_PIECES)
+        plan = self._batcher(docs, self.settings["max_batch_pieces"] or CPU_PIECES)
         parts = [self._run(session, batch) for batch in plan.batches]
         return np.concatenate(parts)[plan.back]
 
@@ -222,5 +222,5 @@ def _deserialize(_: Any, value: bytes, name: str, model: Model) -> OnnxEncoder:
     state = srsly.msgpack_loads(value)
     if state["special"] is not None:
         state["special"] = Special(**state["special"])
-    # What the config says now, such as another batch_pieces, holds
+    # What the config says now, such as another max_batch_pieces, holds
     return OnnxEncoder(**{**state, "settings": model.attrs["encoder"].settings})

@@ -61,7 +61,7 @@ def _clear_errors(name: str) -> Iterator[None]:
         ) from None
 
 
-def window_of(config: Any, tokenizer: Any) -> int:
+def context_length(config: Any, tokenizer: Any) -> int:
     """Find out how many pieces an encoder takes at once.
 
     config (PretrainedConfig): The config of the encoder.
@@ -104,7 +104,7 @@ def special_of(config: Any, tokenizer: Any) -> Special:
         suffix,
         int(tokenizer.pad_token_id or 0),
         int(tokenizer.unk_token_id or 0),
-        window_of(config, tokenizer),
+        context_length(config, tokenizer),
     )
 
 

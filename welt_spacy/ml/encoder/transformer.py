@@ -21,11 +21,11 @@ def build_transformer_encoder(
     name: str,
     *,
     pooling: Literal["first", "mean"] = "first",
-    max_pieces: int | None = None,
+    max_length: int | None = None,
     overlap: int = 128,
     context: int | None = None,
-    batch_pieces: int | None = None,
-    train_pieces: int | None = None,
+    max_batch_pieces: int | None = None,
+    max_stored_pieces: int | None = None,
     frozen_layers: int = 0,
     layer_decay: float = 1.0,
     mixed_precision: bool = False,
@@ -40,7 +40,7 @@ def build_transformer_encoder(
 
     name (str): A name on the model hub, or a local folder.
     pooling (str): The vector of a word is that of its first piece, or the mean.
-    max_pieces (int | None): Word pieces in a window, special ones included,
+    max_length (int | None): Word pieces in a window, special ones included,
         if fewer than the encoder takes.
     overlap (int): Pieces that neighbouring windows of a long doc share, at most a
         third of a window. A word in both gets the vector from where more of its
@@ -49,10 +49,10 @@ def build_transformer_encoder(
         stands on each side of it in the doc (FLERT). A component before must find the
         sentences, e.g. `welt_sentencizer`; a doc without is one. If not set, a window
         has as much of a doc as fits.
-    batch_pieces (int | None): Pieces that go through the encoder at once,
+    max_batch_pieces (int | None): Pieces that go through the encoder at once,
         padding included; 1,024 on a CPU and 16,384 on a GPU if not set. Bounds
         memory in prediction.
-    train_pieces (int | None): Pieces of a training batch whose activations are
+    max_stored_pieces (int | None): Pieces of a training batch whose activations are
         kept; 2,048 on a CPU and 16,384 on a GPU if not set. Those of larger
         batches and docs are computed a second time, so that no batch runs out
         of memory.
@@ -66,9 +66,9 @@ def build_transformer_encoder(
     RAISES (WeltError): If a setting is out of its range, or torch or transformers are
         missing.
     """
-    check_windows(max_pieces, overlap, context, batch_pieces)
+    check_windows(max_length, overlap, context, max_batch_pieces)
     for setting, value, low in (
-        ("train_pieces", train_pieces, 0),
+        ("max_stored_pieces", max_stored_pieces, 0),
         ("frozen_layers", frozen_layers, -1),
     ):
         if value is not None:
@@ -81,11 +81,11 @@ def build_transformer_encoder(
     settings = {
         "name": name,
         "pooling": pooling,
-        "max_pieces": max_pieces,
+        "max_length": max_length,
         "overlap": overlap,
         "context": context,
-        "batch_pieces": batch_pieces,
-        "train_pieces": train_pieces,
+        "max_batch_pieces": max_batch_pieces,
+        "max_stored_pieces": max_stored_pieces,
         "frozen_layers": frozen_layers,
         "layer_decay": layer_decay,
         "mixed_precision": mixed_precision,
