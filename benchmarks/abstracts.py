@@ -4,7 +4,7 @@ with what a name says of its other occurrences.
     spacy welt corpora convert bc5cdr_docs
     OMP_NUM_THREADS=1 python benchmarks/abstracts.py "NAME=MODEL,MODEL,MODEL" ...
 
-The models of a name are its seeds. `consistency` is tuned on dev.
+The models of a name are its seeds. `label_propagation` is tuned on dev.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from common import about, spread
 from spacy.language import Language
 
-from welt_spacy.evaluation.tuning.label_propagation import tune_consistency
+from welt_spacy.evaluation.tuning.label_propagation import tune_label_propagation
 from welt_spacy.tokens.docs import read_examples
 from welt_spacy.util.pipelines import load_pipeline
 
@@ -32,7 +32,9 @@ def read_as(model: Path, context: Any) -> Language:
 
 
 def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
-    print("| pipeline | one window | by sentences | with consistency | settings |")
+    print(
+        "| pipeline | one window | by sentences | with label_propagation | settings |"
+    )
     print("|---|---|---|---|---|")
     for name, paths in (told.split("=", 1) for told in models):
         scores: dict[str, list[dict[str, Any]]] = {
@@ -50,10 +52,10 @@ def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
                     whole.evaluate(read_examples(whole, data / "test.spacy"))
                 )
                 nlp = read_as(path, 0)
-            nlp.get_pipe("welt_ner").consistency = None
+            nlp.get_pipe("welt_ner").label_propagation = None
             test = data / "test.spacy"
             scores["plain"].append(nlp.evaluate(read_examples(nlp, test)))
-            found = tune_consistency(nlp, read_examples(nlp, data / "dev.spacy"))
+            found = tune_label_propagation(nlp, read_examples(nlp, data / "dev.spacy"))
             scores["spread"].append(nlp.evaluate(read_examples(nlp, test)))
             settings.append(found.settings)
         cells = [

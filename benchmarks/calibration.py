@@ -33,7 +33,7 @@ def main(data: Path, models: list[Path]) -> None:
     for path in models:
         nlp = load_pipeline(path)
         pipe = get_welt_ner(nlp)
-        pipe.threshold, pipe.calibration = pipe.raw_threshold, None
+        pipe.threshold, pipe.calibration = pipe.uncalibrated_threshold, None
         dev, right, labels = entities(nlp, data / "dev.spacy")
         test, hits, of = entities(nlp, data / "test.spacy")
         each = np.zeros(len(test))

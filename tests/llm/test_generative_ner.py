@@ -351,7 +351,11 @@ def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
         *("--objective", "precision>=0.9"),
     )
     assert sure.exit_code == 0
-    for options in (["--consistency"], ["--calibrate"], ["--knob", "logit_adjustment"]):
+    for options in (
+        ["--label-propagation"],
+        ["--calibrate"],
+        ["--knob", "logit_adjustment"],
+    ):
         again = ("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "x")
         fails_with_one_line(run(*again, *options), "generative_ner")
     both = run(

@@ -9,14 +9,14 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from welt_spacy.errors import WeltError
-from welt_spacy.evaluation.tuning.label_propagation import tune_consistency
+from welt_spacy.evaluation.tuning.label_propagation import tune_label_propagation
 from welt_spacy.tagging.decoding import Entities, decode, score_spans
-from welt_spacy.tagging.label_propagation import spread_names
+from welt_spacy.tagging.label_propagation import propagate_entities
 from welt_spacy.util.pipelines import load_pipeline
 
 from ..factories import make_examples, make_nlp
 
-SETTINGS = {"times": 1, "confidence": 0.8, "share": 0.6}
+SETTINGS = {"min_count": 1, "min_confidence": 0.8, "weight": 0.6}
 
 
 def entities(*rows):
@@ -28,7 +28,7 @@ def entities(*rows):
 def spread(texts, found, own=0.1, **changes):
     vocab = Vocab()
     docs = [Doc(vocab, words=text.split()) for text in texts]
-    got = spread_names(
+    got = propagate_entities(
         docs, found, lambda s, e, n: np.full(len(s), own), {**SETTINGS, **changes}
     )
     return [
@@ -46,7 +46,7 @@ def test_a_name_found_for_sure_is_found_elsewhere_in_its_doc():
     # not in another doc, nor one that is unsure, nor one that comes too seldom
     assert spread(["renal x", "renal y"], entities((0, 1, 0, 0.9))) == [(0, 1, 0, 0.9)]
     assert len(spread([text], entities((0, 2, 0, 0.7)))) == 1
-    assert len(spread([text], entities((0, 2, 0, 0.9)), times=2)) == 1
+    assert len(spread([text], entities((0, 2, 0, 0.9)), min_count=2)) == 1
     assert spread([text], entities()) == []
     assert spread([""], entities()) == []
 
@@ -66,7 +66,7 @@ def test_what_is_more_likely_than_not_stays():
     # an unlikely one gives way to a more likely one, and not to a less likely
     unlikely = entities((0, 1, 0, 0.9), (3, 5, 0, 0.4))
     assert spread(text, unlikely) == [(0, 1, 0, 0.9), (4, 5, 0, 0.64)]
-    assert spread(text, unlikely, share=0.1)[1] == (3, 5, 0, 0.4)
+    assert spread(text, unlikely, weight=0.1)[1] == (3, 5, 0, 0.4)
     # the same tokens with two labels: the more confident
     both = entities((0, 1, 0, 0.9), (2, 3, 1, 0.85))
     assert [row[:3] for row in spread(["a b a c a"], both)][:1] == [(0, 1, 0)]
@@ -87,7 +87,7 @@ def test_properties(seed, times, confidence, share, decoder):
     docs = [Doc(vocab, words=rng.choice(list("abc"), size=n).tolist()) for n in lengths]
     probs = rng.dirichlet(np.full(5, 0.4), size=int(lengths.sum())).reshape(-1, 5)
     found = decode(probs, lengths, decoder=decoder)
-    asked = {"times": times, "confidence": confidence, "share": share}
+    asked = {"min_count": times, "min_confidence": confidence, "weight": share}
 
     def score(*spans):
         return score_spans(probs, lengths, *spans, decoder=decoder)
@@ -95,7 +95,7 @@ def test_properties(seed, times, confidence, share, decoder):
     np.testing.assert_allclose(
         score(found.starts, found.ends, found.labels), found.confidences
     )
-    got = spread_names(docs, found, score, asked)
+    got = propagate_entities(docs, found, score, asked)
     assert (got.ends[:-1] <= got.starts[1:]).all()
     assert ((got.confidences >= 0) & (got.confidences <= 1)).all()
     kept = set(zip(*(column.tolist() for column in got[:3])))
@@ -120,24 +120,24 @@ def test_it_is_kept_and_checked(tmp_path):
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
     pipe = nlp.get_pipe("welt_ner")
-    assert pipe.consistency is None
-    pipe.consistency = SETTINGS
+    assert pipe.label_propagation is None
+    pipe.label_propagation = SETTINGS
     nlp.to_disk(tmp_path / "model")
-    assert "share = 0.6" in (tmp_path / "model" / "config.cfg").read_text("utf8")
+    assert "weight = 0.6" in (tmp_path / "model" / "config.cfg").read_text("utf8")
     again = load_pipeline(tmp_path / "model")
-    assert again.get_pipe("welt_ner").consistency == SETTINGS
+    assert again.get_pipe("welt_ner").label_propagation == SETTINGS
     assert (
         spacy.load(
             tmp_path / "model",
-            config={"components": {"welt_ner": {"consistency": None}}},
+            config={"components": {"welt_ner": {"label_propagation": None}}},
         )
         .get_pipe("welt_ner")
-        .consistency
+        .label_propagation
         is None
     )
-    for wrong in (0.5, {}, {**SETTINGS, "share": 2}, {**SETTINGS, "times": 0}):
-        with pytest.raises(WeltError, match="consistency"):
-            pipe.consistency = wrong
+    for wrong in (0.5, {}, {**SETTINGS, "weight": 2}, {**SETTINGS, "min_count": 0}):
+        with pytest.raises(WeltError, match="label_propagation"):
+            pipe.label_propagation = wrong
 
 
 def test_tuned_on_documents():
@@ -156,10 +156,10 @@ def test_tuned_on_documents():
     probs /= probs.sum(axis=1, keepdims=True)
     pipe.predict = lambda docs: [probs.astype("float32") for _ in docs]
     example = spacy.training.Example(doc, gold)
-    found = tune_consistency(nlp, [example])
+    found = tune_label_propagation(nlp, [example])
     assert (found.added, found.right) == (1, 1)
     assert found.before.f == pytest.approx(2 / 3) and found.after.f == 1
-    assert pipe.consistency == found.settings and found.settings["times"] == 1
+    assert pipe.label_propagation == found.settings and found.settings["min_count"] == 1
     scored = nlp.get_pipe("welt_ner")
     scored.set_annotations([doc], [probs])
     assert [ent.text for ent in doc.ents] == ["aspirin", "aspirin"]
@@ -167,5 +167,5 @@ def test_tuned_on_documents():
     alone = Doc(nlp.vocab, words=words[:2])
     pipe.predict = lambda docs: [probs[:2] for _ in docs]
     gold = Doc(nlp.vocab, words=words[:2], ents=["B-Chemical", "O"])
-    found = tune_consistency(nlp, [spacy.training.Example(alone, gold)])
-    assert found.settings is None and pipe.consistency is None
+    found = tune_label_propagation(nlp, [spacy.training.Example(alone, gold)])
+    assert found.settings is None and pipe.label_propagation is None

@@ -15,7 +15,10 @@ from ..evaluation.tuning.decoding import (
     parse_objective,
     tune,
 )
-from ..evaluation.tuning.label_propagation import ConsistencyTuning, tune_consistency
+from ..evaluation.tuning.label_propagation import (
+    LabelPropagationTuning,
+    tune_label_propagation,
+)
 from ..evaluation.tuning.threshold import Threshold, is_generative, tune_threshold
 from ..tokens.docs import read_examples
 from ..util.pipelines import load_pipeline, replace_pipeline
@@ -51,9 +54,9 @@ def tune_cli(
         help="Make confidences frequencies: fit them to DEV. It does not change what is "
         "found.",
     ),
-    consistency: bool = typer.Option(
+    label_propagation: bool = typer.Option(
         False,
-        "--consistency",
+        "--label-propagation",
         help="Find how much a name that is found in a doc says of its other occurrences "
         "there. DEV needs whole documents.",
     ),
@@ -66,9 +69,9 @@ def tune_cli(
     other occurrences in a doc, and calibrates confidences.
     """
     sought = None if objective == NONE else parse_objective(objective)
-    if sought is None and not calibration and not consistency:
+    if sought is None and not calibration and not label_propagation:
         raise WeltError(
-            "--objective none changes nothing: add --calibrate or --consistency"
+            "--objective none changes nothing: add --calibrate or --label-propagation"
         )
     if output is None:
         output = model.parent / f"{model.name}-tuned"
@@ -76,10 +79,15 @@ def tune_cli(
         nlp = load_pipeline(model, gpu_id=gpu_id)
         chosen = spread = found = fitted = None
         if is_generative(nlp):
-            if sought is None or calibration or consistency or knob != PARAMETERS[0]:
+            if (
+                sought is None
+                or calibration
+                or label_propagation
+                or knob != PARAMETERS[0]
+            ):
                 raise WeltError(
                     "Of a generative_ner only the threshold can be tuned: leave out "
-                    "--calibrate, --consistency and --knob"
+                    "--calibrate, --label-propagation and --knob"
                 )
             chosen = tune_threshold(nlp, read_examples(nlp, dev), sought)
             write(nlp)
@@ -89,8 +97,8 @@ def tune_cli(
                     f"The scores leave out what {', '.join(later)} does after welt_ner"
                 )
             examples = read_examples(nlp, dev)
-            if consistency:
-                spread = tune_consistency(nlp, examples)
+            if label_propagation:
+                spread = tune_label_propagation(nlp, examples)
             if sought is not None:
                 keep = keep_threshold
                 found = tune(nlp, examples, sought, knob=knob, thresholds=not keep)
@@ -103,7 +111,7 @@ def tune_cli(
     if chosen is not None:
         _print_threshold(*chosen, objective, dev)
     if spread is not None:
-        _print_consistency(spread, dev)
+        _print_label_propagation(spread, dev)
     if found is not None and sought is not None:
         _print_tuning(found, sought, objective, knob, dev)
     if fitted is not None:
@@ -136,10 +144,10 @@ def _print_threshold(
     print_table(f"On {dev}, for {objective}", ["", "threshold", "P", "R", "F1"], rows)
 
 
-def _print_consistency(spread: ConsistencyTuning, dev: Path) -> None:
+def _print_label_propagation(spread: LabelPropagationTuning, dev: Path) -> None:
     if spread.settings is None:
         typer.echo(
-            f"Other occurrences of names on {dev}: nothing that raises F1, so consistency "
+            f"Other occurrences of names on {dev}: nothing that raises F1, so label_propagation "
             "is off (docs that are single sentences say nothing)"
         )
         return

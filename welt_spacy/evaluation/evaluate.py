@@ -168,7 +168,7 @@ def _decoding(nlp: Language) -> dict[str, Any]:
         "o_bias",
         "logit_adjustment",
         "threshold",
-        "consistency",
+        "label_propagation",
         "calibration",
     )
     return {name: getattr(pipes[0], name) for name in names}

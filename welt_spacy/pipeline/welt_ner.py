@@ -25,7 +25,7 @@ from ..ml.losses import DistillationLoss, MaskedClasses, WeightedCrossEntropy
 from ..scoring.strict import ner_score
 from ..tagging.decoding import DECODERS, Entities, decode, score_spans
 from ..tagging.gold import gold_tags, masked_tags, same_tokens, unannotated_tags
-from ..tagging.label_propagation import check_consistency, spread_names
+from ..tagging.label_propagation import check_label_propagation, propagate_entities
 from ..tagging.platt_scaling import calibrated, check_calibration, uncalibrated
 from ..tagging.soft_labels import has_soft_labels, soft_targets, to_student
 from ..tagging.tags import MISSING, tag_names
@@ -39,7 +39,7 @@ ClassWeighting = Callable[[Mapping[str, int]], dict[str, float]]
 
 SETTINGS = (
     *("decoder", "o_bias", "logit_adjustment", "threshold"),
-    *("spans_key", "overwrite", "consistency", "calibration"),
+    *("spans_key", "overwrite", "label_propagation", "calibration"),
 )
 
 DEFAULT_WELT_NER_CONFIG = """
@@ -82,7 +82,7 @@ subword_features = true
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
-        "consistency": None,
+        "label_propagation": None,
         "calibration": None,
         "distillation": None,
     },
@@ -105,7 +105,7 @@ def make_welt_ner(
     threshold: float,
     spans_key: str | None,
     overwrite: bool,
-    consistency: dict[str, float] | None,
+    label_propagation: dict[str, float] | None,
     calibration: dict[str, float] | None,
     distillation: Any | None,
     scorer: Callable | None,
@@ -131,9 +131,8 @@ def make_welt_ner(
         `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not,
         they stay, and predictions that overlap with them are dropped.
-    consistency (dict[str, float] | None): "times", "confidence" and "share": other
-        occurrences of a name that is found with confidence in a doc become more likely
-        (see `spread_names`). `spacy welt tune --consistency` finds them.
+    label_propagation (dict[str, float] | None): "min_count", "min_confidence" and
+        "weight": other occurrences of an entity in its document become more likely (see `propagate_entities`). `spacy welt tune --label-propagation` finds them.
     calibration (dict[str, float] | None): "temperature" and "shift" of the log-odds of
         a confidence, which `spacy welt tune --calibrate` finds. The threshold is one of
         calibrated confidences.
@@ -156,7 +155,7 @@ def make_welt_ner(
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
-        consistency=consistency,
+        label_propagation=label_propagation,
         calibration=calibration,
         distillation=distillation,
         scorer=scorer,
@@ -185,8 +184,8 @@ class WeltNER(TrainablePipe):
         optional_string, "The key in `doc.spans` for predictions and their confidences."
     )
     overwrite = Setting(flag, "Whether entities of earlier components are replaced.")
-    consistency = Setting(
-        check_consistency,
+    label_propagation = Setting(
+        check_label_propagation,
         "What a name's other occurrences in a doc say; None: nothing.",
     )
     calibration = Setting(
@@ -207,7 +206,7 @@ class WeltNER(TrainablePipe):
         threshold: float = 0.0,
         spans_key: str | None = None,
         overwrite: bool = False,
-        consistency: dict[str, float] | None = None,
+        label_propagation: dict[str, float] | None = None,
         calibration: dict[str, float] | None = None,
         distillation: DistillationLoss | None = None,
         scorer: Callable | None = ner_score,
@@ -219,7 +218,7 @@ class WeltNER(TrainablePipe):
         name (str): The name of the component in its pipeline.
         weighting (Callable | None): The weighting scheme; WeLT if not set.
         loss (Callable | None): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, consistency,
+        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite, label_propagation,
             calibration, distillation, scorer: see `make_welt_ner`.
         RAISES (WeltError): If a setting is out of its range.
         """
@@ -244,7 +243,7 @@ class WeltNER(TrainablePipe):
         self.threshold = threshold
         self.spans_key = spans_key
         self.overwrite = overwrite
-        self.consistency = consistency
+        self.label_propagation = label_propagation
         self.calibration = calibration
         # What the config says, so that after loading a setting from the config can be
         # told from one that was changed on the object.
@@ -269,7 +268,7 @@ class WeltNER(TrainablePipe):
         return tuple(tag_names(self.labels))
 
     @property
-    def raw_threshold(self) -> float:
+    def uncalibrated_threshold(self) -> float:
         """RETURNS (float): The threshold as one of confidences without calibration."""
         if self.threshold in (0.0, 1.0):
             return self.threshold
@@ -458,18 +457,18 @@ class WeltNER(TrainablePipe):
         lengths = np.array(list(map(len, docs)), dtype="int64")
         how = self._decoding()
         found = decode(probs, lengths, **how)
-        if self.consistency is not None:
-            found = spread_names(
+        if self.label_propagation is not None:
+            found = propagate_entities(
                 docs,
                 found,
                 lambda *spans: score_spans(probs, lengths, *spans, **how),
-                self.consistency,
+                self.label_propagation,
             )
         return fit_entities(docs, self._calibrated(found), earlier)
 
     def decode(self, probs: NDArray, lengths: NDArray) -> Entities:
         """Find entities as the settings say, those under the threshold included, from
-        probabilities alone: `consistency`, which needs the words, plays no part in it.
+        probabilities alone: `label_propagation`, which needs the words, plays no part in it.
 
         probs (ndarray): Shape (N, 2K + 1): tag probabilities of docs end to end.
         lengths (ndarray): Shape (D,): the lengths of the docs.

@@ -20,10 +20,10 @@ from .decoding import Entities, Floats
 
 # What is more likely than not can't be displaced: of spans that overlap, one is
 LIKELY = 0.5
-KEYS = ("times", "confidence", "share")
+KEYS = ("min_count", "min_confidence", "weight")
 
 
-def spread_names(
+def propagate_entities(
     docs: Sequence[Doc],
     found: Entities,
     score: Callable[[Ints, Ints, Ints], Floats],
@@ -33,43 +33,43 @@ def spread_names(
     its doc, and add those that were not found.
 
     A name is the exact tokens of an entity with its label. An occurrence that has at least
-    `times` others, each found with at least `confidence`, gets
+    `min_count` others, each found with at least `min_confidence`, gets
 
-        1 - (1 - its confidence) (1 - share)
+        1 - (1 - its confidence) (1 - weight)
 
-    as if a second witness, who is right with probability `share`, had seen it. So with a
-    threshold t, those are kept to which the model itself gives 1 - (1 - t) / (1 - share)
-    or more; all of them, if the share is at least t.
+    as if a second witness, who is right with probability `weight`, had seen it. So with a
+    threshold t, those are kept to which the model itself gives 1 - (1 - t) / (1 - weight)
+    or more; all of them, if the weight is at least t.
 
     docs (Sequence[Doc]): The docs.
     found (Entities): What was found, not calibrated.
     score (Callable): Arrays of first rows, rows after the last and labels, each of shape
         (E,) -> the confidence of each of these spans, shape (E,).
-    settings (Mapping[str, float]): "times", "confidence", "share".
+    settings (Mapping[str, float]): "min_count", "min_confidence", "weight".
     RETURNS (Entities): The entities. Of those that overlap, one that is more likely than
         not without this stays; else the most confident.
     """
-    share = settings["share"]
+    weight = settings["weight"]
     offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
     bounds = np.searchsorted(found.starts, offsets).tolist()
     raised = np.zeros(len(found.starts), dtype=bool)
     missed: list[tuple[int, int, int]] = []
     for i, doc in enumerate(docs):
         mine = slice(bounds[i], bounds[i + 1])
-        if mine.stop - mine.start < settings["times"]:
+        if mine.stop - mine.start < settings["min_count"]:
             continue
         entities = Entities(*(column[mine] for column in found))
         seen = _occurrences(doc.to_array(ORTH), entities, int(offsets[i]), settings)
         raised[mine] = seen.raised
         missed.extend(seen.missed)
     confidences = np.where(
-        raised, 1 - (1 - found.confidences) * (1 - share), found.confidences
+        raised, 1 - (1 - found.confidences) * (1 - weight), found.confidences
     )
     found_now = found._replace(confidences=confidences)
     if not missed:
         return found_now
     starts, ends, labels = np.array(missed, dtype="int64").T
-    added = 1 - (1 - score(starts, ends, labels)) * (1 - share)
+    added = 1 - (1 - score(starts, ends, labels)) * (1 - weight)
     # Confidences before decide what stays whatever comes
     rank = np.where(found.confidences >= LIKELY, 1 + found.confidences, confidences)
     return _without_overlaps(
@@ -92,7 +92,7 @@ def _occurrences(
     words: NDArray[Any], found: Entities, offset: int, settings: Mapping[str, float]
 ) -> _Seen:
     starts, ends = (found.starts - offset).tolist(), (found.ends - offset).tolist()
-    sure = found.confidences >= settings["confidence"]
+    sure = found.confidences >= settings["min_confidence"]
     names: dict[tuple, list[int]] = defaultdict(list)
     for j, (start, end, label) in enumerate(zip(starts, ends, found.labels.tolist())):
         key = (label, *words[start:end].tolist())
@@ -101,9 +101,9 @@ def _occurrences(
     missed = []
     for (label, *name), places in names.items():
         n_sure = int(sure[places].sum())
-        if n_sure < settings["times"]:
+        if n_sure < settings["min_count"]:
             continue
-        raised[places] = n_sure - sure[places] >= settings["times"]
+        raised[places] = n_sure - sure[places] >= settings["min_count"]
         known = {starts[j] for j in places}
         for start in _find(words, name):
             if start not in known:
@@ -133,11 +133,11 @@ def _without_overlaps(entities: Entities, rank: Floats) -> Entities:
     return Entities(*(column[order] for column in chosen))
 
 
-def check_consistency(name: str, value: Any) -> dict[str, float] | None:
+def check_label_propagation(name: str, value: Any) -> dict[str, float] | None:
     """Check a setting.
 
     name (str): The setting.
-    value (Any): Its value: "times", "confidence" and "share", or None.
+    value (Any): Its value: "min_count", "min_confidence" and "weight", or None.
     RETURNS (dict[str, float] | None): The value.
     RAISES (WeltError): If it is anything else.
     """
@@ -145,13 +145,13 @@ def check_consistency(name: str, value: Any) -> dict[str, float] | None:
         return None
     if not isinstance(value, Mapping) or set(value) != set(KEYS):
         raise WeltError(
-            f"{name} is {value!r}: it must be null, or have times, confidence and share, "
-            "as 'spacy welt tune --consistency' finds them"
+            f"{name} is {value!r}: it must be null, or have min_count, min_confidence and weight, "
+            "as 'spacy welt tune --label-propagation' finds them"
         )
     return {
-        "times": int(check_number(f"{name}.times", value["times"], low=1)),
-        "confidence": check_number(
-            f"{name}.confidence", value["confidence"], low=0, high=1
+        "min_count": int(check_number(f"{name}.min_count", value["min_count"], low=1)),
+        "min_confidence": check_number(
+            f"{name}.min_confidence", value["min_confidence"], low=0, high=1
         ),
-        "share": check_number(f"{name}.share", value["share"], low=0, high=1),
+        "weight": check_number(f"{name}.weight", value["weight"], low=0, high=1),
     }

@@ -76,8 +76,8 @@ def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
         confidences, right, _ = score_entities(nlp, examples)
     finally:
         pipe.calibration = before
-    raw_threshold = pipe.raw_threshold
-    kept = confidences >= raw_threshold
+    uncalibrated_threshold = pipe.uncalibrated_threshold
+    kept = confidences >= uncalibrated_threshold
     confidences, right = confidences[kept], right[kept]
     if len(right) < FEWEST or right.all() or not right.any():
         raise TooFew(
@@ -87,7 +87,9 @@ def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
     settings = most_likely(confidences, right)
     was = calibrate(calibrated(confidences, before).tolist(), right.tolist())
     pipe.calibration = settings
-    if 0 < raw_threshold < 1:
-        pipe.threshold = float(calibrated(np.array([raw_threshold]), settings)[0])
+    if 0 < uncalibrated_threshold < 1:
+        pipe.threshold = float(
+            calibrated(np.array([uncalibrated_threshold]), settings)[0]
+        )
     now = calibrate(calibrated(confidences, settings).tolist(), right.tolist())
     return Fit(was, now, settings)

@@ -1,4 +1,4 @@
-"""What the other occurrences of a name in a doc say of one: `consistency`, tuned on dev."""
+"""What the other occurrences of a name in a doc say of one: `label_propagation`, tuned on dev."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -18,17 +18,17 @@ from .decoding import (
     predict_examples,
 )
 
-TIMES = (1, 2)
-CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-SHARES = (0.2, 0.35, 0.5)
+MIN_COUNTS = (1, 2)
+MIN_CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+WEIGHTS = (0.2, 0.35, 0.5)
 
 
-class ConsistencyTuning(NamedTuple):
+class LabelPropagationTuning(NamedTuple):
     """What was found.
 
     before (Point): The scores without.
     after (Point): The scores with the settings.
-    settings (dict[str, float] | None): "times", "confidence", "share"; None if nothing
+    settings (dict[str, float] | None): "min_count", "min_confidence", "weight"; None if nothing
         is better than without.
     added (int): Entities more than without.
     right (int): Those of them that are right.
@@ -41,36 +41,44 @@ class ConsistencyTuning(NamedTuple):
     right: int
 
 
-def tune_consistency(nlp: Language, examples: Sequence[Example]) -> ConsistencyTuning:
-    """Find the `consistency` with the best F1, and set it. The threshold and all else
+def tune_label_propagation(
+    nlp: Language, examples: Sequence[Example]
+) -> LabelPropagationTuning:
+    """Find the `label_propagation` with the best F1, and set it. The threshold and all else
     stay as they are.
 
     nlp (Language): A pipeline with `welt_ner`, which is changed.
     examples (Sequence[Example]): Dev data, not the data to be reported on: whole documents,
         since a name hardly comes twice in a sentence.
-    RETURNS (ConsistencyTuning): The settings and their scores. If all other occurrences
-        are to be added, the share is the one of right entities among them.
+    RETURNS (LabelPropagationTuning): The settings and their scores. If all other occurrences
+        are to be added, the weight is the share of right entities among them.
     RAISES (WeltError): As `tune`.
     """
     pipe = get_welt_ner(nlp)
     data = predict_examples(nlp, pipe, examples)
-    pipe.consistency = None
+    pipe.label_propagation = None
     before = best = _measure(pipe, data)
     without = _found(pipe, data)
     settings = None
-    for times, confidence, share in product(TIMES, CONFIDENCES, SHARES):
-        pipe.consistency = {"times": times, "confidence": confidence, "share": share}
+    for min_count, min_confidence, weight in product(
+        MIN_COUNTS, MIN_CONFIDENCES, WEIGHTS
+    ):
+        pipe.label_propagation = {
+            "min_count": min_count,
+            "min_confidence": min_confidence,
+            "weight": weight,
+        }
         point = _measure(pipe, data)
         if point.f > best.f:
-            best, settings = point, pipe.consistency
-    pipe.consistency = settings
+            best, settings = point, pipe.label_propagation
+    pipe.label_propagation = settings
     new = _found(pipe, data) - without
     right = len(new & data.gold)
-    if settings is not None and settings["share"] >= pipe.raw_threshold:
-        # The same entities for every share from the threshold on
-        share = max(right / max(len(new), 1), pipe.raw_threshold)
-        pipe.consistency = {**settings, "share": round(share, 3)}
-    return ConsistencyTuning(before, best, pipe.consistency, len(new), right)
+    if settings is not None and settings["weight"] >= pipe.uncalibrated_threshold:
+        # The same entities for every weight from the threshold on
+        weight = max(right / max(len(new), 1), pipe.uncalibrated_threshold)
+        pipe.label_propagation = {**settings, "weight": round(weight, 3)}
+    return LabelPropagationTuning(before, best, pipe.label_propagation, len(new), right)
 
 
 def _measure(pipe: WeltNER, data: Predicted) -> Point:
