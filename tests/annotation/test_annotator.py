@@ -74,12 +74,3 @@ def test_annotator_for_batches_of_columns(tmp_path):
             assert text[ent["start"] : ent["end"]] == ent["text"]
     with pytest.raises(WeltError, match="no column 'abstract': there are text"):
         annotator({"text": texts})
-
-
-def test_the_package_imports_nothing_heavy():
-    import subprocess
-    import sys
-
-    code = "import welt_spacy, sys; print('spacy' in sys.modules, dir(welt_spacy)[-1])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert told.stdout == "False annotate\n"
