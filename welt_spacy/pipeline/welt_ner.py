@@ -455,7 +455,7 @@ class WeltNER(TrainablePipe):
             those that overlap with earlier ones.
         """
         lengths = np.array(list(map(len, docs)), dtype="int64")
-        how = self._decoding()
+        how = self.decoding_options()
         found = decode(probs, lengths, **how)
         if self.label_propagation is not None:
             found = propagate_entities(
@@ -474,9 +474,12 @@ class WeltNER(TrainablePipe):
         lengths (ndarray): Shape (D,): the lengths of the docs.
         RETURNS (Entities): The entities.
         """
-        return self._calibrated(decode(probs, lengths, **self._decoding()))
+        return self._calibrated(decode(probs, lengths, **self.decoding_options()))
 
-    def _decoding(self) -> dict[str, Any]:
+    def decoding_options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `tagging.decoding.decode` and `score_spans` that
+        the settings give.
+        """
         bias = None
         if self.logit_adjustment:
             counts = [self.cfg["counts"].get(tag, 0) for tag in self.tags]
