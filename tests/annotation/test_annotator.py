@@ -8,7 +8,7 @@ import spacy
 import welt_spacy
 from welt_spacy.annotation.annotator import Annotator
 from welt_spacy.errors import WeltError
-from welt_spacy.formats.records import Entity
+from welt_spacy.formats.documents import Entity
 
 from ..factories import make_examples, make_nlp, train
 from .util import make_pipeline, some_texts

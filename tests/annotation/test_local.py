@@ -20,7 +20,7 @@ from welt_spacy.annotation.plan import make_plan, write_plan
 from welt_spacy.annotation.shards import annotate_shard, done, is_whole, read_record
 from welt_spacy.annotation.status import Watch, finish
 from welt_spacy.errors import WeltError
-from welt_spacy.formats.records import Reject
+from welt_spacy.formats.documents import Reject
 from welt_spacy.parallel.claims import Claims
 from welt_spacy.util.files import Busy
 
@@ -370,12 +370,12 @@ def test_watch(undisturbed, pipeline, source, tmp_path):
 def test_strings_are_given_back(pipeline):
     nlp = spacy.load(pipeline)
     pipelines = Pipelines([Pipeline("en_rules-0.0.0", nlp)])
-    from welt_spacy.formats.records import Record
+    from welt_spacy.formats.documents import Document
 
     sizes = []
     for i in range(10):
-        records = [Record("", f"word{i}x{j} aspirin") for j in range(1000)]
-        found = list(pipelines.annotate(records))
+        documents = [Document("", f"word{i}x{j} aspirin") for j in range(1000)]
+        found = list(pipelines.annotate(documents))
         assert all(
             not isinstance(one, Reject) and len(one.entities) == 1 for one in found
         )

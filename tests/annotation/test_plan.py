@@ -16,7 +16,7 @@ from welt_spacy.annotation.plan import (
 )
 from welt_spacy.annotation.shards import read_shard
 from welt_spacy.errors import WeltError
-from welt_spacy.formats.records import Record, Reject
+from welt_spacy.formats.documents import Document, Reject
 
 from ..factories import n_examples
 from .util import make_pipeline, make_settings, pubmed, pubmed_article, write_jsonl
@@ -181,7 +181,7 @@ def test_damaged_files_are_told_of(tmp_path, pipeline):
     # What comes before the damage is annotated, the same by every shard
     n = len(items) - len(rejects)
     assert n > 20_000 and all(shard.n_docs <= 1000 for shard in plan.shards[:-1])
-    assert [i.text for i in items if isinstance(i, Record)][:3] == [
+    assert [i.text for i in items if isinstance(i, Document)][:3] == [
         "0",
         "7919",
         "15838",

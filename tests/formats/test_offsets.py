@@ -7,7 +7,7 @@ import pytest
 from welt_spacy.errors import WeltError
 from welt_spacy.formats.bioc import read_bioc
 from welt_spacy.formats.brat import read_brat
-from welt_spacy.formats.documents import Document, Mention, choose_mentions
+from welt_spacy.formats.documents import Document, Mention, select_mentions
 from welt_spacy.formats.problems import Report
 from welt_spacy.formats.pubtator import read_pubtator
 
@@ -185,8 +185,7 @@ def test_brat_needs_its_text(tmp_path):
 
 
 def test_longest_mention_wins(tmp_path):
-    document = Document("1", "abcdef ghi", tmp_path / "x", 1)
-    document.mentions = [
+    mentions = [
         Mention(0, 2, "X", 1),
         Mention(1, 6, "X", 2),
         Mention(1, 6, "X", 3),  # the same again
@@ -194,12 +193,14 @@ def test_longest_mention_wins(tmp_path):
         Mention(6, 8, "Z", 5),  # of a type that is not asked for
         Mention(8, 10, "Y", 6),
     ]
+    path = str(tmp_path / "x")
+    document = Document("1", "abcdef ghi", mentions=mentions, path=path, line=1)
     report = Report()
-    kept = choose_mentions(document, {"X": "x", "Y": "y"}, report)
+    kept = select_mentions(document, {"X": "x", "Y": "y"}, report)
     assert [(m.start, m.end, m.label) for m in kept] == [(1, 6, "x"), (7, 10, "y")]
     assert report.counts == {"overlapping mention": 2}
     with pytest.raises(WeltError, match="x:1: .*overlaps"):
-        choose_mentions(document, {"X": "x"}, Report(strict=True))
+        select_mentions(document, {"X": "x"}, Report(strict=True))
 
 
 def test_quoted_newlines_and_unicode_offsets(tmp_path):

@@ -7,14 +7,16 @@ import json
 import os
 import re
 import sys
+from dataclasses import astuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from welt_spacy.errors import WeltError
+from welt_spacy.formats.documents import Document, Reject
+from welt_spacy.formats.problems import Damaged
 from welt_spacy.formats.readers import Columns, Limits, Place, Scanned
-from welt_spacy.formats.records import Damaged, Record, Reject
 from welt_spacy.formats.registry import make_reader
 from welt_spacy.formats.streams import find_files, open_stream
 from welt_spacy.formats.xml_readers import split_elements
@@ -42,22 +44,22 @@ def put(path, content):
 def test_text_a_document_a_line(tmp_path):
     path = put(tmp_path / "a.txt", "\ufeffOne é\n\n  \r\nTwo 😀\r\nlast")
     assert read(path) == [
-        Record("a:1", "One é"),
-        Record("a:4", "Two 😀"),
-        Record("a:5", "last"),
+        Document("a:1", "One é"),
+        Document("a:4", "Two 😀"),
+        Document("a:5", "last"),
     ]
 
 
 def test_text_a_document_a_file(tmp_path):
     path = put(tmp_path / "PMC1.txt", "One\nTwo\n")
-    assert read(path, whole_files=True) == [Record("PMC1", "One\nTwo\n")]
+    assert read(path, whole_files=True) == [Document("PMC1", "One\nTwo\n")]
     long = read(path, whole_files=True, limits=Limits(3))
     assert [(item.id, item.reason) for item in long] == [("PMC1", "too long")]
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
     found = read(put(tmp_path / "a.txt", b"one\nt\xffo\nthree\n"))
-    assert [type(item) for item in found] == [Record, Reject, Record]
+    assert [type(item) for item in found] == [Document, Reject, Document]
     assert found[1].reason == "not UTF-8" and f"{tmp_path}/a.txt:2:" in found[1].message
 
 
@@ -75,7 +77,7 @@ def test_jsonl(tmp_path):
     ]
     path = put(tmp_path / "a.jsonl", "\n".join(lines))
     found = read(path, columns=Columns("abstract", "pmid"))
-    assert found[0] == Record("12", "One") and found[1] == Record("a:2", "no id")
+    assert found[0] == Document("12", "One") and found[1] == Document("a:2", "no id")
     told = [(item.id, item.reason) for item in found[2:8]]
     assert told == [
         ("x", "no text"),
@@ -85,7 +87,7 @@ def test_jsonl(tmp_path):
         ("a:7", "not JSON"),
         ("a:8", "not UTF-8"),
     ]
-    assert found[8] == Record("e", "😀")
+    assert found[8] == Document("e", "😀")
 
 
 def test_a_line_of_100_mb_is_a_reject_and_is_not_kept(tmp_path):
@@ -100,9 +102,9 @@ def test_a_line_of_100_mb_is_a_reject_and_is_not_kept(tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = read(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert [type(item) for item in found] == [Record, Reject, Record]
+    assert [type(item) for item in found] == [Document, Reject, Document]
     assert found[1].reason == "too long" and "100,000,013 bytes" in found[1].message
-    assert found[2] == Record("a:3", "three")
+    assert found[2] == Document("a:3", "three")
     if sys.platform == "linux":
         assert grown < 60_000  # kB
 
@@ -113,17 +115,17 @@ def test_csv_with_line_ends_in_fields(tmp_path):
     csv.writer(out).writerows([("id", "text"), *rows])
     found = read(put(tmp_path / "a.csv", out.getvalue()))
     assert found == [
-        Record("1", rows[0][1]),
-        Record("a:5", "no id"),
-        Record("3", ""),
-        Record("4", "last"),
+        Document("1", rows[0][1]),
+        Document("a:5", "no id"),
+        Document("3", ""),
+        Document("4", "last"),
     ]
 
 
 def test_tsv_and_a_column_that_is_not_there(tmp_path):
     path = put(tmp_path / "a.tsv", "pmid\tabstract\n7\tOne\n8\n")
     found = read(path, columns=Columns("abstract", "pmid"))
-    assert found[0] == Record("7", "One") and found[1].reason == "no text"
+    assert found[0] == Document("7", "One") and found[1].reason == "no text"
     with pytest.raises(WeltError, match="no column 'text'.*pmid, abstract"):
         read(path)
 
@@ -131,9 +133,9 @@ def test_tsv_and_a_column_that_is_not_there(tmp_path):
 def test_a_quote_that_is_not_closed_costs_its_row(tmp_path):
     content = 'id,text\n1,one\n2,"never ends\n3,three\n4,four\n'
     found = read(put(tmp_path / "a.csv", content))
-    assert found[0] == Record("1", "one") and isinstance(found[1], Reject)
+    assert found[0] == Document("1", "one") and isinstance(found[1], Reject)
     strict = read(put(tmp_path / "b.csv", 'id,text\n1,"a"b\n2,two\n'))
-    assert [type(item) for item in strict] == [Reject, Record]
+    assert [type(item) for item in strict] == [Reject, Document]
 
 
 def test_pubtator(tmp_path):
@@ -142,8 +144,8 @@ def test_pubtator(tmp_path):
         "2|t|Alone\n\n3|a|no title\n4|t|T\n4|a|A\n4|a|again\n5|t|T\n6|a|other\n"
     )
     found = read(put(tmp_path / "a.pubtator", content))
-    assert found[0] == Record("1", "A title | with bars The abstract.", 19)
-    assert found[1] == Record("2", "Alone", 5)
+    assert found[0] == Document("1", "A title | with bars The abstract.", 19)
+    assert found[1] == Document("2", "Alone", 5)
     assert [type(item) for item in found[2:]] == [Reject] * 3
 
 
@@ -161,14 +163,14 @@ def test_pubmed(tmp_path):
     )
     found = read(put(tmp_path / "a.xml", content))
     first = "On p53 < 😀. METHODS: We 2 did. It & all."
-    assert found[0] == Record("10", first, len("On p53 < 😀."))
-    assert found[1] == Record("11", "Title alone.")
+    assert found[0] == Document("10", first, len("On p53 < 😀."))
+    assert found[1] == Document("11", "Title alone.")
     assert [item.reason for item in found[2:4]] == ["not XML"] * 2
     assert (
         found[2].id == "12"
         and "a.xml:18: not well-formed in line 21" in found[2].message
     )
-    assert found[4] == Record("14", "Abstract alone.")
+    assert found[4] == Document("14", "Abstract alone.")
     keys = [one.key for one in make_reader(str(tmp_path / "a.xml")).scan()]
     assert keys == [(10 + i, 1) for i in range(5)]
 
@@ -183,7 +185,7 @@ def test_bioc(tmp_path):
         "</collection>"
     )
     found = read(put(tmp_path / "a.xml", content))
-    assert found[0] == Record("d1", "Title 😀.  One.  Two.")
+    assert found[0] == Document("d1", "Title 😀.  One.  Two.")
     assert (found[1].id, found[1].reason) == ("d2", "no offset")
 
 
@@ -196,9 +198,9 @@ def test_parquet(tmp_path):
     path = tmp_path / "a.parquet"
     write_table(table, path, row_group_size=10)
     found = read(path)
-    assert found[:25] == [Record(str(i), f"Text {i}") for i in range(25)]
+    assert found[:25] == [Document(str(i), f"Text {i}") for i in range(25)]
     assert found[25].reason == "no text"
-    assert list(make_reader(str(path)).read(Place(13, 14)))[0] == Record(
+    assert list(make_reader(str(path)).read(Place(13, 14)))[0] == Document(
         "13", "Text 13"
     )
     put(tmp_path / "b.parquet", b"PAR1 not really")
@@ -268,7 +270,7 @@ def test_other_xml_and_encodings(tmp_path):
         read(put(tmp_path / "a.xml", pubmed().encode("utf-16")))
     latin = pubmed(pubmed_article(1, "Caf\xe9", [])).replace("utf-8", "iso-8859-1")
     found = read(put(tmp_path / "a.xml", latin.encode("latin-1")))
-    assert found == [Record("1", "Café")]
+    assert found == [Document("1", "Café")]
 
 
 def test_find_files(tmp_path):
@@ -446,7 +448,7 @@ def check_reader(path, content, whole_files):
         return
     assert len(items) == len(places)
     for item in items:
-        assert isinstance(item, (Record, Reject))
-        json.dumps(item).encode("utf8")
+        assert isinstance(item, (Document, Reject))
+        json.dumps(astuple(item) if isinstance(item, Document) else item).encode("utf8")
     for i in range(0, len(places), 3):
         assert list(reader.read(places[i])) == items[i:]

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from spacy.tokens import DocBin
 from welt_spacy.errors import WeltError
 from welt_spacy.formats.bioc import read_bioc
 from welt_spacy.formats.brat import read_brat
+from welt_spacy.formats.documents import AnnotatedDocument, Document, Entity
 from welt_spacy.formats.pubtator import read_pubtator
 from welt_spacy.formats.readers import Place
-from welt_spacy.formats.records import Annotated, Entity, Record
 from welt_spacy.formats.registry import make_reader
 from welt_spacy.formats.writers import WRITERS, check_format
 from welt_spacy.tokens.confidence import install_extensions
@@ -31,7 +32,9 @@ def annotated(text, spans, name="7", title=0, doc=None):
         Entity(start, end, label, text[start:end], confidence, NAME)
         for start, end, label, confidence in spans
     ]
-    return Annotated(Record(name, text, title), entities, len(text.split()), doc)
+    return AnnotatedDocument(
+        Document(name, text, title), entities, len(text.split()), doc
+    )
 
 
 def written(format_, found, with_text=True, folder=None):
@@ -74,9 +77,9 @@ def spans_of(found):
 @given(st.lists(documents(), max_size=4))
 def test_jsonl(found):
     rows = [json.loads(line) for line in written("jsonl", found).split(b"\n")[:-1]]
-    assert [row["id"] for row in rows] == [one.record.id for one in found]
+    assert [row["id"] for row in rows] == [one.document.id for one in found]
     for row, one in zip(rows, found):
-        assert row["text"] == one.record.text
+        assert row["text"] == one.document.text
         assert [Entity(**ent) for ent in row["entities"]] == one.entities
     assert b'"text": ' not in written("jsonl", [annotated("abc", [])], with_text=False)
 
@@ -97,7 +100,7 @@ def test_parquet(found):
     content = written("parquet", found)
     assert content == written("parquet", found)
     rows = parquet.read_table(io.BytesIO(content)).to_pylist()
-    assert [row["text"] for row in rows] == [one.record.text for one in found]
+    assert [row["text"] for row in rows] == [one.document.text for one in found]
     for row, one in zip(rows, found):
         assert [Entity(**ent) for ent in row["entities"]] == one.entities
 
@@ -108,11 +111,13 @@ def test_parquet(found):
 def test_pubtator(tmp_path_factory, found):
     path = tmp_path_factory.mktemp("pubtator") / "a.pubtator"
     found = found._replace(
-        record=found.record._replace(id=f"x{len(found.record.text)}")
+        document=replace(found.document, id=f"x{len(found.document.text)}")
     )
     path.write_bytes(written("pubtator", [found]))
     (document,) = read_pubtator(path)
-    assert [tuple(m[:3]) for m in sorted(document.mentions)] == spans_of(found)
+    assert [(m.start, m.end, m.label) for m in sorted(document.mentions)] == spans_of(
+        found
+    )
     # Our own reader of texts sees the same characters at the same places
     (record,) = make_reader(str(path)).read(Place(0, 1))
     for ent in found.entities:
@@ -131,10 +136,14 @@ def test_bioc(tmp_path_factory, found):
     documents = list(read_bioc(path))
     assert len(documents) == len(found)
     for document, one in zip(documents, found):
-        assert len(document.text) == len(one.record.text)
-        same = [a == b or a == "\ufffd" for a, b in zip(document.text, one.record.text)]
+        assert len(document.text) == len(one.document.text)
+        same = [
+            a == b or a == "\ufffd" for a, b in zip(document.text, one.document.text)
+        ]
         assert all(same)
-        assert [tuple(m[:3]) for m in sorted(document.mentions)] == spans_of(one)
+        assert [
+            (m.start, m.end, m.label) for m in sorted(document.mentions)
+        ] == spans_of(one)
 
 
 @settings(max_examples=n_examples(100))
@@ -148,11 +157,11 @@ def test_brat(tmp_path_factory, found):
     names = sorted(path.name for path in folder.rglob("*"))
     assert len(names) == 2 and all(name.startswith("000000-") for name in names)
     text = (folder / names[1]).read_bytes().decode("utf8")
-    assert text == found.record.text
+    assert text == found.document.text
     if "\ufeff" in text:
         return  # brat's readers drop a byte order mark
     (document,) = read_brat(folder)
-    read = [tuple(m[:3]) for m in sorted(document.mentions)]
+    read = [(m.start, m.end, m.label) for m in sorted(document.mentions)]
     for got, ent in zip(read, found.entities):
         assert got[2] == ent.label
         # Line ends at the edges of a mention are not part of it

@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from thinc.api import get_current_ops
 
 from ..errors import WeltError, first_line
-from ..formats.records import Annotated, Entity, Item, Record, Reject
+from ..formats.documents import AnnotatedDocument, Document, Entity, Item, Reject
 from ..tokens.confidence import get_confidence
 from ..util.pipelines import load_pipeline
 
@@ -94,7 +94,7 @@ class Pipelines:
         """Annotate documents.
 
         items (Iterable[Item]): Documents, and those that could not be read.
-        YIELDS (Annotated | Reject): For each item, in order: the document with its
+        YIELDS (AnnotatedDocument | Reject): For each item, in order: the document with its
             entities, or why it has none. The doc in it must not be kept.
         RAISES (WeltError): If the pipeline fails on every one of many documents.
         """
@@ -107,8 +107,8 @@ class Pipelines:
                 yield from self._zone(some)
 
     def _zone(self, items: list[Item]) -> Iterator[Any]:
-        records = [item for item in items if isinstance(item, Record)]
-        found = [_run(pipeline, records) for pipeline in self.pipelines]
+        documents = [item for item in items if isinstance(item, Document)]
+        found = [_run(pipeline, documents) for pipeline in self.pipelines]
         each = zip(*found)
         for item in items:
             if isinstance(item, Reject):
@@ -126,7 +126,7 @@ class Pipelines:
             ]
             if len(docs) > 1:
                 entities.sort(key=lambda ent: (ent.start, ent.end))
-            yield Annotated(item, entities, len(docs[0]), docs[0])
+            yield AnnotatedDocument(item, entities, len(docs[0]), docs[0])
 
 
 ThingT = TypeVar("ThingT")
@@ -150,7 +150,7 @@ def _cut(
 
 
 def _item_length(item: Item) -> int:
-    return len(item.text) if isinstance(item, Record) else 0
+    return len(item.text) if isinstance(item, Document) else 0
 
 
 def _pipe(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
@@ -159,22 +159,22 @@ def _pipe(nlp: Language, texts: Iterable[str]) -> Iterator[Doc]:
         yield from nlp.pipe(batch, batch_size=len(batch))
 
 
-def _run(pipeline: Pipeline, records: Sequence[Record]) -> list[Any]:
+def _run(pipeline: Pipeline, documents: Sequence[Document]) -> list[Any]:
     try:
-        return list(_pipe(pipeline.nlp, [record.text for record in records]))
+        return list(_pipe(pipeline.nlp, [document.text for document in documents]))
     except (MemoryError, KeyboardInterrupt):
         raise
     except Exception:
         # Once more, one by one, so that only those are lost that it fails on
         found: list[Any] = []
-        for record in records:
+        for document in documents:
             try:
-                found.append(pipeline.nlp(record.text))
+                found.append(pipeline.nlp(document.text))
             except (MemoryError, KeyboardInterrupt):
                 raise
             except Exception as err:
                 told = f"{pipeline.name}: {type(err).__name__}: {first_line(err)}"
-                found.append(Reject(record.id, "pipeline failed", told))
+                found.append(Reject(document.id, "pipeline failed", told))
         if len(found) >= ALL_FAIL and all(isinstance(doc, Reject) for doc in found):
             raise WeltError(
                 f"the pipeline fails on every text: {found[0].message}"
@@ -246,9 +246,9 @@ class Annotator:
             raise WeltError(
                 f"there is no column {self.text!r}: there are {', '.join(batch)}"
             )
-        records = [Record("", str(text)) for text in batch[self.text]]
+        documents = [Document("", str(text)) for text in batch[self.text]]
         found: list[list[dict[str, Any]] | None] = []
-        for item in self.pipelines.annotate(records):
+        for item in self.pipelines.annotate(documents):
             if isinstance(item, Reject):
                 found.append(None)
             else:

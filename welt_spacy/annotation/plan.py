@@ -19,8 +19,8 @@ from spacy import util
 
 from ..about import __version__
 from ..errors import WeltError
+from ..formats.problems import Damaged
 from ..formats.readers import Columns, Deleted, Limits, Place, Reader
-from ..formats.records import Damaged
 from ..formats.registry import make_reader
 from ..formats.streams import fingerprint, stem_of
 from ..util.files import write_atomically

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 import srsly
 
 from ..errors import WeltError
+from ..formats.documents import AnnotatedDocument, Item, Reject
 from ..formats.readers import Place
-from ..formats.records import Annotated, Item, Reject
 from ..formats.writers import WRITERS
 from ..parallel.processes import peak_mb
 from ..util.files import partial_path, write_atomically
@@ -185,7 +185,7 @@ class Tally:
         self.names: dict[str, Counter] = {}
         self.confidences: dict[str, list[int]] = {}
 
-    def add(self, found: Annotated) -> None:
+    def add(self, found: AnnotatedDocument) -> None:
         """Count a document.
 
         found (Annotated): The document.

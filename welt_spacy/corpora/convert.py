@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -21,7 +21,7 @@ from ..about import __version__
 from ..errors import WeltError
 from ..formats.bioc import read_bioc
 from ..formats.brat import read_brat
-from ..formats.documents import Document, Mention, Sentence, choose_mentions
+from ..formats.documents import Document, Mention, Sentence, select_mentions
 from ..formats.iob import read_iob
 from ..formats.problems import Report
 from ..formats.pubtator import read_pubtator
@@ -372,7 +372,7 @@ def _from_documents(
     for document in documents:
         doc = tokenizer(document.text)
         result.types.update(mention.label for mention in document.mentions)
-        mentions = choose_mentions(document, types, report)
+        mentions = select_mentions(document, types, report)
         result.n_mentions += len(mentions)
         spans: list[Span] = []
         for mention in mentions:
@@ -393,7 +393,7 @@ def _from_documents(
 
 
 def cut_into_sentences(
-    doc: Doc, parts: list[int], n_sents: int
+    doc: Doc, parts: Sequence[int], n_sents: int
 ) -> tuple[int, list[Doc]]:
     """Cut a document into docs of so many sentences. None ends inside an entity.
 

@@ -1,6 +1,6 @@
 """Texts without annotation, or of whose annotation nothing is wanted, from files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ def _parse(path: Path, number: int, line: str) -> tuple:
 
 
 def _cut(
-    nlp: Language, text: str, parts: list, doc_id: str, n_sents: int
+    nlp: Language, text: str, parts: Sequence[int], doc_id: str, n_sents: int
 ) -> Iterator[Text]:
     doc = nlp.make_doc(text) if len(text) <= nlp.max_length else nlp.tokenizer(text)
     for part in cut_into_sentences(doc, parts, n_sents)[1]:

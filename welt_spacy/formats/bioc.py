@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import WeltError, first_line
-from .documents import Document, parse_offset, place_mention
+from .documents import Document, Mention, parse_offset, place_mention
 from .problems import Report
 
 # Characters between two texts that are filled with blanks; full texts with references
@@ -114,7 +114,7 @@ def build_document(path: Path, raw: RawDocument, report: Report) -> Document:
             gap = 1
         parts.append(len(text) + gap)
         text += " " * gap + piece
-    document = Document(raw.id, text, path, raw.line, parts=parts)
+    mentions: list[Mention] = []
     for annotation in raw.annotations:
         if annotation.type is None or not annotation.locations:
             missing = "type" if annotation.type is None else "location"
@@ -126,10 +126,14 @@ def build_document(path: Path, raw: RawDocument, report: Report) -> Document:
                 "skipped",
             )
             continue
-        start = min(offset for offset, _ in annotation.locations) - origin
-        end = max(offset + length for offset, length in annotation.locations) - origin
+        fragments = sorted(
+            (offset - origin, offset - origin + length)
+            for offset, length in annotation.locations
+        )
+        start, end = fragments[0][0], max(end for _, end in fragments)
         quoted = annotation.text
-        if len(annotation.locations) > 1:
+        pieces: tuple[tuple[int, int], ...] = ()
+        if len(fragments) > 1:
             report.problem(
                 "mention in pieces",
                 path,
@@ -137,11 +141,14 @@ def build_document(path: Path, raw: RawDocument, report: Report) -> Document:
                 f"{quoted!r} has {len(annotation.locations)} locations",
                 "taken from the first piece to the last",
             )
-            quoted = None
-        place_mention(
-            document, start, end, annotation.type, quoted, annotation.line, report
-        )
-    return document
+            quoted, pieces = None, tuple(fragments)
+        mention = Mention(start, end, annotation.type, annotation.line, pieces)
+        placed = place_mention(text, mention, quoted, str(path), report)
+        if placed is not None:
+            mentions.append(placed)
+    return Document(
+        raw.id, text, mentions=mentions, parts=parts, path=str(path), line=raw.line
+    )
 
 
 class _Handler(xml.sax.handler.ContentHandler):

@@ -1,11 +1,11 @@
-"""Reader for brat standoff: a .txt file and an .ann file beside it."""
+"""Reader of brat standoff: a .txt file and an .ann file beside it."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import WeltError
-from .documents import Document, place_mention
+from .documents import Document, Mention, place_mention
 from .lines import read_lines
 from .problems import Report
 
@@ -17,12 +17,11 @@ def read_brat(path: Path, *, report: Report | None = None) -> Iterator[Document]
     """Read brat standoff annotation.
 
     path (Path): A folder with .ann and .txt files, or one .ann file.
-    report (Report | None): Where problems go: bad text-bound lines
-        (skipped), offsets that do not fit (moved or dropped), mentions in
-        several pieces (taken from the first piece to the last).
-    YIELDS (Document): The documents in the order of their names. Lines of
-        relations, events, attributes and notes are passed over.
-    RAISES (WeltError): If there is no .ann file, or no text to one; for any
+    report (Report | None): Counts bad text-bound lines (skipped), wrong offsets (moved or
+        dropped) and discontinuous mentions (which end where the last fragment ends).
+    YIELDS (Document): The documents in the order of their names. Relations, events,
+        attributes and notes are ignored.
+    RAISES (WeltError): If there is no .ann file, or an .ann file has no .txt file; for any
         problem if the report is strict.
     """
     report = Report() if report is None else report
@@ -35,17 +34,8 @@ def read_brat(path: Path, *, report: Report | None = None) -> Iterator[Document]
 
 
 def _read_document(ann: Path, report: Report) -> Document:
-    txt = ann.with_suffix(".txt")
-    try:
-        text = txt.read_bytes().decode("utf-8")
-    except OSError:
-        raise WeltError(f"{ann}: its text {txt} is missing") from None
-    except UnicodeDecodeError as err:
-        bad = err.object[: err.start].count(b"\n") + 1
-        raise WeltError(f"{txt}:{bad}: not UTF-8: convert the file first") from None
-    text = text.removeprefix("\ufeff")
-    line_starts = [match.end() for match in re.finditer(r"\n", text)]
-    document = Document(ann.stem, text, ann, 1, parts=line_starts)
+    text = _read_text(ann)
+    mentions: list[Mention] = []
     for number, line in read_lines(ann):
         if not line.startswith("T"):
             continue
@@ -59,16 +49,36 @@ def _read_document(ann: Path, report: Report) -> Document:
                 "skipped",
             )
             continue
-        label, pieces, quoted = match.groups()
-        bounds = [int(n) for n in re.findall(r"\d+", pieces)]
+        label, offsets, quote = match.groups()
+        bounds = [int(n) for n in re.findall(r"\d+", offsets)]
+        fragments: tuple[tuple[int, int], ...] = ()
         if len(bounds) > 2:
+            fragments = tuple(zip(bounds[::2], bounds[1::2]))
             report.problem(
                 "mention in pieces",
                 ann,
                 number,
-                f"{quoted!r} has {len(bounds) // 2} pieces",
+                f"{quote!r} has {len(fragments)} pieces",
                 "taken from the first piece to the last",
             )
-            quoted = None
-        place_mention(document, min(bounds), max(bounds), label, quoted, number, report)
-    return document
+            quote = None
+        mention = Mention(min(bounds), max(bounds), label, number, fragments)
+        placed = place_mention(text, mention, quote, str(ann), report)
+        if placed is not None:
+            mentions.append(placed)
+    line_starts = [match.end() for match in re.finditer(r"\n", text)]
+    return Document(
+        ann.stem, text, mentions=mentions, parts=line_starts, path=str(ann), line=1
+    )
+
+
+def _read_text(ann: Path) -> str:
+    txt = ann.with_suffix(".txt")
+    try:
+        text = txt.read_bytes().decode("utf-8")
+    except OSError:
+        raise WeltError(f"{ann}: its text {txt} is missing") from None
+    except UnicodeDecodeError as err:
+        line = err.object[: err.start].count(b"\n") + 1
+        raise WeltError(f"{txt}:{line}: not UTF-8: convert the file first") from None
+    return text.removeprefix("\ufeff")

@@ -1,34 +1,66 @@
-"""What the readers of all formats return."""
+"""Records of documents: what readers return and writers take."""
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
+
+from spacy.tokens import Doc
 
 from .problems import Report
 
 
-class Mention(NamedTuple):
-    """A mention of an entity in raw text.
+@dataclass(frozen=True, slots=True, order=True)
+class Mention:
+    """A mention of an entity, as annotated in a corpus file.
 
-    start (int): Offset of the first character.
-    end (int): Offset after the last character.
+    start, end (int): Offsets of the first character and after the last one.
     label (str): The entity type.
-    line (int): The line of the file that says so.
+    line (int): The line of the file, from 1.
+    fragments (tuple[tuple[int, int], ...]): Offsets of the stretches of a discontinuous
+        mention; empty for a mention in one piece.
     """
 
     start: int
     end: int
     label: str
-    line: int
+    line: int = 0
+    fragments: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with an id, from a file of any format.
+
+    id (str): The id, such as a PubMed id.
+    text (str): The text.
+    title_length (int): Number of characters of the title that the text begins with; 0 if the
+        file does not tell it apart.
+    mentions (Sequence[Mention]): The mentions, in any order, maybe overlapping.
+    parts (Sequence[int]): Offsets where a new part begins, such as the abstract after the
+        title. No sentence runs across them.
+    annotated_labels (frozenset[str] | None): The labels that the annotators looked for; None
+        if the file does not list them.
+    path (str): The file or address.
+    line (int): The line where the document begins, from 1.
+    """
+
+    id: str
+    text: str
+    title_length: int = 0
+    mentions: Sequence[Mention] = ()
+    parts: Sequence[int] = ()
+    annotated_labels: frozenset[str] | None = None
+    path: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Sentence:
-    """A tokenised sentence, from a format that has tokens.
+    """A sentence of a tokenised format.
 
     words (list[str]): The tokens.
-    tags (list[str | None]): IOB2 tags with labels; None: not annotated.
-    line (int): The line of its first token.
+    tags (list[str | None]): IOB2 tags with labels; None for a token without annotation.
+    line (int): The line of the first token.
     starts_document (bool): Whether a new document begins here.
     """
 
@@ -38,49 +70,79 @@ class Sentence:
     starts_document: bool = False
 
 
-@dataclass
-class Document:
-    """A text with mentions, from a format that has offsets.
+class Entity(NamedTuple):
+    """A predicted entity as plain data.
 
-    id (str): The document's name, e.g. its PubMed id.
-    text (str): The text.
-    mentions (list[Mention]): The mentions, in any order, maybe overlapping.
-    path (Path): The file.
-    line (int): The line where the document begins.
-    parts (list[int]): Offsets where a new part begins, such as the abstract
-        after the title: no sentence runs across them.
+    start, end (int): Offsets of the first character and after the last one.
+    label (str): The label.
+    text (str): The characters.
+    confidence (float | None): The probability, to four decimals; None if the pipeline gives
+        none.
+    pipeline (str): Name and version of the pipeline.
+    """
+
+    start: int
+    end: int
+    label: str
+    text: str
+    confidence: float | None
+    pipeline: str
+
+
+class AnnotatedDocument(NamedTuple):
+    """A document with its predicted entities.
+
+    document (Document): The document.
+    entities (list[Entity]): The entities, in the order of the text.
+    n_words (int): Number of tokens.
+    doc (Doc | None): The doc of the first pipeline. It must not be stored, because its
+        strings are freed at the end of the memory zone.
+    """
+
+    document: Document
+    entities: list[Entity]
+    n_words: int
+    doc: Doc | None = None
+
+
+class Reject(NamedTuple):
+    """A document that could not be read or annotated.
+
+    id (str): The id; file and line if it is not known.
+    reason (str): A short name of the problem, by which rejects are counted.
+    message (str): The problem and its place.
     """
 
     id: str
-    text: str
-    path: Path
-    line: int
-    mentions: list[Mention] = field(default_factory=list)
-    parts: list[int] = field(default_factory=list)
+    reason: str
+    message: str
 
 
-def choose_mentions(
+Item = Document | Reject
+
+
+def select_mentions(
     document: Document, labels: dict[str, str] | None, report: Report
 ) -> list[Mention]:
-    """Keep the mentions of some types, rename the types, and let the longest of
-    overlapping mentions win (the first of two of the same length).
+    """Select the mentions of some types, rename the types, and drop overlaps: the longest
+    mention wins, and of two of the same length the first.
 
     document (Document): The document.
-    labels (dict[str, str] | None): Types to keep -> the labels they get; all
-        types, as they are, if not set.
-    report (Report): Where overlaps are counted.
-    RETURNS (list[Mention]): Mentions without overlaps, in the order of the text.
+    labels (dict[str, str] | None): Type -> label of the types to keep; None for all, as
+        they are.
+    report (Report): Counts the overlaps.
+    RETURNS (list[Mention]): The mentions, in the order of the text.
     """
     mentions = [
-        mention._replace(label=labels[mention.label]) if labels else mention
+        replace(mention, label=labels[mention.label]) if labels else mention
         for mention in document.mentions
         if not labels or mention.label in labels
     ]
     mentions.sort(key=lambda m: (m.start - m.end, m.start, m.line))
     taken = bytearray(len(document.text) + 1)
-    kept: dict[tuple, Mention] = {}
+    selected: dict[tuple[int, int, str], Mention] = {}
     for mention in mentions:
-        if (mention.start, mention.end, mention.label) in kept:
+        if (mention.start, mention.end, mention.label) in selected:
             continue  # the same mention twice, e.g. with two identifiers
         if any(taken[mention.start : mention.end]):
             text = document.text[mention.start : mention.end]
@@ -93,78 +155,71 @@ def choose_mentions(
             )
             continue
         taken[mention.start : mention.end] = b"\1" * (mention.end - mention.start)
-        kept[mention.start, mention.end, mention.label] = mention
-    return sorted(kept.values())
+        selected[mention.start, mention.end, mention.label] = mention
+    return sorted(selected.values())
 
 
 def place_mention(
-    document: Document,
-    start: int,
-    end: int,
-    label: str,
-    quoted: str | None,
-    line: int,
+    text: str,
+    mention: Mention,
+    quote: str | None,
+    path: str,
     report: Report,
-) -> None:
-    """Add a mention to a document after a look at its offsets.
+) -> Mention | None:
+    """Check the offsets of a mention against its text.
 
-    document (Document): The document.
-    start, end (int): The offsets that the file gives.
-    label (str): The entity type.
-    quoted (str | None): The mention as the file quotes it, if it does.
-    line (int): The line of the file.
-    report (Report): Where wrong offsets are counted: the mention is moved to
-        the nearest place where the text says so, or dropped.
+    text (str): The text of the document.
+    mention (Mention): The mention as the file gives it.
+    quote (str | None): The text of the mention, if the file quotes it.
+    path (str): The file, for messages.
+    report (Report): Counts wrong offsets.
+    RETURNS (Mention | None): The mention, moved to the nearest occurrence of the quote if its
+        offsets are wrong; None if there is none, or the type is empty.
     """
-    if not label:
+    start, end, line = mention.start, mention.end, mention.line
+    if not mention.label:
         report.problem(
             "mention without a type",
-            document.path,
+            path,
             line,
-            f"mention {quoted!r} has an empty type",
+            f"mention {quote!r} has an empty type",
             "skipped",
         )
-        return
-    text = document.text
-    fits = 0 <= start < end <= len(text)
-    if fits and (quoted is None or _same_words(text[start:end], quoted)):
-        document.mentions.append(Mention(start, end, label, line))
-        return
-    found = text[start:end] if fits else None
-    wrong = (
-        f"offsets {start}-{end} are outside the text of {len(text)} characters"
-        if found is None
-        else f"offsets {start}-{end} give {found!r}, not {quoted!r}"
+        return None
+    inside = 0 <= start < end <= len(text)
+    if inside and (quote is None or _same_words(text[start:end], quote)):
+        return mention
+    problem = (
+        f"offsets {start}-{end} give {text[start:end]!r}, not {quote!r}"
+        if inside
+        else f"offsets {start}-{end} are outside the text of {len(text)} characters"
     )
-    places = _places(text, quoted) if quoted else []
-    if not places:
-        report.problem("wrong offsets", document.path, line, wrong, "dropped")
-        return
-    nearest = min(places, key=lambda place: abs(place - start))
-    report.problem("wrong offsets", document.path, line, wrong, f"moved to {nearest}")
-    document.mentions.append(Mention(nearest, nearest + len(quoted or ""), label, line))
+    starts = _find_all(text, quote) if quote else []
+    if not starts:
+        report.problem("wrong offsets", path, line, problem, "dropped")
+        return None
+    nearest = min(starts, key=lambda place: abs(place - start))
+    report.problem("wrong offsets", path, line, problem, f"moved to {nearest}")
+    return Mention(nearest, nearest + len(quote or ""), mention.label, line)
 
 
-def _same_words(one: str, other: str) -> bool:
+def _same_words(a: str, b: str) -> bool:
     # brat quotes a line end as a blank
-    return one == other or one.split() == other.split()
+    return a == b or a.split() == b.split()
+
+
+def _find_all(text: str, quote: str) -> list[int]:
+    starts, start = [], text.find(quote)
+    while start >= 0:
+        starts.append(start)
+        start = text.find(quote, start + 1)
+    return starts
 
 
 def parse_offset(text: str) -> int | None:
-    """Read an offset.
-
-    text (str): Digits, maybe with white space around them.
-    RETURNS (int | None): The offset; None if the text is anything else, or a number
-        that no file reaches.
+    """Parse an offset: digits, maybe with white space around them. None if the text is
+    anything else, or a number larger than any file.
     """
     text = text.strip()
-    plain = text.isascii() and text.isdigit() and len(text) <= 12
-    return int(text) if plain else None
-
-
-def _places(text: str, mention: str) -> list[int]:
-    places, at = [], text.find(mention)
-    while at >= 0:
-        places.append(at)
-        at = text.find(mention, at + 1)
-    return places
+    is_number = text.isascii() and text.isdigit() and len(text) <= 12
+    return int(text) if is_number else None

@@ -1,4 +1,4 @@
-"""What was wrong with the input, and what was done about it."""
+"""Problems in input files, and their repairs."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,22 +6,39 @@ from pathlib import Path
 from ..errors import WeltError, shorten
 
 # Characters of a message; a damaged file can be one line
-LONGEST = 300
+MAX_MESSAGE = 300
+
+
+class Damaged(WeltError):
+    """A file that can't be read from some place on."""
+
+
+class BadDocument(ValueError):
+    """A document that can't be read.
+
+    reason (str): A short name of the problem, by which rejects are counted.
+    message (str): The problem.
+    id (str): The id of the document, if it is known.
+    line (int): The line of the file; 0 for the first line of the document.
+    """
+
+    def __init__(
+        self, reason: str, message: str = "", id: str = "", line: int = 0
+    ) -> None:
+        super().__init__(message or reason)
+        self.reason, self.id, self.line = reason, id, line
 
 
 class Report:
-    """Collects the problems of reading a corpus.
+    """Counts the problems of reading a corpus, with their places.
 
-    In strict mode the first problem ends the reading with a `WeltError`
-    "path:line: what is wrong". Otherwise the reader repairs what it can, and
-    each repair is counted and kept here with its place.
-
-    strict (bool): Whether the first problem is an error.
+    strict (bool): Whether the first problem is an error. Otherwise readers repair what they
+        can.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
         self.strict = strict
-        self.counts: Counter = Counter()
+        self.counts: Counter[str] = Counter()
         self.messages: dict[str, list[str]] = {}
 
     def problem(
@@ -32,32 +49,30 @@ class Report:
         message: str,
         repair: str = "",
     ) -> None:
-        """Report a problem.
+        """Count a problem.
 
-        kind (str): A short name, under which problems are counted.
+        kind (str): A short name, by which problems are counted.
         path (str | Path): The file.
-        line (int): The line, counted from 1.
-        message (str): What is wrong.
-        repair (str): What is done about it when not strict.
-        RAISES (WeltError): In strict mode.
+        line (int): The line, from 1.
+        message (str): The problem.
+        repair (str): The repair, if the report is not strict.
+        RAISES (WeltError): If the report is strict.
         """
-        message = shorten(message, LONGEST)
+        message = shorten(message, MAX_MESSAGE)
         if self.strict:
             raise WeltError(f"{path}:{line}: {message}")
         self.counts[kind] += 1
-        done = f" ({repair})" if repair else ""
-        self.messages.setdefault(kind, []).append(f"{path}:{line}: {message}{done}")
+        suffix = f" ({repair})" if repair else ""
+        self.messages.setdefault(kind, []).append(f"{path}:{line}: {message}{suffix}")
 
-    def lines(self, most: int = 3) -> list[str]:
-        """Sum up the problems.
-
-        most (int): How many of each kind to quote.
-        RETURNS (list[str]): Lines to print; empty if all was well.
+    def lines(self, max_quoted: int = 3) -> list[str]:
+        """Summarize the problems as lines to print, with up to `max_quoted` messages of each
+        kind.
         """
-        found: list[str] = []
+        lines: list[str] = []
         for kind, n in sorted(self.counts.items()):
-            found.append(f"{n} x {kind}")
-            found.extend(f"    {message}" for message in self.messages[kind][:most])
-            if n > most:
-                found.append(f"    ... and {n - most} more")
-        return found
+            lines.append(f"{n} x {kind}")
+            lines.extend(f"    {text}" for text in self.messages[kind][:max_quoted])
+            if n > max_quoted:
+                lines.append(f"    ... and {n - max_quoted} more")
+        return lines

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import WeltError
-from .documents import Document, parse_offset, place_mention
+from .documents import Document, Mention, parse_offset, place_mention
 from .lines import read_lines
 from .problems import Report
 
@@ -89,7 +89,7 @@ def _document(
     report: Report,
 ) -> Document:
     text = title if abstract is None else f"{title} {abstract}"
-    document = Document(document_id, text, path, line, parts=[len(title) + 1])
+    mentions: list[Mention] = []
     for number, columns in rows:
         if columns[0] != document_id:
             report.problem(
@@ -102,8 +102,10 @@ def _document(
             continue
         start, end = map(parse_offset, (*columns[1:3], "", "")[:2])
         if len(columns) >= 5 and start is not None and end is not None:
-            quoted, label = columns[3], columns[4].strip()
-            place_mention(document, start, end, label, quoted, number, report)
+            mention = Mention(start, end, columns[4].strip(), number)
+            placed = place_mention(text, mention, columns[3], str(path), report)
+            if placed is not None:
+                mentions.append(placed)
         elif len(columns) < 4 or len(columns) > 5 or columns[1].isnumeric():
             report.problem(
                 "bad line",
@@ -113,4 +115,12 @@ def _document(
                 f"(id, type, id, id): {len(columns)} columns",
                 "skipped",
             )
-    return document
+    return Document(
+        document_id,
+        text,
+        len(title),
+        mentions,
+        parts=[len(title) + 1],
+        path=str(path),
+        line=line,
+    )

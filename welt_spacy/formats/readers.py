@@ -18,7 +18,8 @@ from typing import (
 )
 
 from ..errors import WeltError, extra_needed, first_line, shorten
-from .records import BadDocument, Damaged, Item, Record, Reject
+from .documents import Document, Item, Reject
+from .problems import BadDocument, Damaged
 from .streams import BUFFER, is_packed, open_raw, open_stream, stem_of, suffix_of
 
 # Bytes of a character at most: JSON may write one as \ud83d\ude00
@@ -137,9 +138,9 @@ class Reader(ABC):
             try:
                 if raw.wrong:
                     raise BadDocument("too long", raw.wrong)
-                record = self._parse(raw, default)
-                _check_text(record, self.limits)
-                yield record
+                document = self._parse(raw, default)
+                _check_text(document, self.limits)
+                yield document
             except BadDocument as err:
                 message = f"{where}: {shorten(str(err), 300)}"
                 yield Reject(err.id or default, err.reason, message)
@@ -149,7 +150,7 @@ class Reader(ABC):
         """Cut the file into documents, from the one at a place on."""
 
     @abstractmethod
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         """RAISES (BadDocument): If this is not a document."""
 
     def _look(self, raw: Raw) -> Scanned | Deleted | None:
@@ -165,8 +166,8 @@ class TextReader(Reader):
                 if raw.wrong or raw.content.strip():
                     yield raw
 
-    def _parse(self, raw: Raw, default: str) -> Record:
-        return Record(default, _decode(raw.content))
+    def _parse(self, raw: Raw, default: str) -> Document:
+        return Document(default, _decode(raw.content))
 
 
 class WholeFileReader(Reader):
@@ -180,14 +181,14 @@ class WholeFileReader(Reader):
         else:
             yield Raw(place, content.removeprefix(BOM))
 
-    def _parse(self, raw: Raw, default: str) -> Record:
-        return Record(stem_of(self.address), _decode(raw.content))
+    def _parse(self, raw: Raw, default: str) -> Document:
+        return Document(stem_of(self.address), _decode(raw.content))
 
 
 class JsonlReader(TextReader):
     """JSON, an object a line."""
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         line = _decode(raw.content)
         try:
             row = json.loads(line)
@@ -223,7 +224,7 @@ class CsvReader(Reader):
                 elif raw.content:
                     yield raw._replace(content=dict(zip(names, raw.content)))
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         return _from_fields(raw.content, self.columns, default)
 
 
@@ -315,7 +316,7 @@ class ParquetReader(Reader):
                         yield Raw(Place(row, row + 1), fields)
                     row += 1
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         return _from_fields(raw.content, self.columns, default)
 
     @contextlib.contextmanager
@@ -368,7 +369,7 @@ class PubTatorReader(Reader):
         if found is not None:
             yield found
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         first, *others = (_decode(line).split("|", 2) for line in raw.content)
         name, _, title = first
         abstracts = [text for other, _, text in others if other == name]
@@ -378,7 +379,7 @@ class PubTatorReader(Reader):
                 "after 'ID|t|title' one line 'ID|a|abstract' of the same id is expected",
                 id=name,
             )
-        return Record(name, " ".join([title, *abstracts]), len(title))
+        return Document(name, " ".join([title, *abstracts]), len(title))
 
 
 def split_lines(
@@ -420,24 +421,24 @@ def _decode(content: bytes) -> str:
         ) from None
 
 
-def _from_fields(row: dict[str, Any], columns: Columns, default: str) -> Record:
+def _from_fields(row: dict[str, Any], columns: Columns, default: str) -> Document:
     told = row.get(columns.id)
     name = default if told is None or told == "" else str(told)
     text = row.get(columns.text)
     if not isinstance(text, str):
         has = "no" if text is None else f"{type(text).__name__} as"
         raise BadDocument("no text", f"{has} {columns.text!r}", id=name)
-    return Record(name, text)
+    return Document(name, text)
 
 
-def _check_text(record: Record, limits: Limits) -> None:
-    if len(record.text) > limits.chars:
+def _check_text(document: Document, limits: Limits) -> None:
+    if len(document.text) > limits.chars:
         raise BadDocument(
             "too long",
-            f"{len(record.text):,} characters, more than --max-chars {limits.chars:,}",
-            id=record.id if not _SURROGATES.search(record.id) else "",
+            f"{len(document.text):,} characters, more than --max-chars {limits.chars:,}",
+            id=document.id if not _SURROGATES.search(document.id) else "",
         )
-    if _SURROGATES.search(record.text) or _SURROGATES.search(record.id):
+    if _SURROGATES.search(document.text) or _SURROGATES.search(document.id):
         raise BadDocument(
             "not UTF-8",
             "half of a character (a lone surrogate) or bytes that are not UTF-8",

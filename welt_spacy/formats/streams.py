@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import WeltError, extra_needed, first_line
-from .records import Damaged
+from .problems import Damaged
 
 PACKED = (".gz", ".zst")
 BUFFER = 1 << 20

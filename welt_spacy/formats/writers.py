@@ -19,7 +19,7 @@ from spacy.vocab import Vocab
 from ..errors import WeltError, extra_needed
 from ..tokens.confidence import install_extensions, set_confidence
 from ..tokens.document_id import set_document_id
-from .records import Annotated, Entity
+from .documents import AnnotatedDocument, Entity
 
 # What XML can't have, even escaped
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -30,10 +30,10 @@ _BREAKS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 class Writer(Protocol):
     """Writes the documents of a shard."""
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
         ...
 
@@ -53,12 +53,12 @@ class JsonlWriter:
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         self.file, self.with_text = file, with_text
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
-        row = _row(found, self.with_text)
+        row = _row(annotated, self.with_text)
         self.file.write(json.dumps(row, ensure_ascii=False).encode("utf8") + b"\n")
 
     def close(self) -> None:
@@ -114,12 +114,12 @@ class ParquetWriter:
         self.with_text = with_text
         self.rows: list[dict[str, Any]] = []
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
-        self.rows.append(_row(found, self.with_text))
+        self.rows.append(_row(annotated, self.with_text))
         if len(self.rows) == 1000:
             self._flush()
 
@@ -146,17 +146,17 @@ class PubTatorWriter:
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         self.file = file
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
-        name = _BREAKS.sub(" ", found.record.id).replace("|", "_")
-        text = _BREAKS.sub(" ", found.record.text)
+        name = _BREAKS.sub(" ", annotated.document.id).replace("|", "_")
+        text = _BREAKS.sub(" ", annotated.document.text)
         # Offsets count one character between title and abstract
-        title = found.record.title or len(text)
+        title = annotated.document.title_length or len(text)
         lines = [f"{name}|t|{text[:title]}", f"{name}|a|{text[title + 1 :]}"]
-        for ent in found.entities:
+        for ent in annotated.entities:
             mention = text[ent.start : ent.end]
             columns = (name, ent.start, ent.end, mention, _BREAKS.sub(" ", ent.label))
             lines.append("\t".join(map(str, (*columns, "-"))))
@@ -181,16 +181,16 @@ class BioCWriter:
             "<source>spacy welt annotate</source><date></date><key></key>\n"
         )
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
         parts = [
-            f"<document><id>{_xml(found.record.id)}</id><passage><offset>0</offset>"
-            f"<text>{_xml(found.record.text)}</text>\n"
+            f"<document><id>{_xml(annotated.document.id)}</id><passage><offset>0</offset>"
+            f"<text>{_xml(annotated.document.text)}</text>\n"
         ]
-        for i, ent in enumerate(found.entities):
+        for i, ent in enumerate(annotated.entities):
             told = {"type": ent.label, "pipeline": ent.pipeline}
             if ent.confidence is not None:
                 told["confidence"] = str(ent.confidence)
@@ -226,20 +226,20 @@ class BratWriter:
         self.folder = folder
         self.n_written = 0
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities.
+        annotated (AnnotatedDocument): The document and its entities.
         """
         # No id leads out of the folder, or to the file of another
-        name = f"{self.n_written:06d}-{quote(found.record.id, safe='')[:80]}"
+        name = f"{self.n_written:06d}-{quote(annotated.document.id, safe='')[:80]}"
         self.n_written += 1
         lines = []
-        for i, ent in enumerate(found.entities, start=1):
+        for i, ent in enumerate(annotated.entities, start=1):
             label = re.sub(r"\s+", "_", ent.label) or "_"
             mention = _BREAKS.sub(" ", ent.text)
             # A mention that goes over a line end is given in pieces, a line each
-            pieces = _lines(found.record.text, ent.start, ent.end)
+            pieces = _lines(annotated.document.text, ent.start, ent.end)
             places = ";".join(f"{start} {end}" for start, end in pieces)
             lines.append(f"T{i}\t{label} {places}\t{mention}")
             told = ent.pipeline
@@ -247,7 +247,7 @@ class BratWriter:
                 told = f"{ent.confidence} {told}"
             lines.append(f"#{i}\tAnnotatorNotes T{i}\t{told}")
         for end, text in (
-            (".txt", found.record.text),
+            (".txt", annotated.document.text),
             (".ann", "".join(line + "\n" for line in lines)),
         ):
             (self.folder / (name + end)).write_bytes(text.encode("utf8"))
@@ -272,12 +272,12 @@ class SpacyWriter:
             store_user_data=True,
         )
 
-    def write(self, found: Annotated) -> None:
+    def write(self, annotated: AnnotatedDocument) -> None:
         """Write a document.
 
-        found (Annotated): The document and its entities, with its doc.
+        annotated (AnnotatedDocument): The document and its entities, with its doc.
         """
-        doc = found.doc
+        doc = annotated.doc
         assert doc is not None
         words = [token.text for token in doc]
         copy = Doc(self.vocab, words=words, spaces=[bool(t.whitespace_) for t in doc])
@@ -285,7 +285,7 @@ class SpacyWriter:
             for token, other in zip(copy, doc):
                 token.is_sent_start = other.is_sent_start
         spans = []
-        for ent in found.entities:
+        for ent in annotated.entities:
             span = copy.char_span(ent.start, ent.end, label=ent.label)
             if span is not None:
                 spans.append((span, ent))
@@ -293,7 +293,7 @@ class SpacyWriter:
         for span, ent in spans:
             if ent.confidence is not None:
                 set_confidence(span, ent.confidence, ent.pipeline)
-        set_document_id(copy, found.record.id)
+        set_document_id(copy, annotated.document.id)
         self.docs.add(copy)
 
     def close(self) -> None:
@@ -332,11 +332,11 @@ def check_format(name: str, n_pipelines: int) -> None:
             import pyarrow  # noqa: F401
 
 
-def _row(found: Annotated, with_text: bool) -> dict[str, Any]:
-    entities: Sequence[Entity] = found.entities
-    row = {"id": found.record.id, "entities": [ent._asdict() for ent in entities]}
+def _row(annotated: AnnotatedDocument, with_text: bool) -> dict[str, Any]:
+    entities: Sequence[Entity] = annotated.entities
+    row = {"id": annotated.document.id, "entities": [ent._asdict() for ent in entities]}
     if with_text:
-        row["text"] = found.record.text
+        row["text"] = annotated.document.text
     return row
 
 

@@ -13,10 +13,9 @@ from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from ..errors import WeltError, first_line
 from .bioc import RawDocument, build_document
-from .documents import parse_offset
-from .problems import Report
+from .documents import Document, parse_offset
+from .problems import BadDocument, Damaged, Report
 from .readers import Columns, Deleted, Limits, Place, Raw, Reader, Scanned
-from .records import BadDocument, Damaged, Record
 from .streams import BUFFER, open_stream
 
 # Where a file's declarations and its first tag are
@@ -81,7 +80,7 @@ class PubMedReader(XmlReader):
         match = _PMID.search(raw.content)
         return match[2].decode() if match else ""
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         root = self._root(raw)
         found = root.find("./MedlineCitation/PMID")
         if found is None:
@@ -103,7 +102,7 @@ class PubMedReader(XmlReader):
         told = _text(title)
         # The offsets of PubTator: one blank after the title
         text = " ".join([told, *parts]) if told else " ".join(parts)
-        return Record(name, text, len(told) if parts else 0)
+        return Document(name, text, len(told) if parts else 0)
 
 
 _TITLES = (".//ArticleTitle", ".//BookDocument/Book/BookTitle")
@@ -114,7 +113,7 @@ class BioCReader(XmlReader):
 
     tags = ("document",)
 
-    def _parse(self, raw: Raw, default: str) -> Record:
+    def _parse(self, raw: Raw, default: str) -> Document:
         root = self._root(raw)
         name = _text(root.find("id")) or default
         texts: list[tuple[int, str, int]] = []
@@ -135,7 +134,7 @@ class BioCReader(XmlReader):
             )
         except WeltError as err:
             raise BadDocument("wrong offsets", str(err), id=name) from None
-        return Record(name, document.text)
+        return Document(name, document.text)
 
 
 def make_xml_reader(address: str, limits: Limits, columns: Columns) -> Reader:

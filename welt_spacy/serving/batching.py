@@ -14,7 +14,7 @@ from spacy.language import Language
 
 from ..annotation.annotator import BATCH_CHARS, BATCH_DOCS, Pipelines, named
 from ..errors import WeltError, first_line
-from ..formats.records import Annotated, Entity, Record, Reject
+from ..formats.documents import AnnotatedDocument, Document, Entity, Reject
 from ..pipeline.welt_ner import WeltNER
 
 # Seconds that the first text of a batch waits for others while nothing else is going on
@@ -150,10 +150,10 @@ class Batcher:
         return batch
 
     def _annotate(self, texts: list[str], dial: Dial) -> list[list[Entity] | str]:
-        records = [Record("", text) for text in texts]
+        documents = [Document("", text) for text in texts]
         with self._turned(dial):
             try:
-                found = list(map(_plain, self.pipelines.annotate(records)))
+                found = list(map(_plain, self.pipelines.annotate(documents)))
             except WeltError as err:
                 return [str(err)] * len(texts)
         return found
@@ -178,5 +178,5 @@ class Batcher:
                 setattr(pipe, name, value)
 
 
-def _plain(found: Annotated | Reject) -> list[Entity] | str:
+def _plain(found: AnnotatedDocument | Reject) -> list[Entity] | str:
     return found.message if isinstance(found, Reject) else found.entities
