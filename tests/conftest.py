@@ -5,8 +5,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import spacy
 from hypothesis import settings
 from spacy.util import fix_random_seed
+
+from .factories import (
+    make_examples,
+    make_nlp,
+    make_tiny_encoder,
+    save_docs,
+    save_tiny_lm,
+    train,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,6 +56,52 @@ def mirror():
     if os.environ.get("WELT_REQUIRE_MIRROR"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+class _Encoders(dict):
+    """Paths of tiny encoders by kind."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __missing__(self, kind: str) -> str:
+        self[kind] = str(make_tiny_encoder(kind, self.folder / kind))
+        return self[kind]
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory):
+    """Map `ENCODER_KINDS` to folders with tiny encoders, made at first use. Copy one to
+    change it."""
+    pytest.importorskip("transformers", reason="needs welt-spacy[transformers]")
+    return _Encoders(tmp_path_factory.mktemp("encoders"))
+
+
+@pytest.fixture(scope="session")
+def tiny_lm(tmp_path_factory):
+    """A folder with a random language model and its tokenizer. Copy it to change it."""
+    pytest.importorskip("torch", reason="needs welt-spacy[llm]")
+    return save_tiny_lm(tmp_path_factory.mktemp("lm") / "qwen3")
+
+
+@pytest.fixture(scope="session")
+def trained_folder(tmp_path_factory):
+    """A folder with a pipeline, `model`, and the data that it learned by heart,
+    `dev.spacy`. Load the pipeline or copy the folder to change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    fix_random_seed(0)
+    nlp = make_nlp()
+    examples = make_examples(nlp)
+    train(nlp, examples)
+    nlp.to_disk(folder / "model")
+    save_docs(folder / "dev.spacy", examples)
+    return folder
+
+
+@pytest.fixture
+def trained_nlp(trained_folder):
+    """A trained pipeline that the test may change."""
+    return spacy.load(trained_folder / "model")
 
 
 @pytest.fixture

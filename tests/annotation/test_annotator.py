@@ -11,7 +11,7 @@ from welt_spacy.errors import WeltError
 from welt_spacy.formats.documents import Entity
 
 from ..factories import make_examples, make_nlp, train
-from .util import make_pipeline, some_texts
+from ..factories.annotation import make_pipeline, some_texts
 
 
 def test_annotate():

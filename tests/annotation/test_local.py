@@ -24,7 +24,7 @@ from welt_spacy.formats.documents import Reject
 from welt_spacy.parallel.claims import Claims
 from welt_spacy.util.files import Busy
 
-from .util import (
+from ..factories.annotation import (
     data_of,
     make_pipeline,
     make_settings,

@@ -19,7 +19,13 @@ from welt_spacy.errors import WeltError
 from welt_spacy.formats.documents import Document, Reject
 
 from ..factories import n_examples
-from .util import make_pipeline, make_settings, pubmed, pubmed_article, write_jsonl
+from ..factories.annotation import (
+    make_pipeline,
+    make_settings,
+    pubmed,
+    pubmed_article,
+    write_jsonl,
+)
 
 
 @pytest.fixture(scope="module")

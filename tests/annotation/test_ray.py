@@ -10,7 +10,13 @@ from welt_spacy.annotation.status import finish
 from welt_spacy.errors import WeltError
 from welt_spacy.parallel.claims import Claims
 
-from .util import data_of, make_pipeline, make_settings, some_texts, write_jsonl
+from ..factories.annotation import (
+    data_of,
+    make_pipeline,
+    make_settings,
+    some_texts,
+    write_jsonl,
+)
 
 pytest.importorskip("ray")
 

@@ -1,11 +1,9 @@
 """`spacy welt annotate`: mistakes in one line, and what it prints."""
 
 import pytest
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
-
-from ..annotation.util import make_pipeline, read_output, write_jsonl
+from ..factories import run_command
+from ..factories.annotation import make_pipeline, read_output, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +18,7 @@ def place(tmp_path_factory):
 
 def run(place, *arguments):
     words = [str(place / a) if (place / a).exists() else a for a in arguments]
-    return CliRunner().invoke(app, ["annotate", *words])
+    return run_command("annotate", *words)
 
 
 @pytest.mark.parametrize(

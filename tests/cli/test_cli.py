@@ -8,27 +8,17 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 from thinc.api import Config
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
-
-from ..factories import TRAIN_DATA, make_examples, make_nlp
+from ..factories import (
+    TRAIN_DATA,
+    fails_with_one_line,
+    make_examples,
+    make_nlp,
+    run_command,
+)
 from ..factories import train as train_nlp
 
 IOB = "Aspirin\tB-Chemical\nhelps\tO\n"
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def fails_with_one_line(result, *parts):
-    assert result.exit_code == 1, result.output
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("✘ ")
-    for part in parts:
-        assert part in line
-    assert result.stdout == ""
 
 
 @pytest.fixture
@@ -66,20 +56,20 @@ def test_commands_are_imported_without_scipy_and_sklearn():
 
 
 def test_fetch_convert_and_stats(served, tmp_path):
-    assert run("corpora", "fetch", "ncbi_disease").exit_code == 0
-    first = run("corpora", "convert", "ncbi_disease", "--n-sents", 0)
+    assert run_command("corpora", "fetch", "ncbi_disease").exit_code == 0
+    first = run_command("corpora", "convert", "ncbi_disease", "--n-sents", 0)
     assert "train 5424, dev 923, test 940 sentences" in first.output
-    again = run("corpora", "convert", "ncbi_disease", "--n-sents", 0)
+    again = run_command("corpora", "convert", "ncbi_disease", "--n-sents", 0)
     assert "up to date" in again.output
     docs = DocBin().from_disk(tmp_path / "corpus/ncbi_disease/dev.spacy")
     assert len(docs) < 923
-    shown = run("corpora", "stats", "ncbi_disease").stdout
+    shown = run_command("corpora", "stats", "ncbi_disease").stdout
     for part in ("91.71", "74.44", "5433", "welt(temperature=1)", "docs/corpora.md"):
         assert part in shown
 
 
 def test_stats_of_several(served):
-    shown = run("corpora", "stats", "linnaeus", "bc5cdr_chemical").stdout
+    shown = run_command("corpora", "stats", "linnaeus", "bc5cdr_chemical").stdout
     for part in ("linnaeus: sizes", "98.84", "bc5cdr_chemical: classes", "93.99"):
         assert part in shown
 
@@ -87,19 +77,23 @@ def test_stats_of_several(served):
 def test_corpora_that_can_not_be_reached(no_sources, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     fails_with_one_line(
-        run("corpora", "fetch", "bc4chemd", "--offline"),
+        run_command("corpora", "fetch", "bc4chemd", "--offline"),
         "BC4CHEMD/train.tsv",
         "WELT_CORPORA_MIRROR",
     )
-    fails_with_one_line(run("corpora", "convert", "linnaeus", "--offline"), "linnaeus")
+    fails_with_one_line(
+        run_command("corpora", "convert", "linnaeus", "--offline"), "linnaeus"
+    )
     assert not (tmp_path / "corpus").exists()
-    result = run("corpora", "fetch", "linnaeus", "bc2gm", "--offline", "--reachable")
+    result = run_command(
+        "corpora", "fetch", "linnaeus", "bc2gm", "--offline", "--reachable"
+    )
     assert result.exit_code == 1
     assert result.stderr.count("⚠") == 2
 
 
 def test_reachable_takes_what_there_is(served):
-    result = run(
+    result = run_command(
         *("corpora", "fetch", "bc4chemd", "biored_disease"),
         *("--reachable", "--offline"),
     )
@@ -108,7 +102,7 @@ def test_reachable_takes_what_there_is(served):
 
 
 def test_names_are_checked_before_any_work(served, tmp_path):
-    fails_with_one_line(run("corpora", "fetch", "linnaeus", "genia"), "genia")
+    fails_with_one_line(run_command("corpora", "fetch", "linnaeus", "genia"), "genia")
     assert not (tmp_path / "cache").exists()
 
 
@@ -128,27 +122,31 @@ def test_names_are_checked_before_any_work(served, tmp_path):
 def test_bad_input_gives_one_line_and_no_file(tmp_path, name, text, arguments, parts):
     (tmp_path / name).write_text(text)
     output = tmp_path / "out" / "x.spacy"
-    fails_with_one_line(run("convert", tmp_path / name, output, *arguments), *parts)
+    fails_with_one_line(
+        run_command("convert", tmp_path / name, output, *arguments), *parts
+    )
     assert not output.parent.exists()
 
 
 def test_missing_and_binary_files(tmp_path):
     output = tmp_path / "x.spacy"
-    fails_with_one_line(run("convert", tmp_path / "no.tsv", output), "no.tsv")
+    fails_with_one_line(run_command("convert", tmp_path / "no.tsv", output), "no.tsv")
     (tmp_path / "x.tsv").write_bytes(b"a\tO\n\xff\xfe\tO\n")
     fails_with_one_line(
-        run("convert", tmp_path / "x.tsv", output), "x.tsv:2: not UTF-8"
+        run_command("convert", tmp_path / "x.tsv", output), "x.tsv:2: not UTF-8"
     )
     (tmp_path / "x.tsv").write_bytes(IOB.encode("utf8"))
     (tmp_path / "file").write_text("in the way")
     inside = tmp_path / "file" / "x.spacy"
-    fails_with_one_line(run("convert", tmp_path / "x.tsv", inside), "can't write")
+    fails_with_one_line(
+        run_command("convert", tmp_path / "x.tsv", inside), "can't write"
+    )
 
 
 def test_own_data_is_converted_and_repairs_are_told(tmp_path):
     path, output = tmp_path / "own.tsv", tmp_path / "new" / "own.spacy"
     path.write_text(IOB + "\nx\tO\ny\tI-Disease\nz\tO\n")
-    result = run("convert", path, output, "--type", "Disease=DIS")
+    result = run_command("convert", path, output, "--type", "Disease=DIS")
     assert result.exit_code == 0, result.output
     assert "2 docs, 2 sentences, 1 mentions, 0 of them unaligned" in result.stdout
     assert "1 x orphan I tag" in result.stderr and "own.tsv:5: " in result.stderr
@@ -157,13 +155,15 @@ def test_own_data_is_converted_and_repairs_are_told(tmp_path):
 
 
 def test_config(tmp_path):
-    shown = run("config", "-c", "linnaeus", "-e", "scibert", "-s", "ins")
+    shown = run_command("config", "-c", "linnaeus", "-e", "scibert", "-s", "ins")
     assert shown.exit_code == 0
     config = Config().from_str(shown.stdout, interpolate=False)
     assert config["paths"]["train"] == "corpus/linnaeus/train.spacy"
     path = tmp_path / "new" / "x.cfg"
     settings = ("--setting", "beta=0.9999")
-    assert run("config", path, "-e", "cpu", "-s", "ens", *settings).exit_code == 0
+    assert (
+        run_command("config", path, "-e", "cpu", "-s", "ens", *settings).exit_code == 0
+    )
     weighting = Config().from_disk(path)["components"]["welt_ner"]["weighting"]
     assert weighting == {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.9999}
     for arguments, part in (
@@ -178,19 +178,19 @@ def test_config(tmp_path):
         (("--data", "${x}"), "begins a variable"),
         (("--data", "a$b"), "begins a variable"),
     ):
-        fails_with_one_line(run("config", *arguments), part)
+        fails_with_one_line(run_command("config", *arguments), part)
 
 
 @pytest.mark.parametrize("name", ["models\\bert", 'a"b', "x'y", "é #1", "100%"])
 def test_config_with_any_path(name):
-    shown = run("config", "--encoder", name, "--data", name)
+    shown = run_command("config", "--encoder", name, "--data", name)
     config = Config().from_str(shown.stdout, interpolate=True)
     assert config["paths"]["encoder"] == name
     assert config["paths"]["train"] == f"{name}/bc5cdr/train.spacy"
 
 
 def test_windows_of_the_paper_overlap_by_a_third():
-    shown = run("config", "--corpus", "bc2gm", "--encoder", "biobert").stdout
+    shown = run_command("config", "--corpus", "bc2gm", "--encoder", "biobert").stdout
     config = Config().from_str(shown, interpolate=False)
     tok2vec = config["components"]["welt_ner"]["model"]["tok2vec"]
     assert tok2vec["max_length"] == 128 and tok2vec["overlap"] == 42
@@ -200,12 +200,12 @@ def test_types_that_are_not_there(tmp_path):
     (tmp_path / "x.tsv").write_text(IOB)
     output = tmp_path / "x.spacy"
     fails_with_one_line(
-        run("convert", tmp_path / "x.tsv", output, "--type", "Nope"),
+        run_command("convert", tmp_path / "x.tsv", output, "--type", "Nope"),
         "no mention of the type Nope; it has Chemical (1)",
     )
     assert not output.exists()
     some = ("--type", "Nope", "--type", "Chemical")
-    result = run("convert", tmp_path / "x.tsv", output, *some)
+    result = run_command("convert", tmp_path / "x.tsv", output, *some)
     assert result.exit_code == 0 and "⚠" in result.stderr and output.is_file()
 
 
@@ -217,7 +217,7 @@ def test_brackets_are_not_markup(workplace):
         path = workplace / "[v2]" / "x.spacy"
         path.parent.mkdir(exist_ok=True)
         DocBin(docs=[doc]).to_disk(path)
-        shown = run("evaluate", path, path)
+        shown = run_command("evaluate", path, path)
         assert shown.exit_code == 0, shown.output
         assert f" {label} " in shown.stdout
         assert str(path) in shown.stdout.replace("\n", "")
@@ -257,7 +257,7 @@ def workplace(tmp_path_factory):
         DocBin(docs=[eg.reference for eg in examples]).to_disk(folder / f"{name}.spacy")
     nlp.initialize(lambda: examples)
     nlp.to_disk(folder / "model")
-    result = run("config", folder / "x.cfg", "-e", "cpu")
+    result = run_command("config", folder / "x.cfg", "-e", "cpu")
     assert result.exit_code == 0
     return folder
 
@@ -332,13 +332,13 @@ def test_spacy_package(workplace):
 
 def test_format_is_told_from_the_name(root, tmp_path):
     sample = root / "assets/sample/test.pubtator"
-    result = run("convert", sample, tmp_path / "x.spacy")
+    result = run_command("convert", sample, tmp_path / "x.spacy")
     assert "53 docs" in result.stdout and result.stderr == ""
     brat = tmp_path / "brat"
     brat.mkdir()
     (brat / "a.txt").write_text("Aspirin helps.")
     (brat / "a.ann").write_text("T1\tChemical 0 7\tAspirin\n")
-    assert "1 mentions" in run("convert", brat, tmp_path / "y.spacy").stdout
+    assert "1 mentions" in run_command("convert", brat, tmp_path / "y.spacy").stdout
 
 
 def test_distill(tmp_path, monkeypatch):
@@ -353,12 +353,12 @@ def test_distill(tmp_path, monkeypatch):
     lines = [f"{text} {i}" for i, (text, _) in enumerate(TRAIN_DATA)]
     Path("texts.txt").write_text("\n".join(lines), "utf8")
     DocBin(docs=gold[3:]).to_disk(tmp_path / "test.spacy")
-    assert run("config", "my.cfg", "--encoder", "cpu").exit_code == 0
+    assert run_command("config", "my.cfg", "--encoder", "cpu").exit_code == 0
     command = ["distill", "teacher", "my.cfg", "texts.txt", "--output", "out"]
     command += ["--exclude", "test.spacy", "--teacher", "teacher"]
     overrides = ["--paths.train", "train.spacy", "--paths.dev", "dev.spacy"]
     overrides += ["--training.max_steps", 4, "--training.eval_frequency", 2]
-    first = run(*command, *overrides)
+    first = run_command(*command, *overrides)
     assert first.exit_code == 0, first.output
     message = "5 docs with soft labels; left out: 3 that are in test.spacy, dev.spacy"
     assert message in first.output
@@ -370,11 +370,11 @@ def test_distill(tmp_path, monkeypatch):
         "docs": 5,
     }
     assert nlp("Aspirin helps.") is not None
-    again = run(*command, *overrides)
+    again = run_command(*command, *overrides)
     assert again.exit_code == 0 and "is up to date" in again.output
     # other settings of the student: the texts are not annotated again
     before = Path("out/soft_labels/000000.spacy").stat().st_mtime_ns
-    other = run(*command, "--alpha", "0.9", *overrides)
+    other = run_command(*command, "--alpha", "0.9", *overrides)
     assert other.exit_code == 0 and "up to date" not in other.output
     assert Path("out/soft_labels/000000.spacy").stat().st_mtime_ns == before
     assert "alpha = 0.9" in Path("out/config.cfg").read_text()
@@ -382,16 +382,16 @@ def test_distill(tmp_path, monkeypatch):
 
 def test_distill_refuses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run("config", "my.cfg", "--encoder", "cpu")
+    run_command("config", "my.cfg", "--encoder", "cpu")
     Path("texts.txt").write_text("A text.\n")
     command = ["distill", "nowhere", "my.cfg", "texts.txt", "--output", "out"]
-    fails_with_one_line(run(*command), "nowhere")
+    fails_with_one_line(run_command(*command), "nowhere")
     fails_with_one_line(
-        run(*command[:3], "no.txt", *command[4:]), "no.txt", "not a file"
+        run_command(*command[:3], "no.txt", *command[4:]), "no.txt", "not a file"
     )
-    fails_with_one_line(run(*command, "--alpha", "2"), "alpha is 2")
+    fails_with_one_line(run_command(*command, "--alpha", "2"), "alpha is 2")
     fails_with_one_line(
-        run("distill", "x", "no.cfg", "texts.txt", "-o", "out"), "no.cfg"
+        run_command("distill", "x", "no.cfg", "texts.txt", "-o", "out"), "no.cfg"
     )
     Path("out/model-best").mkdir(parents=True)
-    fails_with_one_line(run(*command), "model-best", "did not write this")
+    fails_with_one_line(run_command(*command), "model-best", "did not write this")

@@ -10,9 +10,14 @@ from thinc.util import has_cupy_gpu
 import welt_spacy.training.selection.ifd_cache as scoring
 from welt_spacy.training.selection.ifd import IFDScorer
 
-from ..factories import TRAIN_DATA, make_examples, make_nlp, save_tiny_lm
+from ..factories import (
+    TRAIN_DATA,
+    fails_with_one_line,
+    make_examples,
+    make_nlp,
+    run_command,
+)
 from ..factories import train as train_nlp
-from .test_cli import fails_with_one_line, run
 
 ENDS = (".spacy", ".jsonl", ".html", ".json")
 
@@ -34,15 +39,11 @@ def train(tmp_path):
     return write(tmp_path / "train.spacy", TRAIN_DATA * 3)
 
 
-@pytest.fixture(scope="module")
-def lm(tmp_path_factory):
-    pytest.importorskip("torch", reason="needs welt-spacy[llm]")
-    return save_tiny_lm(tmp_path_factory.mktemp("lm") / "weak")
-
-
 def test_controls_need_no_model(train, tmp_path):
     out = tmp_path / "half.spacy"
-    done = run("select", train, out, "--strategy", "most_mentions", "--negatives", "0")
+    done = run_command(
+        "select", train, out, "--strategy", "most_mentions", "--negatives", "0"
+    )
     assert done.exit_code == 0, done.output
     assert len(read(out)) == 6  # two of three for each set of labels
     rows = [json.loads(line) for line in out.with_suffix(".jsonl").open()]
@@ -55,7 +56,9 @@ def test_controls_need_no_model(train, tmp_path):
     assert "most_mentions of train.spacy" in page and "://" not in page
     nlp = spacy.load(trained(tmp_path))
     for name in ("tagger_loss", "tagger_confidence"):
-        again = run("select", train, out, "-s", name, "--tagger", tmp_path / "tagger")
+        again = run_command(
+            "select", train, out, "-s", name, "--tagger", tmp_path / "tagger"
+        )
         assert again.exit_code == 0, again.output
     assert nlp.pipe_names == ["welt_ner"]
 
@@ -67,10 +70,10 @@ def trained(path):
     return path / "tagger"
 
 
-def test_killed_and_taken_up_again(train, tmp_path, lm, monkeypatch):
+def test_killed_and_taken_up_again(train, tmp_path, tiny_lm, monkeypatch):
     def choose(name):
         out = tmp_path / name
-        return out, run("select", train, out, "--weak", lm, "--keep", 0.3)
+        return out, run_command("select", train, out, "--weak", tiny_lm, "--keep", 0.3)
 
     monkeypatch.setattr(scoring, "PIECE", 2)
     whole, done = choose("whole.spacy")
@@ -103,31 +106,48 @@ def test_killed_and_taken_up_again(train, tmp_path, lm, monkeypatch):
     assert choose("killed.spacy")[1].exit_code == 0 and len(calls) == 1
 
 
-def test_mistakes(train, tmp_path, lm):
+def test_mistakes(train, tmp_path, tiny_lm):
     out = tmp_path / "half.spacy"
-    fails_with_one_line(run("select", train, out), "--weak")
-    fails_with_one_line(run("select", train, out, "-s", "tagger_loss"), "--tagger")
-    fails_with_one_line(run("select", train, out, "-s", "best"), "'best'", "longest")
-    fails_with_one_line(run("select", train, train, "-s", "all"), "another name")
-    fails_with_one_line(run("select", train, tmp_path / "x.txt", "-s", "all"), ".spacy")
-    for options in (["--keep", 0], ["--negatives", "some"], ["--negatives", 2]):
-        fails_with_one_line(run("select", train, out, "-s", "longest", *options))
-    fails_with_one_line(run("select", train, out, "--weak", tmp_path / "no"), "no")
+    fails_with_one_line(run_command("select", train, out), "--weak")
     fails_with_one_line(
-        run("select", train, out, "--weak", lm, "--ifd", "best"), "ppl_ratio"
+        run_command("select", train, out, "-s", "tagger_loss"), "--tagger"
+    )
+    fails_with_one_line(
+        run_command("select", train, out, "-s", "best"), "'best'", "longest"
+    )
+    fails_with_one_line(
+        run_command("select", train, train, "-s", "all"), "another name"
+    )
+    fails_with_one_line(
+        run_command("select", train, tmp_path / "x.txt", "-s", "all"), ".spacy"
+    )
+    for options in (["--keep", 0], ["--negatives", "some"], ["--negatives", 2]):
+        fails_with_one_line(
+            run_command("select", train, out, "-s", "longest", *options)
+        )
+    fails_with_one_line(
+        run_command("select", train, out, "--weak", tmp_path / "no"), "no"
+    )
+    fails_with_one_line(
+        run_command("select", train, out, "--weak", tiny_lm, "--ifd", "best"),
+        "ppl_ratio",
     )
     empty = write(tmp_path / "empty.spacy", [("Nothing.", [])])
-    fails_with_one_line(run("select", empty, out, "-s", "all"), "no entities")
+    fails_with_one_line(run_command("select", empty, out, "-s", "all"), "no entities")
     assert not any(out.with_suffix(end).exists() for end in ENDS)
     # What others wrote stays
     out.with_suffix(".html").write_text("mine")
-    fails_with_one_line(run("select", train, out, "-s", "all"), "half.html", "--force")
+    fails_with_one_line(
+        run_command("select", train, out, "-s", "all"), "half.html", "--force"
+    )
     assert out.with_suffix(".html").read_text() == "mine" and not out.exists()
-    assert run("select", train, out, "-s", "all", "--force").exit_code == 0
-    assert run("select", train, out, "-s", "longest").exit_code == 0
+    assert run_command("select", train, out, "-s", "all", "--force").exit_code == 0
+    assert run_command("select", train, out, "-s", "longest").exit_code == 0
 
 
 @pytest.mark.skipif(has_cupy_gpu, reason="there is a GPU")
-def test_a_gpu_that_is_not_there(train, tmp_path, lm):
-    options = ("--weak", lm, "--gpu-id", 0)
-    fails_with_one_line(run("select", train, tmp_path / "x.spacy", *options), "GPU 0")
+def test_a_gpu_that_is_not_there(train, tmp_path, tiny_lm):
+    options = ("--weak", tiny_lm, "--gpu-id", 0)
+    fails_with_one_line(
+        run_command("select", train, tmp_path / "x.spacy", *options), "GPU 0"
+    )

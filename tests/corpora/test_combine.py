@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import spacy
 from spacy.tokens import DocBin
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.combine import Part, combine_corpora, merge_types
 from welt_spacy.errors import WeltError
 from welt_spacy.tokens.annotated_labels import get_annotated_labels
+
+from ..factories import run_command
 
 SPLITS = ("train", "dev", "test")
 SHARED = "Aspirin was given to all of the patients in the second group"
@@ -113,11 +113,11 @@ def test_command(mirror, tmp_path, monkeypatch):
     monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
     command = ["corpora", "combine", "ncbi_disease", "biored_chemical"]
     command += ["biored_disease", "--output", str(tmp_path / "bio"), "--offline"]
-    result = CliRunner().invoke(app, command)
+    result = run_command(*command)
     assert result.exit_code == 0, result.output
     about = json.loads((tmp_path / "bio/corpus.json").read_text())
     # one abstract of NCBI's test data is in BioRED's training data
     assert 0 < about["parts"]["biored"]["left_out_of_train"] < 200
     assert about["parts"]["biored"]["labels"] == ["Chemical", "Disease"]
-    wrong = CliRunner().invoke(app, [*command, "--rename", "GENE"])
+    wrong = run_command(*command, "--rename", "GENE")
     assert wrong.exit_code == 1 and "OLD=NEW" in wrong.stderr

@@ -4,11 +4,11 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.corpora.overlap import TextIndex
 from welt_spacy.tokens.document_id import set_document_id
+
+from ..factories import run_command
 
 ABSTRACT = (
     "Selegiline-induced postural hypotension in Parkinson's disease: a longitudinal "
@@ -57,7 +57,7 @@ def test_real_corpora(mirror, tmp_path, monkeypatch):
     """69 of BC5CDR's test abstracts are in BioRED's training and dev data."""
     monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path))
     command = ["corpora", "overlap", "bc5cdr_docs", "biored_disease", "--offline"]
-    shown = CliRunner().invoke(app, command)
+    shown = run_command(*command)
     assert shown.exit_code == 0, shown.output
     rows = [line.split("│") for line in shown.stdout.splitlines() if "│" in line]
     found = {
@@ -79,7 +79,7 @@ def test_files_and_names(tmp_path):
     for name in ("one", "other"):
         DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / f"{name}.spacy")
     paths = [str(tmp_path / f"{name}.spacy") for name in ("one", "other")]
-    shown = CliRunner().invoke(app, ["corpora", "overlap", *paths])
+    shown = run_command("corpora", "overlap", *paths)
     assert shown.exit_code == 0 and "100.0" in shown.stdout
-    wrong = CliRunner().invoke(app, ["corpora", "overlap", paths[0], "bc5"])
+    wrong = run_command("corpora", "overlap", paths[0], "bc5")
     assert wrong.exit_code == 1 and "bc5cdr" in wrong.stderr

@@ -15,7 +15,7 @@ from welt_spacy.experiments.jobs import failures, is_done
 from welt_spacy.experiments.local import run_all, status
 from welt_spacy.experiments.results import read_results
 
-from ..experiments.util import (
+from ..factories.experiments import (
     SMALL,
     VANILLA,
     make_corpora,

@@ -14,7 +14,7 @@ from welt_spacy.experiments.ray import run_ray
 from welt_spacy.experiments.results import read_results
 from welt_spacy.parallel.claims import Claims
 
-from ..experiments.util import (
+from ..factories.experiments import (
     ENS,
     SMALL,
     VANILLA,

@@ -4,16 +4,14 @@ import json
 
 import pytest
 from spacy.tokens import DocBin, Span
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.evaluation.evaluate import compare, evaluate
 from welt_spacy.pipeline.inference import predict_examples
 from welt_spacy.scoring.fair import fair_score
 from welt_spacy.scoring.slices import count_mentions
 from welt_spacy.tokens.docs import read_examples
 
-from ..factories import make_examples, make_nlp, train
+from ..factories import make_examples, make_nlp, run_command, train
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +72,8 @@ def test_comparison_lists_what_changed(pipelines):
     assert back["broken"] == found["fixed"]
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def test_evaluate_command(folder, tmp_path):
-    result = run(
+    result = run_command(
         *("evaluate", folder / "good", folder / "test.spacy"),
         *("--train", folder / "test.spacy", "--json", tmp_path / "scores.json"),
     )
@@ -91,7 +85,7 @@ def test_evaluate_command(folder, tmp_path):
 
 
 def test_compare_command(folder, tmp_path):
-    result = run(
+    result = run_command(
         *("compare", folder / "good", folder / "bad", folder / "test.spacy"),
         *("--json", tmp_path / "changes.json"),
     )
@@ -108,7 +102,7 @@ def test_predictions_from_a_file(folder, tmp_path):
     gold = DocBin().from_disk(folder / "test.spacy").get_docs(nlp.vocab)
     made = DocBin(store_user_data=True, docs=nlp.pipe(doc.text for doc in gold))
     made.to_disk(tmp_path / "made.spacy")
-    result = run(
+    result = run_command(
         *("evaluate", tmp_path / "made.spacy", folder / "test.spacy"),
         *("--json", tmp_path / "scores.json", "--html", tmp_path / "page.html"),
     )
@@ -117,7 +111,7 @@ def test_predictions_from_a_file(folder, tmp_path):
     assert found["strict"]["f"] == 1.0 and found["pipeline"] == "made.spacy"
     assert found["calibration"]["bins"]
     assert "made.spacy on" in (tmp_path / "page.html").read_text()
-    result = run(
+    result = run_command(
         "compare", tmp_path / "made.spacy", folder / "bad", folder / "test.spacy"
     )
     assert "+100.00" in result.stdout, result.stderr
@@ -133,7 +127,9 @@ def relabel(docs, labels, path):
 def test_labels_that_the_pipeline_does_not_know(folder, pipelines, tmp_path):
     docs = [eg.reference for eg in make_examples(pipelines[0])]
     some = relabel(docs, {"Chemical": "Chemical", "Disease": "Gene"}, tmp_path / "some")
-    result = run("evaluate", folder / "good", some, "--html", tmp_path / "page.html")
+    result = run_command(
+        "evaluate", folder / "good", some, "--html", tmp_path / "page.html"
+    )
     assert result.exit_code == 0
     assert "Precision against recall" not in (tmp_path / "page.html").read_text()
     assert (
@@ -142,7 +138,7 @@ def test_labels_that_the_pipeline_does_not_know(folder, pipelines, tmp_path):
     )
     none = relabel(docs, {"Chemical": "Gene", "Gene": "Gene"}, tmp_path / "none")
     for command in (["evaluate"], ["compare", folder / "bad"]):
-        result = run(*command, folder / "good", none)
+        result = run_command(*command, folder / "good", none)
         assert result.exit_code == 1
         assert "finds Chemical, Disease, and the data have only Gene" in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
@@ -179,7 +175,7 @@ def test_bad_input_is_told_in_a_line(folder, pipelines, tmp_path):
             "GPU 7 can't",
         ),
     ):
-        result = run(*arguments)
+        result = run_command(*arguments)
         assert result.exit_code == 1
         assert part in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert len(read_examples(pipelines[0], folder / "test.spacy")) == 4

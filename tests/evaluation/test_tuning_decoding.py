@@ -6,9 +6,7 @@ import spacy
 from spacy.tokens import DocBin, Span
 from spacy.training import Example
 from thinc.api import Config
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
 from welt_spacy.evaluation.tuning.decoding import (
     Objective,
@@ -19,7 +17,7 @@ from welt_spacy.evaluation.tuning.decoding import (
 )
 from welt_spacy.pipeline.inference import predict_examples
 
-from ..factories import make_examples, make_nlp, train
+from ..factories import make_examples, make_nlp, run_command, train
 
 KNOB_VALUES = {"o_bias": [-1.0, -0.3, 0.0, 0.4], "logit_adjustment": [-0.3, 0.0, 0.5]}
 
@@ -151,17 +149,13 @@ def test_what_can_not_be_tuned():
         tune(nlp, nothing, Objective())
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["tune", *map(str, arguments)])
-
-
 def test_command(tmp_path):
     nlp = make_trained()
     nlp.get_pipe("welt_ner").o_bias = 100.0
     nlp.to_disk(tmp_path / "model")
     dev = tmp_path / "dev.spacy"
     DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(dev)
-    result = run(tmp_path / "model", dev, "--objective", "f2")
+    result = run_command("tune", tmp_path / "model", dev, "--objective", "f2")
     assert result.exit_code == 0, result.stderr
     assert "best" in result.stdout and "Before and after" in result.stdout
     tuned = spacy.load(tmp_path / "model-tuned").get_pipe("welt_ner")
@@ -179,7 +173,7 @@ def test_command(tmp_path):
         ),
         ([tmp_path / "nothing", dev, tmp_path / "deep/x"], "nothing"),
     ):
-        result = run(*arguments)
+        result = run_command("tune", *arguments)
         assert result.exit_code == 1, arguments
         assert part in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "x").exists() and not (tmp_path / "deep").exists()

@@ -16,7 +16,7 @@ from welt_spacy.experiments.estimate import (
 from welt_spacy.experiments.jobs import jobs_of
 
 from ..factories import make_examples, make_nlp
-from .util import SMALL, VANILLA, make_grid, put_run
+from ..factories.experiments import SMALL, VANILLA, make_grid, put_run
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from welt_spacy.experiments.tables import (
 )
 
 from ..factories import make_examples, make_nlp
-from .util import (
+from ..factories.experiments import (
     ENS,
     SMALL,
     VANILLA,

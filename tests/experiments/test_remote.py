@@ -8,7 +8,7 @@ from welt_spacy.errors import WeltError
 from welt_spacy.experiments.jobs import checksum, failures, is_whole, to_json
 from welt_spacy.experiments.remote import Storage
 
-from .util import VANILLA, invoke, make_corpora, write_grid
+from ..factories.experiments import VANILLA, invoke, make_corpora, write_grid
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -21,8 +21,8 @@ from welt_spacy.formats.registry import make_reader
 from welt_spacy.formats.streams import find_files, open_stream
 from welt_spacy.formats.xml_readers import split_elements
 
-from ..annotation.util import pubmed, pubmed_article, write_jsonl
 from ..factories import n_examples
+from ..factories.annotation import pubmed, pubmed_article, write_jsonl
 
 START = Place(0, 1)
 

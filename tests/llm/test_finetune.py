@@ -16,13 +16,14 @@ from welt_spacy.llm.finetune import IGNORED, finetune, last_whole, make_rows
 from welt_spacy.llm.finetune_config import Finetuning, Lora, read_finetuning
 from welt_spacy.llm.responses import make_answer
 
-from ..cli.test_cli import fails_with_one_line, run
 from ..factories import (
     ents,
+    fails_with_one_line,
     make_byte_tokenizer,
     make_examples,
     make_merging_tokenizer,
     make_nlp,
+    run_command,
     save_tiny_lm,
 )
 
@@ -204,13 +205,13 @@ def test_the_command(lm, data, tmp_path):
         *("max_answer_tokens: 60", "gradient_checkpointing: false"),
     ]
     config.write_text("\n".join(lines))
-    done = run("finetune", config)
+    done = run_command("finetune", config)
     assert done.exit_code == 0, done.output
     assert "Best on dev" in done.stdout
     assert spacy.load(tmp_path / "out" / "model-best").pipe_names == ["generative_ner"]
     assert not list((tmp_path / "out" / "checkpoints").iterdir())
-    assert "up to date" in run("finetune", config).stdout
-    again = run("finetune", config, "--set", "seed=1")
+    assert "up to date" in run_command("finetune", config).stdout
+    again = run_command("finetune", config, "--set", "seed=1")
     assert again.exit_code == 0 and "up to date" not in again.stdout
 
 
@@ -253,7 +254,7 @@ def test_mistakes(lm, data, tmp_path):
     config.write_text("\n".join(lines))
     read = read_finetuning(config, {"lora.r": 4, "steps": 7})
     assert (read.lora.r, read.lora.alpha, read.steps) == (4, 32, 7)
-    fails_with_one_line(run("finetune", tmp_path / "no.yml"), "no.yml")
+    fails_with_one_line(run_command("finetune", tmp_path / "no.yml"), "no.yml")
     for name, value in {
         "schedule": "best",
         "steps": -1,
@@ -264,11 +265,11 @@ def test_mistakes(lm, data, tmp_path):
         "train": str(tmp_path / "nothing.spacy"),
         "model": str(tmp_path / "nowhere"),
     }.items():
-        result = run("finetune", config, "--set", f"{name}={value}")
+        result = run_command("finetune", config, "--set", f"{name}={value}")
         fails_with_one_line(result, name.partition(".")[2] or str(value))
-    fails_with_one_line(run("finetune", config, "--set", "steps"), "NAME=VALUE")
+    fails_with_one_line(run_command("finetune", config, "--set", "steps"), "NAME=VALUE")
     config.write_text("- a\n- b")
-    fails_with_one_line(run("finetune", config), "finetune.yml")
+    fails_with_one_line(run_command("finetune", config), "finetune.yml")
     (tmp_path / "o" / "model-best").mkdir(parents=True)
     config.write_text("\n".join(lines))
-    fails_with_one_line(run("finetune", config), "was not made by")
+    fails_with_one_line(run_command("finetune", config), "was not made by")

@@ -22,13 +22,14 @@ from welt_spacy.llm.spacy_llm import make_llm_model
 from welt_spacy.tokens.confidence import get_confidence
 from welt_spacy.tokens.llm_responses import get_llm_responses
 
-from ..cli.test_cli import fails_with_one_line, run
 from ..factories import (
     BIO,
     copies,
     ents,
+    fails_with_one_line,
     make_merging_tokenizer,
     make_tiny_lm,
+    run_command,
     save_tiny_lm,
 )
 
@@ -50,11 +51,6 @@ FAMILIES = {"qwen3": 2, "llama": 1, "gpt2": 0}
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("lm") / request.param
     return save_tiny_lm(path, request.param, seed=FAMILIES[request.param])
-
-
-@pytest.fixture(scope="module")
-def qwen(tmp_path_factory):
-    return save_tiny_lm(tmp_path_factory.mktemp("lm") / "qwen3")
 
 
 def make_nlp(name, **config):
@@ -138,8 +134,8 @@ def bytes_of(pipe, ids):
 
 
 @pytest.mark.parametrize("max_answer_tokens", [1, 2, 40, 90])
-def test_an_answer_always_ends(qwen, max_answer_tokens):
-    nlp = make_nlp(qwen, max_answer_tokens=max_answer_tokens)
+def test_an_answer_always_ends(tiny_lm, max_answer_tokens):
+    nlp = make_nlp(tiny_lm, max_answer_tokens=max_answer_tokens)
     for doc in nlp.pipe(TEXTS):
         for text in get_llm_responses(doc)["generative_ner"].texts:
             assert (
@@ -241,30 +237,30 @@ def test_bytes_with_paths_outside_of_the_folder_are_refused(name):
         pipe.from_bytes(srsly.msgpack_dumps({name: b"evil"}))
 
 
-def test_saved_copied_and_pickled(qwen, tmp_path):
-    nlp = make_nlp(qwen, n_sents=1, threshold=1e-12)
+def test_saved_copied_and_pickled(tiny_lm, tmp_path):
+    nlp = make_nlp(tiny_lm, n_sents=1, threshold=1e-12)
     nlp.add_pipe("welt_sentencizer", first=True)
     expected = [ents(doc) for doc in nlp.pipe(TEXTS)]
     assert any(expected)
     nlp.to_disk(tmp_path / "model")
-    for path in qwen.iterdir():
+    for path in tiny_lm.iterdir():
         path.rename(path.with_name(f"gone-{path.name}"))
     try:
         for other in copies(nlp, tmp_path / "model"):
             assert [ents(doc) for doc in other.pipe(TEXTS)] == expected
-        fresh = make_nlp(qwen, n_sents=1, threshold=1e-12)
+        fresh = make_nlp(tiny_lm, n_sents=1, threshold=1e-12)
         fresh.add_pipe("welt_sentencizer", first=True)
         fresh.from_bytes(nlp.to_bytes())
         assert [ents(doc) for doc in fresh.pipe(TEXTS)] == expected
     finally:
-        for path in qwen.iterdir():
+        for path in tiny_lm.iterdir():
             path.rename(path.with_name(path.name.replace("gone-", "")))
     requirements = spacy.load(tmp_path / "model").meta["requirements"]
     assert any("welt-spacy[llm]" in name for name in requirements)
 
 
-def test_parts_of_docs(qwen):
-    nlp = make_nlp(qwen, n_sents=2)
+def test_parts_of_docs(tiny_lm):
+    nlp = make_nlp(tiny_lm, n_sents=2)
     with pytest.raises(WeltError, match="welt_sentencizer"):
         nlp("Zinc. Pain. Rats.")
     nlp.add_pipe("welt_sentencizer", first=True)
@@ -280,8 +276,8 @@ def test_parts_of_docs(qwen):
     assert doc._.llm_responses["generative_ner"]["error"] is None
 
 
-def test_what_does_not_fit_is_told(qwen, caplog):
-    nlp = make_nlp(qwen)
+def test_what_does_not_fit_is_told(tiny_lm, caplog):
+    nlp = make_nlp(tiny_lm)
     docs = list(nlp.pipe(["Zinc.", "zinc " * 300]))
     assert get_llm_responses(docs[0])["generative_ner"].issues.get("failed") is None
     found = get_llm_responses(docs[1])["generative_ner"]
@@ -289,8 +285,8 @@ def test_what_does_not_fit_is_told(qwen, caplog):
     assert "1 of 2 requests failed" in caplog.text
 
 
-def test_settings(qwen, tmp_path):
-    nlp = make_nlp(qwen, labels=[])
+def test_settings(tiny_lm, tmp_path):
+    nlp = make_nlp(tiny_lm, labels=[])
     with pytest.raises(WeltError, match="no labels"):
         nlp("Zinc.")
     pipe = nlp.get_pipe("generative_ner")
@@ -309,8 +305,8 @@ def test_settings(qwen, tmp_path):
         TransformersBackend("x", dtype="int3")
 
 
-def test_entities_of_earlier_components_stay(qwen):
-    nlp = make_nlp(qwen)
+def test_entities_of_earlier_components_stay(tiny_lm):
+    nlp = make_nlp(tiny_lm)
     expected = None
     for text in TEXTS:
         doc = nlp(text)
@@ -328,13 +324,13 @@ def test_entities_of_earlier_components_stay(qwen):
     assert (expected.text, "Kept") in ents(doc)
 
 
-def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
-    nlp = make_nlp(qwen)
+def test_evaluated_compared_tuned_and_packaged(tiny_lm, tmp_path):
+    nlp = make_nlp(tiny_lm)
     docs = list(nlp.pipe([text for text in TEXTS if text]))
     DocBin(docs=docs).to_disk(tmp_path / "gold.spacy")
     nlp.to_disk(tmp_path / "model")
     out = tmp_path / "found"
-    done = run(
+    done = run_command(
         *("evaluate", tmp_path / "model", tmp_path / "gold.spacy"),
         *("--json", f"{out}.json", "--html", f"{out}.html", "--gold-text"),
     )
@@ -344,9 +340,11 @@ def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
     assert found["strict"]["f"] == found["strings"]["r"] == 1.0
     assert found["answers"]["issues"]["unsupported name"]["n"] == 0
     assert "Answers of the language model" in (tmp_path / "found.html").read_text()
-    tuned = run("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "tuned")
+    tuned = run_command(
+        "tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "tuned"
+    )
     assert tuned.exit_code == 0 and "threshold" in tuned.stdout, tuned.output
-    sure = run(
+    sure = run_command(
         *("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "sure"),
         *("--objective", "precision>=0.9"),
     )
@@ -357,15 +355,15 @@ def test_evaluated_compared_tuned_and_packaged(qwen, tmp_path):
         ["--knob", "logit_adjustment"],
     ):
         again = ("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "x")
-        fails_with_one_line(run(*again, *options), "generative_ner")
-    both = run(
+        fails_with_one_line(run_command(*again, *options), "generative_ner")
+    both = run_command(
         "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
     )
     assert both.exit_code == 0, both.output
 
 
-def test_a_model_for_spacy_llm(qwen, tmp_path):
-    make_nlp(qwen).to_disk(tmp_path / "model")
+def test_a_model_for_spacy_llm(tiny_lm, tmp_path):
+    make_nlp(tiny_lm).to_disk(tmp_path / "model")
     model = make_llm_model(str(tmp_path / "model"), max_tokens=5)
     flat = list(model(["zinc", "pain"]))
     assert all(isinstance(text, str) for text in flat)
@@ -377,17 +375,17 @@ def test_a_model_for_spacy_llm(qwen, tmp_path):
         make_llm_model(str(tmp_path / "blank"))
 
 
-def test_many_threads_use_one_pipeline(qwen):
-    nlp = make_nlp(qwen)
+def test_many_threads_use_one_pipeline(tiny_lm):
+    nlp = make_nlp(tiny_lm)
     expected = [ents(nlp(text)) for text in TEXTS]
-    fresh = make_nlp(qwen)  # the model is loaded by whichever thread comes first
+    fresh = make_nlp(tiny_lm)  # the model is loaded by whichever thread comes first
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda text: ents(fresh(text)), TEXTS * 3))
     assert found == expected * 3
 
 
-def test_several_processes_after_use_in_the_parent(qwen):
-    nlp = make_nlp(qwen)
+def test_several_processes_after_use_in_the_parent(tiny_lm):
+    nlp = make_nlp(tiny_lm)
     expected = [ents(doc) for doc in nlp.pipe(TEXTS)]
     docs = list(nlp.pipe(TEXTS * 2, n_process=2, batch_size=2))
     assert [ents(doc) for doc in docs] == expected * 2

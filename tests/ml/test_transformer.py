@@ -14,87 +14,11 @@ from welt_spacy.errors import WeltError
 from welt_spacy.ml.adamw import make_adamw
 from welt_spacy.ml.encoder.transformer import build_transformer_encoder, on_gpu
 
-from ..factories import ents, make_examples, make_tiny_bert, train
+from ..factories import ENCODER_KINDS, ents, make_examples, train
+from ..factories.encoders import VOCAB, make_docs, make_model
 
 torch = pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
 transformers = pytest.importorskip("transformers")
-
-VOCAB = spacy.blank("en").vocab
-TEXTS = ["selegiline - induced hypotension", "", "aspirin", "a b c d e f g h " * 3]
-
-
-def make_docs(texts=TEXTS):
-    return [Doc(VOCAB, words=text.split()) for text in texts]
-
-
-def make_tiny_roberta(path):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    vocab = {piece: i for i, piece in enumerate([*special, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
-    fast = transformers.RobertaTokenizerFast(
-        tokenizer_object=tokenizer,
-        add_prefix_space=True,
-        model_max_length=62,
-        **dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special)),
-        cls_token="<s>",
-        sep_token="</s>",
-    )  # fmt: skip
-    fast.save_pretrained(path)
-    config = transformers.RobertaConfig(
-        vocab_size=len(vocab),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        pad_token_id=1,
-    )
-    transformers.RobertaModel(config).save_pretrained(path)
-    return path
-
-
-def make_tiny(kind, path):
-    """Save a small random encoder of some kind, with the letters of BERT."""
-    if kind == "roberta":
-        return make_tiny_roberta(path)
-    make_tiny_bert(path)
-    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    small.update(vocab_size=200, intermediate_size=32, max_position_embeddings=64)
-    if kind == "electra":
-        config = transformers.ElectraConfig(embedding_size=16, **small)
-    elif kind == "deberta":
-        config = transformers.DebertaV2Config(**small)
-    elif kind == "modernbert":
-        config = transformers.ModernBertConfig(
-            **small,
-            local_attention=8,
-            pad_token_id=0,
-            reference_compile=False,
-        )
-    else:
-        return path
-    transformers.AutoModel.from_config(config).save_pretrained(path)
-    return path
-
-
-KINDS = ["bert", "electra", "roberta", "deberta", "modernbert"]
-
-
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("encoders")
-    return {kind: str(make_tiny(kind, folder / kind)) for kind in KINDS}
-
-
-def make_model(name, **settings):
-    model = build_transformer_encoder(name, **settings)
-    model.initialize()
-    return model
 
 
 def expected(name, doc, pooling):
@@ -114,7 +38,7 @@ def expected(name, doc, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENCODER_KINDS)
 def test_vectors_are_those_of_the_library(encoders, kind, pooling):
     model = make_model(encoders[kind], pooling=pooling)
     assert model.get_dim("nO") == 32
@@ -308,7 +232,7 @@ def test_frozen_layers_get_no_gradient(encoders):
     assert trained(-1) == set()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ENCODER_KINDS)
 def test_saved_and_loaded_without_the_original(encoders, kind, monkeypatch):
     model = make_model(encoders[kind])
     docs = make_docs()

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
 from welt_spacy.ml.encoder.convert import optimize_encoder
 from welt_spacy.ml.encoder.onnx import build_onnx_encoder
 from welt_spacy.ml.encoder.transformer import build_transformer_encoder
 from welt_spacy.packaging.optimize import optimize, optimize_pipeline
 
-from ..factories import ents, make_examples, make_nlp, make_tiny_bert, train
-from ..ml.test_transformer import (
-    KINDS,
-    make_docs,
-    make_model,
-    make_tiny,
+from ..factories import (
+    ENCODER_KINDS,
+    ents,
+    make_examples,
+    make_nlp,
+    run_command,
+    train,
 )
+from ..factories.encoders import make_docs, make_model
 
 pytest.importorskip("onnxruntime", reason="needs welt-spacy[onnx]")
 pytest.importorskip("onnx")
@@ -33,10 +33,9 @@ ALLOWED = {"onnx": 1e-4, "int8": 0.1, "bf16": 0.1}
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("to", ALLOWED)
-@pytest.mark.parametrize("kind", KINDS)
-def test_vectors_are_about_the_same(kind, to, pooling, tmp_path):
-    name = str(make_tiny(kind, tmp_path / kind))
-    model = make_model(name, max_batch_pieces=40, pooling=pooling)
+@pytest.mark.parametrize("kind", ENCODER_KINDS)
+def test_vectors_are_about_the_same(encoders, kind, to, pooling):
+    model = make_model(encoders[kind], max_batch_pieces=40, pooling=pooling)
     docs = make_docs()
     before = model.predict(docs)
     made = optimize_encoder(model, to)
@@ -58,8 +57,8 @@ def test_vectors_are_about_the_same(kind, to, pooling, tmp_path):
             np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_what_can_not_be_done_is_told(tmp_path, monkeypatch):
-    model = make_model(str(make_tiny_bert(tmp_path / "bert")))
+def test_impossible_optimizations(encoders):
+    model = make_model(encoders["bert"])
     with pytest.raises(WeltError, match="'fp4'"):
         optimize_encoder(model, "fp4")
     made = optimize_encoder(model, "int8")
@@ -79,13 +78,12 @@ def test_what_can_not_be_done_is_told(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A folder with a pipeline and what it was trained on."""
+def trained(tmp_path_factory, encoders):
+    """A folder with a trained pipeline and its training data."""
     folder = tmp_path_factory.mktemp("optimizing")
-    encoder = make_tiny_bert(folder / "bert")
     tok2vec = {
         "@architectures": "welt_spacy.TransformerEncoder.v1",
-        "name": str(encoder),
+        "name": encoders["bert"],
     }
     nlp = make_nlp(model={"tok2vec": tok2vec})
     examples = make_examples(nlp)
@@ -165,43 +163,39 @@ def set_speeds(monkeypatch, *ratios):
 def test_what_is_slower_is_refused(trained, tmp_path, monkeypatch):
     arguments = (trained / "model", tmp_path / "out", "--dev", trained / "dev.spacy")
     set_speeds(monkeypatch, 0.5, 0.5)
-    result = run(*arguments, "--to", "bf16")
+    result = run_command("optimize", *arguments, "--to", "bf16")
     assert result.exit_code == 1 and "bf16 is slower on this machine" in result.stderr
     assert "500 words/s, not 1,000" in result.stderr
     assert not (tmp_path / "out").exists()
-    assert run(*arguments, "--to", "bf16", "--force").exit_code == 0
+    assert run_command("optimize", *arguments, "--to", "bf16", "--force").exit_code == 0
     assert spacy.load(tmp_path / "out").meta["optimized"]["times_as_fast"] == 0.5
 
 
 def test_the_fastest_is_chosen(trained, tmp_path, monkeypatch):
     arguments = (trained / "model", tmp_path / "out", "--dev", trained / "dev.spacy")
     set_speeds(monkeypatch, 1.5, 3.0, 0.3)  # onnx, int8, bf16
-    result = run(*arguments, "--to", "auto")
+    result = run_command("optimize", *arguments, "--to", "auto")
     assert result.exit_code == 0, result.stderr
     for part in ("int8, 3.00 times", "onnx: 1.50 times", "bf16: is slower"):
         assert part in result.stdout
     assert spacy.load(tmp_path / "out").meta["optimized"]["to"] == "int8"
     set_speeds(monkeypatch, 0.9, 0.9, 0.9)
-    result = run(*arguments, "--to", "auto", "--force")
+    result = run_command("optimize", *arguments, "--to", "auto", "--force")
     assert result.exit_code == 1 and result.stderr.count("is slower") == 3
     assert spacy.load(tmp_path / "out").meta["optimized"]["to"] == "int8"
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["optimize", *map(str, arguments)])
 
 
 def test_command(trained, tmp_path, monkeypatch):
     output = tmp_path / "small"
     arguments = (trained / "model", output, "--dev", trained / "dev.spacy")
     set_speeds(monkeypatch, 2.0, 2.0)
-    result = run(*arguments)
+    result = run_command("optimize", *arguments)
     assert result.exit_code == 0, result.stderr
     assert "words/s" in result.stdout and "times as fast" in result.stdout
     assert spacy.load(output)
-    again = run(*arguments)
+    again = run_command("optimize", *arguments)
     assert again.exit_code == 1 and "is there already" in again.stderr
-    assert run(*arguments, "--force", "--to", "bf16").exit_code == 0
+    assert run_command("optimize", *arguments, "--force", "--to", "bf16").exit_code == 0
     assert spacy.load(output).meta["optimized"]["to"] == "bf16"
 
 
@@ -220,7 +214,7 @@ def test_refused_and_nothing_written(trained, tmp_path, monkeypatch, arguments, 
     output = tmp_path / "made" / "small"
     if "--dev" not in arguments:
         arguments = [*arguments, "--dev", str(trained / "dev.spacy")]
-    result = run(trained / "model", output, *arguments)
+    result = run_command("optimize", trained / "model", output, *arguments)
     assert result.exit_code == 1
     assert part in result.stderr and len(result.stderr.strip().splitlines()) == 1
     assert not output.exists()
@@ -228,8 +222,10 @@ def test_refused_and_nothing_written(trained, tmp_path, monkeypatch, arguments, 
 
 
 def test_models_that_are_none(trained, tmp_path):
-    result = run(tmp_path / "nothing", "--dev", trained / "dev.spacy")
+    result = run_command(
+        "optimize", tmp_path / "nothing", "--dev", trained / "dev.spacy"
+    )
     assert result.exit_code == 1 and "nothing" in result.stderr
     make_nlp().to_disk(tmp_path / "untrained")
-    result = run(tmp_path / "untrained")
+    result = run_command("optimize", tmp_path / "untrained")
     assert result.exit_code == 1 and "--dev" in result.stderr

@@ -10,13 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import spacy
 import srsly
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
 from welt_spacy.packaging.push import push, read_package
 
-from ..factories import ents, make_examples, make_nlp, train
+from ..factories import ents, make_examples, make_nlp, run_command, train
 from .test_model_card import SCORED
 
 hub = pytest.importorskip("huggingface_hub", reason="needs welt-spacy[hub]")
@@ -115,10 +113,6 @@ def server(monkeypatch):
     served.server_close()
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["push", *map(str, arguments)])
-
-
 def test_what_is_uploaded_is_a_pipeline_with_a_card(wheel, server, tmp_path):
     url = push(wheel, "org/x", private=True, token="secret")
     assert url.startswith(f"{server.url}/org/x/commit/")
@@ -169,14 +163,14 @@ def test_no_hub_at_all(wheel, monkeypatch):
 def test_dry_run(wheel, tmp_path):
     output = tmp_path / "folder" / "hub"
     asked = (wheel, "--repo", "org/x", "--dry-run", "--output", output)
-    result = run(*asked)
+    result = run_command("push", *asked)
     assert result.exit_code == 0 and "nothing was uploaded" in result.stdout
     assert ents(spacy.load(output)(TEXT))
     card = hub.ModelCard((output / "README.md").read_text())
     assert card.data.model_name == NAME and README.strip() in card.text
-    again = run(*asked)
+    again = run_command("push", *asked)
     assert again.exit_code == 1 and "is there already" in again.stderr
-    result = run(wheel, "--repo", "org/x", "--dry-run")
+    result = run_command("push", wheel, "--repo", "org/x", "--dry-run")
     assert result.exit_code == 0
     assert wheel.with_name(f"{NAME}-0.1.0-py3-none-any-hub").is_dir()
 
@@ -190,7 +184,12 @@ def test_a_card_that_has_metadata_already(wheel, tmp_path):
             if name.endswith("README.md"):
                 content = b"---\ntags:\n- old\n---\n# My own card\n"
             new.writestr(name, content)
-    assert run(other, "--repo", "a/b", "--dry-run", "-o", tmp_path / "x").exit_code == 0
+    assert (
+        run_command(
+            "push", other, "--repo", "a/b", "--dry-run", "-o", tmp_path / "x"
+        ).exit_code
+        == 0
+    )
     card = hub.ModelCard((tmp_path / "x" / "README.md").read_text())
     assert card.text.strip() == "# My own card" and "old" not in card.data.tags
 
@@ -201,7 +200,15 @@ def test_names_in_a_wheel_stay_in_the_folder(wheel, tmp_path):
         for name in old.namelist():
             new.writestr(name, old.read(name))
         new.writestr(f"{NAME}/{NAME}-0.1.0/../../../../out.txt", "x")
-    run(hostile, "--repo", "a/b", "--dry-run", "--output", tmp_path / "deep/er/x")
+    run_command(
+        "push",
+        hostile,
+        "--repo",
+        "a/b",
+        "--dry-run",
+        "--output",
+        tmp_path / "deep/er/x",
+    )
     assert not list(tmp_path.glob("out.txt")) and not list(
         tmp_path.glob("deep/out.txt")
     )
@@ -209,7 +216,7 @@ def test_names_in_a_wheel_stay_in_the_folder(wheel, tmp_path):
 
 @pytest.mark.parametrize("repo", ["", "x", "a/b/c", "../x", "a b/c", "-a/b"])
 def test_names_of_repositories(wheel, repo):
-    result = run(wheel, f"--repo={repo}", "--dry-run")
+    result = run_command("push", wheel, f"--repo={repo}", "--dry-run")
     assert result.exit_code == 1 and "use ORG/NAME" in result.stderr
 
 
@@ -229,5 +236,5 @@ def test_files_that_are_not_packages(tmp_path):
 
 def test_without_huggingface_hub(wheel, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    result = run(wheel, "--repo", "org/x")
+    result = run_command("push", wheel, "--repo", "org/x")
     assert result.exit_code == 1 and "welt-spacy[hub]" in result.stderr

@@ -10,7 +10,7 @@ from welt_spacy.scoring.calibration_error import calibrate, outcomes
 from welt_spacy.scoring.pairs import pair_examples
 from welt_spacy.tokens.confidence import install_extensions
 
-from .util import make_example
+from ..factories.scoring import make_example
 
 
 def test_calibration_by_hand():

@@ -6,7 +6,7 @@ from spacy.training import Example
 from welt_spacy.scoring.errors import MISSED, OVERLAPPING, SPURIOUS, find_errors
 from welt_spacy.scoring.pairs import pair_examples
 
-from .util import VOCAB, make_doc, make_example
+from ..factories.scoring import VOCAB, make_doc, make_example
 
 
 def test_types_of_errors():

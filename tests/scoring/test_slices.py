@@ -15,7 +15,7 @@ from welt_spacy.scoring.slices import (
 )
 from welt_spacy.scoring.strict import ner_score
 
-from .util import VOCAB, make_doc, make_example
+from ..factories.scoring import VOCAB, make_doc, make_example
 
 
 def test_slices():

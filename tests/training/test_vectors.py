@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 import srsly
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.errors import WeltError
 from welt_spacy.ml.piece_vectors import read_vectors
 from welt_spacy.training.vectors import _load_numpy, _load_torch, make_vectors
 
-from ..factories import make_tiny_bert
+from ..factories import make_tiny_bert, run_command
 
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
@@ -51,7 +49,9 @@ def test_a_piece_alone_is_what_is_kept(bert):
     many components as there are."""
     vectors = make_vectors(str(bert), width=32)
     _, (before, after), _, run = _load_numpy(bert)
-    outputs = run(np.array([[*before, i, *after] for i in (7, 8, 30)]))[:, len(before)]
+    outputs = run_command(
+        "vectors", np.array([[*before, i, *after] for i in (7, 8, 30)])
+    )[:, len(before)]
     wanted = np.linalg.norm(outputs[0] - outputs[1]) / np.linalg.norm(
         outputs[0] - outputs[2]
     )
@@ -61,10 +61,7 @@ def test_a_piece_alone_is_what_is_kept(bert):
 
 
 def test_command(bert, tmp_path):
-    def run(*arguments):
-        return CliRunner().invoke(app, ["vectors", *map(str, arguments)])
-
-    result = run(bert, tmp_path / "x.vectors", "--width", 8)
+    result = run_command("vectors", bert, tmp_path / "x.vectors", "--width", 8)
     assert result.exit_code == 0 and "16 wide" in result.stdout, result.output
     assert read_vectors(tmp_path / "x.vectors").array.shape[1] == 16
     assert srsly.msgpack_loads((tmp_path / "x.vectors").read_bytes())["about"]
@@ -73,7 +70,7 @@ def test_command(bert, tmp_path):
         ((tmp_path / "none", tmp_path / "y"), "Can't load the encoder"),
         ((bert, tmp_path / "x.vectors" / "y", "--width", 8), "can't write"),
     ):
-        result = run(*arguments)
+        result = run_command("vectors", *arguments)
         assert result.exit_code == 1 and part in result.stderr, result.output
         assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "y").exists()

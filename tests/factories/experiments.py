@@ -4,15 +4,14 @@ import json
 import subprocess
 
 import srsly
-from typer.testing import CliRunner
 
-from welt_spacy.cli import app
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.experiments.grid import Grid
 from welt_spacy.experiments.jobs import jobs_of
 from welt_spacy.training.config import make_config
 
-from ..factories import make_examples, make_nlp
+from .commands import run_command
+from .pipelines import make_examples, make_nlp
 
 VANILLA = {"@misc": "welt_spacy.vanilla_weights.v1"}
 ENS = {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.3}
@@ -60,7 +59,7 @@ def invoke(command, experiment, corpora, output, *options):
     arguments = ["experiment", command, experiment, "--output", output, *options]
     if corpora is not None:
         arguments += ["--corpora", corpora]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return run_command(*arguments)
 
 
 def one_run(tmp_path, corpora, **changes):
