@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import WeltError, first_line
 from ..parallel.claims import Claims
+from ..parallel.pool import INTERVAL
 from ..parallel.processes import thread_variables
-from ..parallel.ray_cluster import INTERVAL, connected
+from ..parallel.ray import connect_ray
 from .annotator import Pipelines
 from .plan import Plan, read_plan
 from .shards import CLAIMS, annotate_shard, done
@@ -87,7 +88,7 @@ def run_ray(
     RAISES (WeltError): If the cluster can't be reached, no actor would find room in it, or
         the work can't go on. What is done is kept.
     """
-    with connected(address) as ray:
+    with connect_ray(address) as ray:
         _check_room(ray, workers, num_cpus, num_gpus)
         make = ray.remote(Worker).options(
             num_cpus=num_cpus,

@@ -26,7 +26,7 @@ from ..experiments.tables import (
     rows_of,
 )
 from ..parallel.processes import n_cores
-from ..parallel.ray_cluster import connected
+from ..parallel.ray import connect_ray
 from ..util.files import write_atomically
 from ._util import (
     ENGINE,
@@ -187,7 +187,7 @@ def run_cli(
     check_engine(engine, {**of_local, "--gpu-id": gpu_id})
     with sigterm_ends():
         if engine == "ray":
-            with connected(address) as ray:
+            with connect_ray(address) as ray:
                 failed = run_ray(
                     *(grid, corpora, output),
                     connect=lambda: ray,

@@ -3,13 +3,14 @@
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..corpora.fetch import default_cache
 from ..errors import WeltError
 from ..parallel.claims import Claims, share_work
-from ..parallel.ray_cluster import fits, in_window
+from ..parallel.ray import RayTaskPool, has_node
 from .grid import Grid
 from .jobs import RUNS, Job, is_done, splits_of
 from .local import CLAIMS, prepare
@@ -63,26 +64,31 @@ def run_ray(
             storage.send_corpus(corpus, splits_of(grid), corpora)
     ray = connect()
     needs = {"CPU": num_cpus, "GPU": num_gpus}
-    if not fits(ray, needs):
+    if not has_node(ray, needs):
         told = ", ".join(f"{need:g} {name}s" for name, need in needs.items() if need)
         report(f"No node of the cluster has {told}: waiting for one")
-    task = ray.remote(
-        num_cpus=num_cpus, num_gpus=num_gpus, max_retries=MOST_LOSSES, max_calls=1
-    )(_run_task)
-    places = (corpora.resolve(), output.resolve(), Path.cwd(), address)
-    threads = int(num_cpus) or 1
+    run = partial(
+        _run_task,
+        grid=grid,
+        corpora=corpora.resolve(),
+        output=output.resolve(),
+        folder=Path.cwd(),
+        address=address,
+        threads=int(num_cpus) or 1,
+        gpu=num_gpus > 0,
+    )
     failed: dict[str, str] = {}
-    for job, told in in_window(
-        ray,
-        lambda job: task.remote(job, grid, *places, threads, num_gpus > 0),
-        jobs,
-        needs,
-    ):
-        n += 1
-        if told:
-            failed[job.run.name] = told
-        end = f": {told}" if told else ""
-        report(f"{'✘' if told else '✔'} {job.run.name}{end} ({n} of {total})")
+    with RayTaskPool(ray, run, needs=needs, max_losses=MOST_LOSSES) as pool:
+        for job in jobs:
+            pool.submit(job)
+        while pool.n_unfinished:
+            for event in filter(lambda event: event.is_last, pool.wait()):
+                n += 1
+                name = event.task.run.name
+                if event.value:
+                    failed[name] = event.value
+                end = f": {event.value}" if event.value else ""
+                report(f"{'✘' if event.value else '✔'} {name}{end} ({n} of {total})")
     if storage is not None:
         storage.fetch_all(output)
     claims.clean(output / RUNS)
@@ -91,6 +97,7 @@ def run_ray(
 
 def _run_task(
     job: Job,
+    *,
     grid: Grid,
     corpora: Path,
     output: Path,

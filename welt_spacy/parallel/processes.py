@@ -63,9 +63,8 @@ def start_module(
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, str(os.getpid()), *arguments],
-        stdin=subprocess.DEVNULL,
         env={**os.environ, **thread_variables(threads)},
-        **options,
+        **{"stdin": subprocess.DEVNULL, **options},
     )
 
 
