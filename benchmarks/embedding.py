@@ -23,7 +23,7 @@ from common import (
 )
 from thinc.api import Config
 
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 
 def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
@@ -31,7 +31,8 @@ def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
     found = {}
     for name in ("hashed attributes", "with affixes", "with affixes and vectors"):
         config = Config().from_str(
-            make_config(encoder="cpu", scheme="vanilla"), interpolate=False
+            make_config(ConfigSettings(encoder="cpu", scheme="vanilla")),
+            interpolate=False,
         )
         config["training"]["max_steps"] = steps
         embed = config["components"]["tok2vec"]["model"]["embed"]

@@ -98,9 +98,11 @@ def make_pipeline(encoder: Path, sentences: list[list[str]]) -> Any:
     from spacy.training import Example
     from spacy.util import load_config_from_str, load_model_from_config
 
-    from welt_spacy.training.config import make_config
+    from welt_spacy.training.config import ConfigSettings, make_config
 
-    text = make_config(encoder=str(encoder), scheme="vanilla", paper=False)
+    text = make_config(
+        ConfigSettings(encoder=str(encoder), scheme="vanilla", paper=False)
+    )
     config = load_config_from_str(text)
     config["training"]["batcher"]["size"] = 8000
     nlp = load_model_from_config(config, auto_fill=True)

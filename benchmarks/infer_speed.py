@@ -36,7 +36,7 @@ from thinc.api import Config
 from vs_spacy_ner import NER, make_configs
 
 from welt_spacy.packaging.optimize import optimize_pipeline
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 
 def load_texts(data: Path, n: int) -> list[str]:
@@ -50,7 +50,9 @@ def make_pipeline(
     encoder: str, spacy_transformers: bool, ner: bool, to: str | None = None
 ) -> Callable:
     text = make_config(
-        encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
+        ConfigSettings(
+            encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
+        )
     )
     config = load_config_from_str(text)
     if ner:

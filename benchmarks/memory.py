@@ -23,7 +23,7 @@ from infer_speed import load_texts
 from spacy.training import Example
 from spacy.util import load_config_from_str
 
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 ZONE = 10_000
 CASES = ["many, cpu", "many, encoder", "1,000", "10,000", "100,000"]
@@ -42,7 +42,9 @@ def many(texts: list[str], n: int) -> Iterator[str]:
 
 def run_case(case: str, encoder: str, n_docs: int, corpus: str) -> dict:
     name = "cpu" if case == "many, cpu" else encoder
-    config = load_config_from_str(make_config(encoder=name, scheme="vanilla"))
+    config = load_config_from_str(
+        make_config(ConfigSettings(encoder=name, scheme="vanilla"))
+    )
     if case == "many, encoder":
         # One layer is as good as six to show whether anything grows.
         tok2vec = config["components"]["welt_ner"]["model"]["tok2vec"]

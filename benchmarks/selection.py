@@ -9,7 +9,6 @@ is not what a real one does. `random` draws anew for each seed. The tagger of th
 strategies is the model trained on all with seed 0.
 """
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ WITH_WELT = ("all", "random", "hybrid_superfilter")
 def main(
     corpus: str,
     output: Path = Path("training/benchmarks/selection"),
-    weak: Path = Path("training/tiny_lm/weak"),
+    scorer_model: Path = Path("training/tiny_lm/weak"),
     piece_vectors: str = "training/minilm.vectors",
     strategies: list[str] = list(STRATEGIES),  # noqa: B006
     with_welt: list[str] = list(WITH_WELT),  # noqa: B006
@@ -79,7 +78,13 @@ def main(
                 if strategy != "all":
                     tagger = first["output"] / "model-best"
                     train = select(
-                        strategy, data, output / corpus, seed, keep, weak, tagger
+                        strategy,
+                        data,
+                        output / corpus,
+                        seed,
+                        keep,
+                        scorer_model,
+                        tagger,
                     )
                 jobs[strategy, scheme, seed] = job(strategy, scheme, seed, train)
     run_trainings(list(jobs.values()), at_once)
@@ -109,19 +114,20 @@ def main(
             ]
             difference = np.mean(f) - np.mean([100 * r["strict"]["f"] for r in others])
             p = approximate_randomization(summed(runs), summed(others))
-            n_docs, n_mentions = kept(strategy, output / corpus, seeds[0])
+            n_docs, n_mentions = count_selected(strategy, output / corpus, seeds[0])
             print(
                 f"| {strategy} | {scheme} | {n_docs} | {n_mentions} | {spread(f)} | "
                 f"{spread(strings)} | {spread(unseen)} | {difference:+.2f} | {p:.3f} |"
             )
 
 
-def kept(strategy: str, output: Path, seed: int) -> tuple[str, str]:
-    """How many docs and mentions a strategy keeps."""
+def count_selected(strategy: str, output: Path, seed: int) -> tuple[str, str]:
+    """Count the documents and mentions that a strategy selects."""
     if strategy == "all":
         return "all", "all"
-    told = srsly.read_json(output / f"{name_of(strategy, seed)}.json")["found"]["kept"]
-    return f"{told['docs']:,}", f"{sum(told['mentions'].values()):,}"
+    record = srsly.read_json(output / f"{name_of(strategy, seed)}.json")
+    counts = record["summary"]["selected"]
+    return f"{counts['docs']:,}", f"{sum(counts['mentions'].values()):,}"
 
 
 def name_of(strategy: str, seed: int) -> str:
@@ -134,25 +140,17 @@ def select(
     output: Path,
     seed: int,
     keep: float,
-    weak: Path,
+    scorer_model: Path,
     tagger: Path,
 ) -> Path:
     path = output / f"{name_of(strategy, seed)}.spacy"
-    # A selection is ours to keep: the command replaces only what it wrote
     command = ["spacy", "welt", "select", str(data / "train.spacy"), str(path)]
     command += ["--strategy", strategy, "--keep", str(keep), "--seed", str(seed)]
     if "tagger" in strategy:
         command += ["--tagger", str(tagger)]
     elif "ifd" in strategy or "superfilter" in strategy:
-        command += ["--weak", str(weak)]
-    record = path.with_suffix(".json")
-    told = json.dumps(command)
-    asked = path.with_suffix(".command")
-    if not (record.is_file() and asked.is_file() and asked.read_text() == told):
-        subprocess.run(
-            [sys.executable, "-m", *command], check=True, capture_output=True
-        )
-        asked.write_text(told)
+        command += ["--scorer-model", str(scorer_model)]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
     return path
 
 

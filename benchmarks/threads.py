@@ -33,14 +33,16 @@ from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.formats.iob import read_iob
 from welt_spacy.packaging.optimize import optimize_pipeline
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 TEXTS = 200
 
 
 def make(folder: Path, kind: str, encoder: Path) -> Path:
     """Save a pipeline whose head is random, so that all confidences occur."""
-    config = make_config(encoder="cpu" if kind == "cpu" else str(encoder), paper=False)
+    config = make_config(
+        ConfigSettings(encoder="cpu" if kind == "cpu" else str(encoder), paper=False)
+    )
     parsed = load_config_from_str(config)
     parsed["components"]["welt_ner"].update(threshold=0.0, spans_key="welt_ner")
     parsed["components"]["welt_ner"]["o_bias"] = -2.0

@@ -25,7 +25,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.util import load_config_from_str, load_model_from_config
 
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 BATCH = 16
 
@@ -39,7 +39,9 @@ def load(data: Path, n: int) -> list[Doc]:
 def make_ours(docs: list[Doc], encoder: str, spacy_transformers: bool) -> Callable:
     config = load_config_from_str(
         make_config(
-            encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
+            ConfigSettings(
+                encoder=encoder, scheme="vanilla", spacy_transformers=spacy_transformers
+            )
         )
     )
     nlp = load_model_from_config(config, auto_fill=True)

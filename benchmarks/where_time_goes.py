@@ -19,7 +19,7 @@ from spacy.training import Example
 from spacy.util import load_config_from_str, load_model_from_config
 from train_speed import load
 
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 # Functions that call none of each other: (file, name) -> part
 TRAINING: dict[tuple[str, str], str] = {
@@ -61,7 +61,9 @@ def main(
     data = prepare(corpus, Path("corpus"))
     docs = load(data, sentences)
     texts = load_texts(data, 2 * sentences)
-    config = load_config_from_str(make_config(encoder=encoder, scheme="welt"))
+    config = load_config_from_str(
+        make_config(ConfigSettings(encoder=encoder, scheme="welt"))
+    )
     nlp = load_model_from_config(config, auto_fill=True)
     examples = [Example(Doc(nlp.vocab, words=[t.text for t in d]), d) for d in docs]
     optimizer = nlp.initialize(lambda: examples)

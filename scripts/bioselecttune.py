@@ -19,7 +19,7 @@ TINY = Path("training/tiny_lm")
 def main(
     corpus: str,
     llm: str = "Qwen/Qwen3-8B",
-    weak: str = "Qwen/Qwen3-0.6B",
+    scorer_model: str = "Qwen/Qwen3-0.6B",
     keep: float = 0.5,
     seed: int = 0,
     gpu_id: int = -1,
@@ -41,7 +41,7 @@ def main(
             "The demo tunes a model of a few million parameters that has read nothing but "
             "the training texts: its F1 shows how things work, NOT how well."
         )
-        llm, weak = str(TINY / "strong"), str(TINY / "weak")
+        llm, scorer_model = str(TINY / "strong"), str(TINY / "weak")
         texts = sorted(map(str, Path("corpus").glob("*/train.spacy")))
         for name, width, layers in (("weak", 128, 2), ("strong", 256, 4)):
             run(
@@ -60,7 +60,7 @@ def main(
     run(
         *("python", "-m", "spacy", "welt", "select"),
         *(str(data / "train.spacy"), str(selected)),
-        *("--weak", weak, "--keep", str(keep), "--seed", str(seed)),
+        *("--scorer-model", scorer_model, "--keep", str(keep), "--seed", str(seed)),
         *("--gpu-id", str(gpu_id)),
     )
     msg.divider(f"{corpus}: finetune")

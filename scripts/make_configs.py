@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 from welt_spacy.util.files import write_atomically
 
 CONFIGS = {
@@ -15,4 +15,6 @@ CONFIGS = {
 
 if __name__ == "__main__":
     for name, settings in CONFIGS.items():
-        write_atomically(Path("configs") / f"{name}.cfg", make_config(**settings))
+        write_atomically(
+            Path("configs") / f"{name}.cfg", make_config(ConfigSettings(**settings))
+        )

@@ -26,7 +26,7 @@ from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.formats.problems import Report
 from welt_spacy.tokens.document_id import get_document_id
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 NLP = spacy.blank("en")
 IOB = """\
@@ -298,7 +298,7 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
     with the features of our configs must not see the difference."""
     corpus, files = real(mirror, tmp_path, "biored_disease")
     docs = convert_file(files["dev"], "pubtator", types=corpus.types, n_sents=0).docs
-    config = spacy.util.load_config_from_str(make_config(encoder="cpu"))
+    config = spacy.util.load_config_from_str(make_config(ConfigSettings(encoder="cpu")))
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
     raw = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     optimizer = nlp.initialize(lambda: raw[:40])

@@ -8,7 +8,7 @@ import srsly
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.experiments.grid import Grid
 from welt_spacy.experiments.jobs import jobs_of
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 from .commands import run_command
 from .pipelines import make_examples, make_nlp
@@ -26,7 +26,7 @@ SMALL = {
 
 def make_grid(folder, **changes):
     config = folder / "welt_cpu.cfg"
-    config.write_text(make_config(encoder="cpu"), encoding="utf8")
+    config.write_text(make_config(ConfigSettings(encoder="cpu")), encoding="utf8")
     settings = {
         "config": config,
         "corpora": ["ncbi_disease"],

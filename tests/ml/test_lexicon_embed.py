@@ -10,7 +10,7 @@ from thinc.api import Model
 from welt_spacy.corpora.names import collect_names, read_names
 from welt_spacy.errors import WeltError
 from welt_spacy.ml.lexicon_embed import build_lexicon_embed
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 from ..factories import copies, ents, make_examples, make_tiny_bert
 
@@ -199,7 +199,7 @@ def test_lists_are_collected_and_read(tmp_path):
 def test_the_config_of_a_list(tmp_path, encoder):
     path = tmp_path / "names.jsonl"
     path.write_text('{"label": "Gene", "pattern": "p53"}\n')
-    text = make_config(encoder=encoder, lexicon=path)
+    text = make_config(ConfigSettings(encoder=encoder, lexicon=path))
     config = spacy.util.load_config_from_str(text)
     embed = config["components"]
     embed = (
@@ -221,4 +221,8 @@ def test_the_config_of_a_list(tmp_path, encoder):
         weights = nlp.config["training"]["score_weights"]
         assert {key for key, value in weights.items() if value} == {"ents_f"}
     with pytest.raises(WeltError, match="spacy-transformers"):
-        make_config(encoder="some/encoder", lexicon=path, spacy_transformers=True)
+        make_config(
+            ConfigSettings(
+                encoder="some/encoder", lexicon=path, spacy_transformers=True
+            )
+        )

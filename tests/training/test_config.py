@@ -4,7 +4,7 @@ from thinc.api import Config
 
 from welt_spacy.corpora.catalog import CATALOG, encoder_names
 from welt_spacy.errors import WeltError
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 
 
 def parse(text):
@@ -22,21 +22,25 @@ def parse(text):
 )
 def test_configs_of_the_project_are_what_the_template_gives(root, name, settings):
     path = root / "configs" / f"{name}.cfg"
-    assert path.read_text(encoding="utf8") == make_config(**settings), (
+    assert path.read_text(encoding="utf8") == make_config(ConfigSettings(**settings)), (
         f"configs/{name}.cfg is not up to date: python scripts/make_configs.py"
     )
 
 
 def test_whole_abstracts_have_the_settings_of_the_project():
-    one = parse(make_config(corpus="bc5cdr_docs", encoder="scibert"))
-    other = parse(make_config(corpus="bc5cdr_docs", encoder="scibert", paper=False))
+    one = parse(make_config(ConfigSettings(corpus="bc5cdr_docs", encoder="scibert")))
+    other = parse(
+        make_config(
+            ConfigSettings(corpus="bc5cdr_docs", encoder="scibert", paper=False)
+        )
+    )
     assert one == other
 
 
 @pytest.mark.parametrize("encoder", encoder_names())
 @pytest.mark.parametrize("corpus", [c.id for c in CATALOG.values() if c.n_sents])
 def test_paper_settings(corpus, encoder):
-    config = parse(make_config(corpus=corpus, encoder=encoder))
+    config = parse(make_config(ConfigSettings(corpus=corpus, encoder=encoder)))
     assert config["paths"]["train"] == f"corpus/{corpus}/train.spacy"
     assert "/" in config["paths"]["encoder"]
     batch = config["training"]["batcher"]
@@ -49,13 +53,19 @@ def test_paper_settings(corpus, encoder):
 
 
 def test_values_of_table_12():
-    config = parse(make_config(corpus="ncbi_disease", encoder="biobert"))
+    config = parse(
+        make_config(ConfigSettings(corpus="ncbi_disease", encoder="biobert"))
+    )
     assert config["training"]["batcher"]["size"] == 5
     assert config["training"]["max_epochs"] == 20
     assert config["training"]["optimizer"]["learn_rate"]["total_steps"] == 20 * 1087
     assert config["components"]["welt_ner"]["model"]["tok2vec"]["max_length"] == 384
     shared = parse(
-        make_config(corpus="ncbi_disease", encoder="biobert", spacy_transformers=True)
+        make_config(
+            ConfigSettings(
+                corpus="ncbi_disease", encoder="biobert", spacy_transformers=True
+            )
+        )
     )
     spans = shared["components"]["transformer"]["model"]["get_spans"]
     assert spans["max_length"] == 384 - 2
@@ -73,7 +83,11 @@ def test_values_of_table_12():
     ],
 )
 def test_every_scheme_makes_a_pipeline(scheme, settings):
-    config = parse(make_config(encoder="cpu", scheme=scheme, settings=settings))
+    config = parse(
+        make_config(
+            ConfigSettings(encoder="cpu", scheme=scheme, scheme_settings=settings)
+        )
+    )
     nlp = spacy.util.load_model_from_config(config, auto_fill=False)
     weighting = nlp.get_pipe("welt_ner").weighting
     assert weighting.name == scheme
@@ -81,13 +95,13 @@ def test_every_scheme_makes_a_pipeline(scheme, settings):
 
 
 def test_features_do_not_see_white_space():
-    config = parse(make_config(encoder="cpu"))
+    config = parse(make_config(ConfigSettings(encoder="cpu")))
     attrs = config["components"]["tok2vec"]["model"]["embed"]["attrs"]
     assert not {"SPACY", "IS_SPACE"} & set(attrs)
 
 
 def test_training_on_dev_as_in_the_paper():
-    config = parse(make_config(corpus="linnaeus", train_on_dev=True))
+    config = parse(make_config(ConfigSettings(corpus="linnaeus", train_on_dev=True)))
     assert config["paths"]["train"].endswith("train_dev.spacy")
     steps = config["training"]["optimizer"]["learn_rate"]["total_steps"]
     assert steps == 10 * -(-(11936 + 4079) // 8)
@@ -99,11 +113,11 @@ def test_training_on_dev_as_in_the_paper():
         ({"scheme": "focal"}, "vanilla"),
         ({"scheme": "explicit"}, "weights"),
         ({"corpus": "genia"}, "bc5cdr"),
-        ({"scheme": "ens", "settings": {"beta": 2.0}}, "beta is 2"),
-        ({"scheme": "welt", "settings": {"beta": 0.5}}, "temperature"),
-        ({"scheme": "ins", "settings": {"beta": 0.5}}, "it has none"),
+        ({"scheme": "ens", "scheme_settings": {"beta": 2.0}}, "beta is 2"),
+        ({"scheme": "welt", "scheme_settings": {"beta": 0.5}}, "temperature"),
+        ({"scheme": "ins", "scheme_settings": {"beta": 0.5}}, "it has none"),
     ],
 )
 def test_unknown_names(settings, message):
     with pytest.raises(WeltError, match=message):
-        make_config(**settings)
+        make_config(ConfigSettings(**settings))

@@ -13,7 +13,7 @@ from thinc.api import Config
 from welt_spacy.errors import WeltError
 from welt_spacy.tagging.soft_labels import get_soft_tags
 from welt_spacy.tokens.annotated_labels import set_annotated_labels
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 from welt_spacy.training.distillation import LabelSettings, distill, write_soft_labels
 from welt_spacy.training.teacher_outputs import (
     TeacherOutput,
@@ -183,7 +183,7 @@ def project(teacher_path, texts, tmp_path):
     (tmp_path / "names.jsonl").write_text(
         '{"label": "Chemical", "pattern": "aspirin"}\n'
     )
-    text = make_config(encoder="cpu", lexicon=tmp_path / "names.jsonl")
+    text = make_config(ConfigSettings(encoder="cpu", lexicon=tmp_path / "names.jsonl"))
     config = Config().from_str(text, interpolate=False)
     config["paths"]["train"] = str(tmp_path / "train.spacy")
     config["paths"]["dev"] = str(tmp_path / "dev.spacy")

@@ -52,8 +52,8 @@ texts = st.text(alphabet="ab γ{", max_size=14)
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, kind):
-    scorer = IFDScorer(model, tokenizer, kind=kind, batch_tokens=batch_tokens)
+def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, variant):
+    scorer = IFDScorer(model, tokenizer, variant=variant, batch_tokens=batch_tokens)
     for (prompt, answer), found in zip(examples, scorer(examples)):
         given_ids = tokenizer(prompt)["input_ids"]
         answer_ids = tokenizer(answer)["input_ids"]
@@ -64,9 +64,9 @@ def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, kin
         assert found.truncated == (len(given_ids) + len(answer_ids) + 1 > LIMIT)
         loss = plain(model, [0, *before, *kept], len(kept))
         alone = plain(model, [0, *kept], len(kept))
-        assert found.given == pytest.approx(loss, abs=1e-5)
-        assert found.alone == pytest.approx(alone, abs=1e-5)
-        wanted = math.exp(loss - alone) if kind == "ppl_ratio" else loss / alone
+        assert found.conditioned_loss == pytest.approx(loss, abs=1e-5)
+        assert found.direct_loss == pytest.approx(alone, abs=1e-5)
+        wanted = math.exp(loss - alone) if variant == "ppl_ratio" else loss / alone
         assert found.ifd == pytest.approx(wanted, rel=1e-4)
 
 
@@ -94,10 +94,10 @@ def test_by_hand(tokenizer):
         table[before] = (1 - p) / 256
         table[before, token] = p
     (found,) = IFDScorer(Bigrams(table), tokenizer)([("b", "ab")])
-    assert found.given == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
-    assert found.alone == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
+    assert found.conditioned_loss == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
+    assert found.direct_loss == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
     assert found.ifd == pytest.approx(math.sqrt(2), rel=1e-5)
-    (ratio,) = IFDScorer(Bigrams(table), tokenizer, kind="loss_ratio")([("b", "ab")])
+    (ratio,) = IFDScorer(Bigrams(table), tokenizer, variant="loss_ratio")([("b", "ab")])
     assert ratio.ifd == pytest.approx(4 / 3, rel=1e-5)
 
 
@@ -112,10 +112,10 @@ def test_what_cannot_be_scored_is_named(tokenizer):
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(WeltError, match="Example 0: the score is not a finite"):
         scorer([("a", "b")])
-    for settings_ in ({"kind": "x"}, {"max_length": 1}, {"batch_tokens": 0}):
+    for settings_ in ({"variant": "x"}, {"max_length": 1}, {"batch_tokens": 0}):
         with pytest.raises(WeltError):
             IFDScorer(model, tokenizer, **settings_)
     bare = make_byte_tokenizer(LIMIT)
     bare.eos_token = None
-    with pytest.raises(WeltError, match="neither a token"):
+    with pytest.raises(WeltError, match="no token for the start"):
         IFDScorer(model, bare)

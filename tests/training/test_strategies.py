@@ -27,7 +27,7 @@ from welt_spacy.training.selection.strategies import (
     make_tagger_loss,
     select,
 )
-from welt_spacy.training.selection.tagger_scores import TaggedDoc, tag_docs
+from welt_spacy.training.selection.tagger_scores import TaggerScore, score_with_tagger
 
 from ..factories import make_examples, make_nlp, train
 
@@ -58,7 +58,7 @@ IFD = {0: 0.9, 1: 0.1, 2: 0.5, 3: 0.2, 4: 0.9, 5: 0.95, 6: 0.3, 7: 1.2}
 FOUND = Candidates(
     DOCS,
     {i: difficulty(value) for i, value in IFD.items()},
-    [TaggedDoc(1 / (i + 1), -float(i)) for i in range(len(DOCS))],
+    [TaggerScore(1 / (i + 1), -float(i)) for i in range(len(DOCS))],
 )
 
 
@@ -78,26 +78,26 @@ FOUND = Candidates(
     ],
 )
 def test_what_each_keeps(strategy, kept):
-    found = select(FOUND, strategy)
-    assert found.kept == kept
-    assert found.too_high == (strategy.high is not None)
-    ranked = {i for i, score in enumerate(found.scores) if score is not None}
+    selection = select(FOUND, strategy)
+    assert selection.places == kept
+    assert selection.n_too_high == (strategy.high is not None)
+    ranked = {i for i, score in enumerate(selection.ranks) if score is not None}
     assert ranked == set(range(8)) - (set() if strategy.negatives else {1, 5})
 
 
 def test_shares():
-    draws = {tuple(select(FOUND, make_random(), seed=seed).kept) for seed in range(9)}
+    draws = {tuple(select(FOUND, make_random(), seed=seed).places) for seed in range(9)}
     assert len(draws) > 1 and {len(draw) for draw in draws} == {5}
     assert select(FOUND, make_random()) == select(FOUND, make_random())
-    none = select(FOUND, make_longest(), negatives=0)
-    assert none.kept == [0, 4, 6]
-    assert len(select(FOUND, make_longest(), negatives=0.5).kept) == 4
-    assert select(FOUND, make_longest(), keep=1).kept == list(range(8))
-    for bad in ({"keep": 0}, {"keep": 1.1}, {"negatives": -1}):
+    none = select(FOUND, make_longest(), keep_negatives=0)
+    assert none.places == [0, 4, 6]
+    assert len(select(FOUND, make_longest(), keep_negatives=0.5).places) == 4
+    assert select(FOUND, make_longest(), keep=1).places == list(range(8))
+    for bad in ({"keep": 0}, {"keep": 1.1}, {"keep_negatives": -1}):
         with pytest.raises(WeltError):
             select(FOUND, make_longest(), **bad)
     broken = Candidates(DOCS, {i: difficulty(float("nan")) for i in range(8)})
-    with pytest.raises(WeltError, match="Doc 1"):
+    with pytest.raises(WeltError, match="Document 1"):
         select(broken, make_hybrid_superfilter())
 
 
@@ -129,9 +129,9 @@ def test_diverse():
     vectors = doc_vectors(docs)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
     assert np.array_equal(vectors, doc_vectors(docs))
-    found = select(Candidates(docs), make_longest(), keep=0.5, diverse=vectors)
-    assert found.kept == [0, 2]
-    assert select(Candidates(docs), make_longest(), keep=0.5).kept == [0, 1]
+    selection = select(Candidates(docs), make_longest(), keep=0.5, vectors=vectors)
+    assert selection.places == [0, 2]
+    assert select(Candidates(docs), make_longest(), keep=0.5).places == [0, 1]
     assert doc_vectors([Doc(VOCAB, words=["a"])]).shape == (1, 1)
 
 
@@ -140,7 +140,7 @@ def test_a_tagger_scores_docs():
     examples = make_examples(nlp)
     train(nlp, examples)
     docs = [eg.reference for eg in examples]
-    found = tag_docs(nlp, docs)
+    found = score_with_tagger(nlp, docs)
     pipe = nlp.get_pipe("welt_ner")
     for doc, told in zip(docs, found):
         [probs] = pipe.predict([nlp.make_doc(doc.text)])
@@ -151,7 +151,7 @@ def test_a_tagger_scores_docs():
     other = Doc(nlp.vocab, words=["x"])
     other.set_ents([Span(other, 0, 1, label="Other")])
     with pytest.raises(WeltError, match="Other"):
-        tag_docs(nlp, [other])
+        score_with_tagger(nlp, [other])
 
 
 def test_all_are_registered():

@@ -10,7 +10,7 @@ from thinc.api import Config
 from welt_spacy.errors import WeltError
 from welt_spacy.ml.losses import DistillationLoss
 from welt_spacy.tagging.soft_labels import set_soft_labels
-from welt_spacy.training.config import make_config
+from welt_spacy.training.config import ConfigSettings, make_config
 from welt_spacy.training.distillation import write_soft_labels
 from welt_spacy.training.readers import JoinedCorpora, create_joined_corpora
 from welt_spacy.training.student_config import StudentSettings, student_config
@@ -28,7 +28,9 @@ def teacher():
 
 
 def make_config_for(tmp_path, **settings):
-    config = Config().from_str(make_config(encoder="cpu"), interpolate=False)
+    config = Config().from_str(
+        make_config(ConfigSettings(encoder="cpu")), interpolate=False
+    )
     return student_config(config, tmp_path / "soft_labels", StudentSettings(**settings))
 
 

@@ -1,19 +1,17 @@
-"""`spacy welt config`: complete training configs."""
+"""`spacy welt config`: write training configs."""
 
 from pathlib import Path
 
 import typer
 
 from ..errors import WeltError
-from ..training.config import make_config
-from ..util.files import write_atomically
 from ._util import one_line_errors
 
 
 @one_line_errors
 def config_cli(
     output: Path = typer.Argument(
-        Path("-"), help="Where to write the config; - for standard output."
+        Path("-"), help="The config to write; - for standard output."
     ),
     corpus: str = typer.Option("bc5cdr", "--corpus", "-c", help="Corpus id."),
     encoder: str = typer.Option(
@@ -36,19 +34,18 @@ def config_cli(
     train_on_dev: bool = typer.Option(
         False,
         "--train-on-dev",
-        help="Train on train and dev, as the paper did. Scores on dev mean nothing then.",
+        help="Train on train and dev, as in the paper. Scores on dev are meaningless then.",
     ),
     data: str = typer.Option("corpus", "--data", help="Folder of converted corpora."),
     vectors: Path | None = typer.Option(
         None,
         "--vectors",
-        help="For encoder cpu: static vectors of word pieces, made by 'spacy welt "
-        "vectors'.",
+        help="Static vectors of word pieces from 'spacy welt vectors', for encoder cpu.",
     ),
     lexicon: Path | None = typer.Option(
         None,
         "--lexicon",
-        help="A list of names that becomes a feature: JSONL with label and pattern, as "
+        help="A list of names to use as a feature: JSONL with label and pattern, as "
         "'spacy welt corpora names' writes it.",
     ),
     spacy_transformers: bool = typer.Option(
@@ -61,11 +58,14 @@ def config_cli(
 
     It is complete, with the paper's hyper-parameters for the corpus and the encoder.
     """
-    text = make_config(
+    from ..training.config import ConfigSettings, make_config
+    from ..util.files import write_atomically
+
+    settings = ConfigSettings(
         corpus=corpus,
         encoder=encoder,
         scheme=scheme,
-        settings=dict(_setting(item) for item in setting or []),
+        scheme_settings=dict(_parse_setting(item) for item in setting or []),
         seed=seed,
         train_on_dev=train_on_dev,
         data=data,
@@ -73,6 +73,7 @@ def config_cli(
         spacy_transformers=spacy_transformers,
         lexicon=lexicon,
     )
+    text = make_config(settings)
     if str(output) == "-":
         typer.echo(text, nl=False)
     else:
@@ -80,7 +81,7 @@ def config_cli(
         typer.echo(f"Wrote {output}: spacy train {output} --output training")
 
 
-def _setting(item: str) -> tuple:
+def _parse_setting(item: str) -> tuple[str, float]:
     name, _, value = item.partition("=")
     try:
         return name, float(value)

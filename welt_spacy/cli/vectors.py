@@ -4,9 +4,6 @@ from pathlib import Path
 
 import typer
 
-from ..ml.piece_vectors import write_vectors
-from ..training.vectors import make_vectors
-from ..util.files import write_atomically
 from ._util import one_line_errors, progress
 
 
@@ -20,21 +17,24 @@ def vectors_cli(
         128, "--width", "-w", min=1, help="Half of the width of the vectors."
     ),
 ) -> None:
-    """Make static vectors of word pieces from an encoder.
+    """Compute static vectors of word pieces with an encoder.
 
-    For welt_spacy.PieceVectors.v1: a small model without a transformer gets what the
-    encoder knows of each word piece by itself.
+    A small model without a transformer reads them with welt_spacy.PieceVectors.v1.
     """
+    from ..ml.piece_vectors import write_vectors
+    from ..training.vectors import make_vectors
+    from ..util.files import write_atomically
+
     with progress() as bar:
         task = bar.add_task("word pieces", total=None)
-        found = make_vectors(
+        vectors = make_vectors(
             encoder,
             width=width,
             report=lambda done, n: bar.update(task, completed=done, total=n),
         )
-    content = write_vectors(found, {"encoder": encoder})
+    content = write_vectors(vectors, {"encoder": encoder})
     write_atomically(output, content)
-    rows, columns = found.array.shape
+    n_pieces, n_columns = vectors.array.shape
     typer.echo(
-        f"✔ {output}: {rows:,} word pieces, {columns} wide, {len(content) >> 20} MB"
+        f"✔ {output}: {n_pieces:,} word pieces, {n_columns} wide, {len(content) >> 20} MB"
     )

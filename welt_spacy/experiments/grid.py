@@ -12,12 +12,14 @@ from thinc.api import Config
 from ..corpora.catalog import CATALOG, encoder_names
 from ..errors import WeltError, first_line
 from ..evaluation.tuning.decoding import PARAMETERS
-from ..training.config import make_config
+from ..training.config import ConfigSettings, make_config
 from ..util.yaml import read_yaml
 
 Settings = dict[str, Any]
 # What a selection may set, as options of `spacy welt select`
-SELECTION = ("strategy", "keep", "negatives", "weak", "tagger", "diverse")
+SELECTION = (
+    *("strategy", "keep", "keep_negatives", "scorer_model", "tagger", "diverse"),
+)
 KINDS = {"corpora": list, "schemes": dict, "seeds": list}
 OPTIONAL = {
     **{"config": str, "encoders": dict, "selections": dict, "overrides": dict},
@@ -139,11 +141,13 @@ class Grid:
         }
         if setup.config is None:
             text = make_config(
-                corpus=run.corpus,
-                encoder=run.encoder,
-                scheme="vanilla",
-                paper=run.corpus in CATALOG,
-                train_on_dev=self.train_on_dev,
+                ConfigSettings(
+                    corpus=run.corpus,
+                    encoder=run.encoder,
+                    scheme="vanilla",
+                    paper=run.corpus in CATALOG,
+                    train_on_dev=self.train_on_dev,
+                )
             )
         else:
             text = _read(setup.config)

@@ -170,15 +170,15 @@ def _selected(
     path = output / SELECTED / f"{job.run.corpus}-{name}.spacy"
     # Not the lock of `select` itself, which holds its own
     with exclusive_lock(path.with_suffix(".selection"), wait=24 * 3600):
-        if not path.with_suffix(".json").is_file():
-            options = [
-                f"--{key}={value}"
-                for key, value in settings.items()
-                if key != "diverse" and value is not None
-            ]
-            if settings.get("diverse"):
-                options.append("--diverse")
-            call({"select": ["welt", "select", str(train), str(path), *options]})
+        options = [
+            f"--{key.replace('_', '-')}={value}"
+            for key, value in settings.items()
+            if key != "diverse" and value is not None
+        ]
+        if settings.get("diverse"):
+            options.append("--diverse")
+        # The command does nothing if its output is up to date
+        call({"select": ["welt", "select", str(train), str(path), *options]})
     return path
 
 

@@ -1,1 +1,1 @@
-"""Select training documents."""
+"""Selection of training documents: scores, strategies and a report."""

@@ -1,4 +1,4 @@
-"""How hard an example is to a language model: instruction-following difficulty (IFD).
+"""Instruction-following difficulty (IFD): the difficulty of examples for a language model.
 
 Two quantities have that name. With L(A|Q) the mean negative log-likelihood of the tokens of an
 answer given the prompt, and L(A) that of the answer alone:
@@ -6,56 +6,90 @@ answer given the prompt, and L(A) that of the answer alone:
     ppl_ratio   exp(L(A|Q) - L(A))    Li et al. (ACL 2024), Superfiltering
     loss_ratio  L(A|Q) / L(A)         Li et al. (NAACL 2024), Cherry LLM
 
-Importing this module does not import torch: it is an extra.
+Importing this module does not import torch, which is an extra.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import WeltError, check_number
+from ...llm.causal_lm import load_causal_lm
 from ...ml.encoder.windows import bucket
 
-Kind = Literal["ppl_ratio", "loss_ratio"]
-KINDS = ("ppl_ratio", "loss_ratio")
-# Tokens that go through the model at once, padding included
+Variant = Literal["ppl_ratio", "loss_ratio"]
+VARIANTS: tuple[str, ...] = get_args(Variant)
+# Number of tokens that go through the model at once, padding included
 BATCH_TOKENS = 4096
 
 
+@dataclass(frozen=True)
+class ScorerSettings:
+    """Settings of an `IFDScorer`.
+
+    model (str): The causal language model: a name on the hub, or a folder.
+    variant (str): "ppl_ratio" or "loss_ratio".
+    max_length (int): Maximum number of tokens of prompt and answer; 0 for as many as the
+        model takes.
+    RAISES (WeltError): If a setting is out of its range.
+    """
+
+    model: str
+    variant: Variant = "ppl_ratio"
+    max_length: int = 0
+
+    def __post_init__(self) -> None:
+        if self.variant not in VARIANTS:
+            raise WeltError(
+                f"The IFD variant is {self.variant!r}: use one of {', '.join(VARIANTS)}"
+            )
+        check_number("max_length", self.max_length, low=0)
+
+
 class Difficulty(NamedTuple):
-    """How hard an example is.
+    """Difficulty of an example.
 
     ifd (float): The score: the higher, the less the prompt helps.
-    given, alone (float): L(A|Q) and L(A), in nats a token.
-    n_tokens (int): Tokens of the answer that were scored, the same ones in both.
-    truncated (bool): Whether prompt or answer were too long for the model. A prompt loses
-        its beginning, an answer its end.
+    conditioned_loss (float): L(A|Q), in nats per token.
+    direct_loss (float): L(A), in nats per token.
+    n_tokens (int): Number of tokens of the answer that were scored.
+    truncated (bool): Whether the prompt or the answer was too long for the model. A prompt
+        loses its beginning, an answer its end.
     """
 
     ifd: float
-    given: float
-    alone: float
+    conditioned_loss: float
+    direct_loss: float
     n_tokens: int
     truncated: bool
+
+
+class ExampleError(WeltError):
+    """An example can't be scored. Has its place among the examples as `index`."""
+
+    def __init__(self, index: int, problem: str):
+        super().__init__(f"Example {index}: {problem}")
+        self.index = index
+        self.problem = problem
 
 
 class IFDScorer:
     """Scores examples with a causal language model.
 
-    Prompt and answer are tokenised apart and their ids are joined, so no token crosses the
-    border; a start token comes before the answer alone, so that each of its tokens has a
-    loss on both sides.
+    Prompt and answer are tokenized separately and their ids are concatenated, so no token
+    crosses the border. A start token precedes the answer alone, so that each of its tokens
+    has a loss in both cases.
 
-    model (PreTrainedModel): The model, as `AutoModelForCausalLM` gives it.
+    model (PreTrainedModel): The model, as `AutoModelForCausalLM` loads it.
     tokenizer (PreTrainedTokenizerBase): Its tokenizer.
-    kind (str): "ppl_ratio" or "loss_ratio".
-    max_length (int): Tokens of an example, if fewer than the model takes; 0: as many.
-    batch_tokens (int): Tokens that go through the model at once, padding included.
-    RAISES (WeltError): If a setting is out of its range, or the tokenizer has no token to
-        begin with.
+    variant (str): "ppl_ratio" or "loss_ratio".
+    max_length (int): Maximum number of tokens of an example; 0 for as many as the model takes.
+    batch_tokens (int): Number of tokens that go through the model at once, padding included.
+    RAISES (WeltError): If a setting is out of its range, or the tokenizer has no start token.
     """
 
     def __init__(
@@ -63,17 +97,17 @@ class IFDScorer:
         model: Any,
         tokenizer: Any,
         *,
-        kind: Kind = "ppl_ratio",
+        variant: Variant = "ppl_ratio",
         max_length: int = 0,
         batch_tokens: int = BATCH_TOKENS,
     ):
-        if kind not in KINDS:
-            raise WeltError(f"kind is {kind!r}: use one of {', '.join(KINDS)}")
+        if variant not in VARIANTS:
+            raise WeltError(f"variant is {variant!r}: use one of {', '.join(VARIANTS)}")
         check_number("max_length", max_length, low=0)
         check_number("batch_tokens", batch_tokens, low=1)
         self.model = model
         self.tokenizer = tokenizer
-        self.kind = kind
+        self.variant = variant
         self.batch_tokens = batch_tokens
         limit = getattr(model.config, "max_position_embeddings", None) or 2048
         self.max_length = min(limit, max_length) if max_length else limit
@@ -86,17 +120,17 @@ class IFDScorer:
         start = next((token for token in tokens if token is not None), None)
         if start is None:
             raise WeltError(
-                "The tokenizer has neither a token that begins a text nor one that ends it"
+                "The tokenizer has no token for the start, the end or the padding of a text. "
+                "Use another model"
             )
         self.start: int = start
 
     def __call__(self, examples: Sequence[tuple[str, str]]) -> list[Difficulty]:
-        """Score examples. The batches make no difference.
+        """Score examples. Scores do not depend on the batches.
 
         examples (Sequence[tuple[str, str]]): Prompts and answers.
         RETURNS (list[Difficulty]): Their scores.
-        RAISES (WeltError): If an answer has no token, or a score is not finite; the
-            message names the example.
+        RAISES (ExampleError): If an answer has no token, or a score is not finite.
         """
         rows: list[list[int]] = []
         n_answer: list[int] = []
@@ -105,45 +139,48 @@ class IFDScorer:
             prompt_ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
             answer_ids = self.tokenizer(answer, add_special_tokens=False)["input_ids"]
             if not answer_ids:
-                raise WeltError(f"Example {i}: the answer {answer!r} has no token")
-            kept = answer_ids[: self.max_length - 1]
-            # At least the start token stands before an answer
-            room = self.max_length - len(kept) - 1
-            before = prompt_ids[max(0, len(prompt_ids) - room) :] if room else []
+                raise ExampleError(i, f"the answer {answer!r} has no token")
+            target = answer_ids[: self.max_length - 1]
+            # The start token precedes the answer in any case
+            room = self.max_length - len(target) - 1
+            context = prompt_ids[max(0, len(prompt_ids) - room) :] if room else []
             truncated.append(
-                len(kept) < len(answer_ids) or len(before) < len(prompt_ids)
+                len(target) < len(answer_ids) or len(context) < len(prompt_ids)
             )
-            rows += [[self.start, *before, *kept], [self.start, *kept]]
-            n_answer += [len(kept), len(kept)]
-        losses = self._losses(rows, n_answer)
-        found = []
-        for i, cut in enumerate(truncated):
-            given, alone = losses[2 * i : 2 * i + 2].tolist()
-            found.append(
-                Difficulty(
-                    self._ratio(given, alone, i), given, alone, n_answer[2 * i], cut
-                )
+            rows += [[self.start, *context, *target], [self.start, *target]]
+            n_answer += [len(target), len(target)]
+        losses = self._losses(rows, n_answer).reshape(-1, 2).tolist()
+        return [
+            Difficulty(
+                self._ratio(conditioned, direct, i),
+                conditioned,
+                direct,
+                n_answer[2 * i],
+                truncated[i],
             )
-        return found
+            for i, (conditioned, direct) in enumerate(losses)
+        ]
 
-    def _ratio(self, given: float, alone: float, i: int) -> float:
+    def _ratio(self, conditioned: float, direct: float, i: int) -> float:
         try:
-            ratio = (
-                math.exp(given - alone) if self.kind == "ppl_ratio" else given / alone
-            )
+            if self.variant == "ppl_ratio":
+                ratio = math.exp(conditioned - direct)
+            else:
+                ratio = conditioned / direct
         except (OverflowError, ZeroDivisionError):
             ratio = math.nan
         if not math.isfinite(ratio):
-            raise WeltError(
-                f"Example {i}: the score is not a finite number (loss {given:g} with the "
-                f"prompt, {alone:g} without)"
+            raise ExampleError(
+                i,
+                f"the score is not a finite number (loss {conditioned:g} with the prompt, "
+                f"{direct:g} without)",
             )
         return ratio
 
     def _losses(
         self, rows: list[list[int]], n_answer: list[int]
     ) -> NDArray[np.float64]:
-        """The mean loss of the last tokens of each row."""
+        """Compute the mean loss of the last tokens of each row."""
         import torch
 
         device = next(self.model.parameters()).device
@@ -165,10 +202,24 @@ class IFDScorer:
                 for place, row in enumerate(group.tolist()):
                     end = int(sizes[row])
                     start = end - n_answer[row]
-                    # Weights may be bfloat16; the loss is not
-                    told = torch.nn.functional.cross_entropy(
+                    # In float32, because weights may be bfloat16
+                    loss = torch.nn.functional.cross_entropy(
                         logits[place, start - 1 : end - 1].float(),
                         inputs[place, start:end],
                     )
-                    losses[row] = float(told)
+                    losses[row] = float(loss)
         return losses
+
+
+def load_scorer(settings: ScorerSettings) -> IFDScorer:
+    """Load a language model and return a scorer.
+
+    RAISES (WeltError): If the model can't be loaded.
+    """
+    lm = load_causal_lm(settings.model)
+    return IFDScorer(
+        lm.model,
+        lm.tokenizer,
+        variant=settings.variant,
+        max_length=settings.max_length,
+    )

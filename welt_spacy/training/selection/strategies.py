@@ -1,8 +1,9 @@
-"""Which docs to train on: what each strategy ranks by, and what is kept.
+"""Strategies that select training documents.
 
-Hybrid superfiltering (Chen et al. 2025) ranks the docs with entities by IFD, keeps the harder
-half of them, and all docs without: plain superfiltering (Li et al., ACL 2024) throws those away,
-since their answers are short and easy to foresee. The others are controls.
+Hybrid superfiltering (Chen et al. 2025) ranks the documents with entities by IFD and keeps the
+harder half of them, and all documents without entities. Plain superfiltering (Li et al., ACL 2024)
+drops the latter, because their answers are short and easy to predict. The other strategies are
+controls.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,61 +12,82 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy import registry
 from spacy.tokens import Doc
 
 from ...errors import WeltError, check_number
 from .ifd import Difficulty
-from .tagger_scores import TaggedDoc
+from .tagger_scores import TaggerScore
 
-Needs = Literal["", "ifd", "tagger"]
+Floats = NDArray[np.float64]
+STRATEGIES = (
+    *("hybrid_superfilter", "superfilter", "lowest_ifd", "random", "longest"),
+    *("most_mentions", "all", "tagger_loss", "tagger_confidence"),
+)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Docs to choose from, and what is known of them.
+    """Documents to select from, and their scores.
 
-    docs (Sequence[Doc]): The docs, with gold entities.
-    ifd (dict[int, Difficulty]): Of those that were scored by a language model: their
-        places and scores.
-    tagged (Sequence[TaggedDoc]): What a tagger says of each, if it was asked.
+    docs (Sequence[Doc]): The documents, with gold entities.
+    ifd (dict[int, Difficulty]): Place of a document -> its difficulty for a language model.
+    tagger (Sequence[TaggerScore]): The difficulty of each document for a tagger; empty if it
+        was not computed.
     """
 
     docs: Sequence[Doc]
     ifd: dict[int, Difficulty] = field(default_factory=dict)
-    tagged: Sequence[TaggedDoc] = ()
+    tagger: Sequence[TaggerScore] = ()
 
 
 class Strategy(NamedTuple):
-    """A way to choose.
+    """A selection strategy.
 
-    rank (Callable | None): Candidates and the places of the docs to be ranked -> how
-        much each is wanted, shape (n,); None: all are kept.
-    needs (str): "ifd" or "tagger", if it needs scores of either.
-    negatives (bool): Whether docs without entities are ranked with the others. If not,
-        they are chosen apart from them.
-    high (float | None): Docs that are ranked at this or above are left out.
-    random (bool): Whether it draws: then the seed decides.
+    rank (Callable | None): Function from candidates and the places of the documents to rank
+        to their ranks, shape (n,); the highest are selected first. None: all are selected.
+    needs (str): "ifd" or "tagger", if it needs scores of a language model or of a tagger.
+    negatives (bool): Whether documents without entities are ranked with the others. If not,
+        they are selected separately.
+    high (float | None): Documents with this rank or a higher one are left out.
+    random (bool): Whether ranks are random numbers.
     """
 
-    rank: Callable[[Candidates, Sequence[int]], NDArray[np.float64]] | None
-    needs: Needs = ""
+    rank: Callable[[Candidates, Sequence[int]], Floats] | None
+    needs: Literal["", "ifd", "tagger"] = ""
     negatives: bool = False
     high: float | None = None
     random: bool = False
 
 
 class Selection(NamedTuple):
-    """What was chosen.
+    """Result of `select`.
 
-    kept (list[int]): The places of the docs, in order.
-    scores (list[float | None]): How much each doc was wanted; None if it was not
-        ranked.
-    too_high (int): Docs that were left out for a rank at `Strategy.high` or above.
+    places (list[int]): The places of the selected documents, in ascending order.
+    ranks (list[float | None]): The rank of each document; None if it was not ranked.
+    n_too_high (int): Number of documents left out because of `Strategy.high`.
     """
 
-    kept: list[int]
-    scores: list[float | None]
-    too_high: int
+    places: list[int]
+    ranks: list[float | None]
+    n_too_high: int
+
+
+def get_strategy(name: str) -> Strategy:
+    """Return a strategy by its name in the registry `misc`; the strategies of this package
+    have short names, too.
+
+    RAISES (WeltError): If it is unknown.
+    """
+    for full_name in (name, f"welt_spacy.{name}.v1"):
+        if registry.has("misc", full_name):
+            strategy = registry.get("misc", full_name)()
+            if isinstance(strategy, Strategy):
+                return strategy
+    raise WeltError(
+        f"Unknown strategy {name!r}: use one of {', '.join(STRATEGIES)}, or a function "
+        "registered in @misc"
+    )
 
 
 def select(
@@ -73,34 +95,33 @@ def select(
     strategy: Strategy,
     *,
     keep: float = 0.5,
-    negatives: float = 1.0,
-    diverse: NDArray[np.float64] | None = None,
+    keep_negatives: float = 1.0,
+    vectors: Floats | None = None,
     seed: int = 0,
 ) -> Selection:
-    """Choose docs.
+    """Select documents.
 
-    The docs with entities are grouped by their labels, and the share is kept of each
-    group, so that no type is lost to another; within a group, the most wanted first, of
-    equals the one that comes first.
+    Documents with entities are grouped by their labels, and the same share of each group is
+    selected, so that no label is lost to another. Within a group, the documents with the
+    highest ranks are selected, and the first of those with equal ranks.
 
-    candidates (Candidates): The docs.
-    strategy (Strategy): How they are ranked.
-    keep (float): The share that is kept of what is ranked, in (0, 1].
-    negatives (float): The share of the docs without entities, drawn at random, that is
-        kept if they are not ranked, in [0, 1].
-    diverse (ndarray | None): Shape (n, d): vectors of the docs, of length 1. If given,
-        a group is chosen to cover the twice as many that are wanted most.
-    seed (int): Of what is drawn.
-    RETURNS (Selection): The choice.
-    RAISES (WeltError): If a share is out of its range, or a rank is not a number.
+    candidates (Candidates): The documents.
+    strategy (Strategy): The strategy.
+    keep (float): Share of the ranked documents to select, in (0, 1].
+    keep_negatives (float): Share of the documents without entities to select at random if they
+        are not ranked, in [0, 1].
+    vectors (ndarray | None): Unit vectors of the documents, shape (n, d). If given, the
+        documents are selected that cover twice as many of the highest ranks.
+    seed (int): Random seed.
+    RETURNS (Selection): The selection.
+    RAISES (WeltError): If a share is out of its range, or a rank is not finite.
     """
     check_number("keep", keep, above=0, high=1)
-    check_number("negatives", negatives, low=0, high=1)
+    check_number("keep_negatives", keep_negatives, low=0, high=1)
     rng = np.random.default_rng(seed)
     docs = candidates.docs
-    empty = [i for i, doc in enumerate(docs) if not doc.ents]
+    negatives = [i for i, doc in enumerate(docs) if not doc.ents]
     ranked = [i for i, doc in enumerate(docs) if doc.ents or strategy.negatives]
-    scores: list[float | None] = [None] * len(docs)
     if strategy.random:
         values = rng.random(len(ranked))
     elif strategy.rank is None:
@@ -109,72 +130,81 @@ def select(
         values = np.asarray(strategy.rank(candidates, ranked), dtype="float64")
     if not np.isfinite(values).all():
         i = ranked[int(np.flatnonzero(~np.isfinite(values))[0])]
-        raise WeltError(f"Doc {i + 1}: its rank is not a finite number")
-    groups: dict[tuple[str, ...], list[int]] = {}
-    too_high = 0
-    for place, (i, value) in enumerate(zip(ranked, values.tolist())):
-        scores[i] = value
-        if strategy.high is not None and value >= strategy.high:
-            too_high += 1
-            continue
-        labels = tuple(sorted({ent.label_ for ent in docs[i].ents}))
-        # Plain superfiltering knows no groups
-        groups.setdefault(() if strategy.negatives else labels, []).append(place)
-    kept: list[int] = []
-    for group in groups.values():
-        places = np.array(group)
-        order = places[np.argsort(-values[places], kind="stable")]
+        raise WeltError(f"Document {i + 1}: its rank is not a finite number")
+    ranks: list[float | None] = [None] * len(docs)
+    for i, value in zip(ranked, values.tolist()):
+        ranks[i] = value
+    groups, n_too_high = _group(docs, strategy, ranked, values)
+    selected: list[int] = []
+    for group in groups:
+        order = group[np.argsort(-values[group], kind="stable")]
         n = int(np.floor(keep * len(order) + 0.5))
-        if diverse is not None and n < len(order):
-            wanted = order[: min(len(order), 2 * n)]
-            chosen = cover(diverse[[ranked[place] for place in wanted]], n)
-            order = wanted[chosen]
-        kept += [ranked[place] for place in order[:n].tolist()]
+        if vectors is not None and n < len(order):
+            best = order[: 2 * n]
+            order = best[cover(vectors[[ranked[i] for i in best]], n)]
+        selected += [ranked[i] for i in order[:n].tolist()]
     if not strategy.negatives:
-        n = int(np.floor(negatives * len(empty) + 0.5))
-        drawn = rng.permutation(len(empty))[:n]
-        kept += [empty[place] for place in drawn.tolist()]
-    return Selection(sorted(kept), scores, too_high)
+        n = int(np.floor(keep_negatives * len(negatives) + 0.5))
+        drawn = rng.permutation(len(negatives))[:n]
+        selected += [negatives[i] for i in drawn.tolist()]
+    return Selection(sorted(selected), ranks, n_too_high)
 
 
-def cover(vectors: NDArray[np.float64], n: int) -> NDArray[np.int64]:
-    """Choose vectors that cover all: each has the greatest similarity to one that is
-    chosen, and their sum is made large (facility location), greedily, which comes within
-    1 - 1/e of the best (Nemhauser et al. 1978). Lazy: a gain is computed again only when
-    it might be the greatest (Minoux 1978).
+def _group(
+    docs: Sequence[Doc], strategy: Strategy, ranked: Sequence[int], values: Floats
+) -> tuple[list[NDArray[np.int64]], int]:
+    """Group ranked documents by their labels, and count those with a rank that is too high."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    n_too_high = 0
+    for i, (place, value) in enumerate(zip(ranked, values.tolist())):
+        if strategy.high is not None and value >= strategy.high:
+            n_too_high += 1
+            continue
+        labels = tuple(sorted({ent.label_ for ent in docs[place].ents}))
+        # Plain superfiltering has one group
+        groups.setdefault(() if strategy.negatives else labels, []).append(i)
+    return [np.array(group) for group in groups.values()], n_too_high
 
-    vectors (ndarray): Shape (m, d), of length 1.
-    n (int): How many to choose, at most m.
-    RETURNS (ndarray): Shape (n,): their places, the first chosen first.
+
+def cover(vectors: Floats, n: int) -> NDArray[np.int64]:
+    """Select vectors that cover all others (facility location).
+
+    The sum over all vectors of the similarity to the nearest selected one is maximized
+    greedily, which reaches at least 1 - 1/e of the maximum (Nemhauser et al. 1978). Lazy: a gain
+    is computed again only when it may be the greatest (Minoux 1978).
+
+    vectors (ndarray): Unit vectors, shape (m, d).
+    n (int): Number of vectors to select.
+    RETURNS (ndarray): Their places in the order of selection, shape (min(n, m),).
     """
     m = len(vectors)
     best = np.zeros(m)
     # Similarities below 0 cover nothing
     gains = np.array([np.maximum(vectors @ row, 0).sum() for row in vectors])
-    fresh = np.zeros(m, dtype="int64")
-    chosen: list[int] = []
-    while len(chosen) < min(n, m):
+    n_selected_then = np.zeros(m, dtype="int64")  # when the gain was computed
+    selected: list[int] = []
+    while len(selected) < min(n, m):
         i = int(gains.argmax())
         similar = np.maximum(vectors @ vectors[i], 0)
-        if fresh[i] < len(chosen):
+        if n_selected_then[i] < len(selected):
             gains[i] = np.maximum(similar - best, 0).sum()
-            fresh[i] = len(chosen)
+            n_selected_then[i] = len(selected)
             continue
-        chosen.append(i)
+        selected.append(i)
         best = np.maximum(best, similar)
         gains[i] = -1.0
-        fresh[i] = m
-    return np.array(chosen, dtype="int64")
+        n_selected_then[i] = m
+    return np.array(selected, dtype="int64")
 
 
-def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> NDArray:
-    """Make vectors of docs from their words: TF-IDF, reduced by a truncated singular value
+def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> Floats:
+    """Compute vectors of documents: TF-IDF of their words, reduced by a truncated singular value
     decomposition.
 
-    docs (Sequence[Doc]): The docs, n of them.
-    width (int): The most dimensions.
-    seed (int): Of the decomposition.
-    RETURNS (ndarray): Shape (n, d), of length 1, or 0 where a doc has no word.
+    docs (Sequence[Doc]): The n documents.
+    width (int): Maximum number of dimensions.
+    seed (int): Random seed of the decomposition.
+    RETURNS (ndarray): Unit vectors, or 0 for a document without words; shape (n, d).
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -188,25 +218,29 @@ def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> NDAr
     return normalize(TruncatedSVD(n, random_state=seed).fit_transform(table))
 
 
-def _ifd(candidates: Candidates, places: Sequence[int]) -> NDArray[np.float64]:
-    # Beyond the precision of the losses, chance would choose among like docs
+def _ifd(candidates: Candidates, places: Sequence[int]) -> Floats:
+    # Differences below the precision of the losses must not decide
     return np.round([candidates.ifd[i].ifd for i in places], 5)
 
 
 def make_hybrid_superfilter(high: float | None = None) -> Strategy:
-    """Docs with entities, the hardest to the language model first; all those without.
+    """Create a strategy that selects the documents with entities that are hardest for a
+    language model, and documents without entities separately (Chen et al. 2025).
+
     Registered as `welt_spacy.hybrid_superfilter.v1` in `@misc`.
 
-    high (float | None): Leave out docs with this IFD or a higher one, e.g. 1, at which
-        the prompt does not help.
+    high (float | None): Leave out documents with this IFD or a higher one, e.g. 1, where the
+        prompt does not help.
     RETURNS (Strategy): The strategy.
     """
     return Strategy(_ifd, needs="ifd", high=high)
 
 
 def make_superfilter(high: float | None = None) -> Strategy:
-    """All docs in one ranking, the hardest to the language model first (Li et al., ACL
-    2024). Registered as `welt_spacy.superfilter.v1` in `@misc`.
+    """Create a strategy that selects the documents that are hardest for a language model, with
+    or without entities (Li et al., ACL 2024).
+
+    Registered as `welt_spacy.superfilter.v1` in `@misc`.
 
     high (float | None): See `make_hybrid_superfilter`.
     RETURNS (Strategy): The strategy.
@@ -215,15 +249,20 @@ def make_superfilter(high: float | None = None) -> Strategy:
 
 
 def make_lowest_ifd() -> Strategy:
-    """The easiest first. Registered as `welt_spacy.lowest_ifd.v1` in `@misc`.
+    """Create a strategy that selects the documents with entities that are easiest for a
+    language model.
+
+    Registered as `welt_spacy.lowest_ifd.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
-    return Strategy(lambda found, places: -_ifd(found, places), needs="ifd")
+    return Strategy(lambda candidates, places: -_ifd(candidates, places), needs="ifd")
 
 
 def make_random() -> Strategy:
-    """Docs drawn at random. Registered as `welt_spacy.random.v1` in `@misc`.
+    """Create a strategy that selects documents with entities at random.
+
+    Registered as `welt_spacy.random.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
@@ -231,28 +270,35 @@ def make_random() -> Strategy:
 
 
 def make_longest() -> Strategy:
-    """The docs with most tokens first. Registered as `welt_spacy.longest.v1` in `@misc`.
+    """Create a strategy that selects the documents with entities that have most tokens.
+
+    Registered as `welt_spacy.longest.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
     return Strategy(
-        lambda found, places: np.array([len(found.docs[i]) for i in places])
+        lambda candidates, places: np.array([len(candidates.docs[i]) for i in places])
     )
 
 
 def make_most_mentions() -> Strategy:
-    """The docs with most entities first. Registered as `welt_spacy.most_mentions.v1` in
-    `@misc`.
+    """Create a strategy that selects the documents with most entities.
+
+    Registered as `welt_spacy.most_mentions.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
     return Strategy(
-        lambda found, places: np.array([len(found.docs[i].ents) for i in places])
+        lambda candidates, places: np.array(
+            [len(candidates.docs[i].ents) for i in places]
+        )
     )
 
 
 def make_all() -> Strategy:
-    """All docs with entities. Registered as `welt_spacy.all.v1` in `@misc`.
+    """Create a strategy that selects all documents with entities.
+
+    Registered as `welt_spacy.all.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
@@ -260,24 +306,32 @@ def make_all() -> Strategy:
 
 
 def make_tagger_loss() -> Strategy:
-    """The docs with the greatest loss of a trained `welt_ner` first. Registered as
-    `welt_spacy.tagger_loss.v1` in `@misc`.
+    """Create a strategy that selects the documents with entities that have the greatest loss
+    under a trained `welt_ner`.
+
+    Registered as `welt_spacy.tagger_loss.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
     return Strategy(
-        lambda found, places: np.array([found.tagged[i].loss for i in places]),
+        lambda candidates, places: np.array(
+            [candidates.tagger[i].loss for i in places]
+        ),
         needs="tagger",
     )
 
 
 def make_tagger_confidence() -> Strategy:
-    """The docs of which a trained `welt_ner` is least sure first. Registered as
-    `welt_spacy.tagger_confidence.v1` in `@misc`.
+    """Create a strategy that selects the documents with entities for which a trained `welt_ner`
+    has the lowest confidence.
+
+    Registered as `welt_spacy.tagger_confidence.v1` in `@misc`.
 
     RETURNS (Strategy): The strategy.
     """
     return Strategy(
-        lambda found, places: -np.array([found.tagged[i].confidence for i in places]),
+        lambda candidates, places: (
+            -np.array([candidates.tagger[i].confidence for i in places])
+        ),
         needs="tagger",
     )

@@ -1,4 +1,4 @@
-"""How hard docs are to a trained tagger."""
+"""Difficulty of documents for a trained tagger."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,27 +16,24 @@ from ...tokens.docs import bare_doc
 from ...util.arrays import starts_of
 
 
-class TaggedDoc(NamedTuple):
-    """What a tagger says of a doc.
+class TaggerScore(NamedTuple):
+    """Difficulty of a document for a tagger.
 
-    loss (float): The mean cross entropy of its gold tags, without class weights, in nats
-        a token; 0 for a doc without annotated tokens.
-    confidence (float): The mean log-probability of the likeliest tag of each token
-        (maximum normalized log-probability, Shen et al. 2018); 0 for an empty doc.
+    loss (float): Mean cross entropy of the gold tags, without class weights, in nats per
+        token; 0 for a document without annotated tokens.
+    confidence (float): Mean log-probability of the most probable tag of each token (maximum
+        normalized log-probability, Shen et al. 2018); 0 for an empty document.
     """
 
     loss: float
     confidence: float
 
 
-def tag_docs(nlp: Language, docs: Sequence[Doc]) -> list[TaggedDoc]:
-    """Score docs with a pipeline.
+def score_with_tagger(nlp: Language, docs: Sequence[Doc]) -> list[TaggerScore]:
+    """Score documents with gold entities by the `welt_ner` of a pipeline.
 
-    nlp (Language): A pipeline with one `welt_ner`.
-    docs (Sequence[Doc]): Docs with gold entities.
-    RETURNS (list[TaggedDoc]): Their scores.
-    RAISES (WeltError): If there is not one `welt_ner`, or it does not know a label of
-        theirs.
+    RAISES (WeltError): If the pipeline has no `welt_ner` or several, or it does not know a
+        label of the documents.
     """
     pipe = get_welt_ner(nlp)
     unknown = {ent.label_ for doc in docs for ent in doc.ents} - {*pipe.labels}
@@ -50,15 +47,12 @@ def tag_docs(nlp: Language, docs: Sequence[Doc]) -> list[TaggedDoc]:
     tiny = np.finfo("float32").tiny
     logs = np.log(np.maximum(probs.astype("float64"), tiny))
     tags = gold_tags(examples, pipe.labels, nlp.vocab)
-    starts = starts_of(np.array(list(map(len, docs)), dtype="int64"))
-    found = []
-    for start, end in zip(starts[:-1].tolist(), starts[1:].tolist()):
-        gold, of_doc = tags[start:end], logs[start:end]
-        known = np.flatnonzero(gold != MISSING)
-        found.append(
-            TaggedDoc(
-                float(-of_doc[known, gold[known]].mean()) if len(known) else 0.0,
-                float(of_doc.max(axis=1).mean()) if len(gold) else 0.0,
-            )
-        )
-    return found
+    starts = starts_of(np.array(list(map(len, docs)), dtype="int64")).tolist()
+    scores = []
+    for start, end in zip(starts, starts[1:]):
+        doc_tags, doc_logs = tags[start:end], logs[start:end]
+        annotated = np.flatnonzero(doc_tags != MISSING)
+        loss = -doc_logs[annotated, doc_tags[annotated]].mean() if len(annotated) else 0
+        confidence = doc_logs.max(axis=1).mean() if len(doc_tags) else 0
+        scores.append(TaggerScore(float(loss), float(confidence)))
+    return scores
