@@ -28,7 +28,7 @@ LABELS = ["Chemical", "Disease"]
 
 def main(
     n: int = typer.Option(2000, help="Answers of all models together."),
-    max_answer_tokens: int = 120,
+    max_response_tokens: int = 120,
     vocab: int = 8000,
 ) -> None:
     print(about(["torch", "transformers", "llguidance"]))
@@ -46,7 +46,7 @@ def main(
         spent: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
         for family in FAMILIES:
             pipes = {
-                way: make_nlp(Path(folder) / family, way, max_answer_tokens)
+                way: make_nlp(Path(folder) / family, way, max_response_tokens)
                 for way in told
             }
             counters = {way: Positions(nlp) for way, nlp in pipes.items()}
@@ -105,7 +105,7 @@ class Positions:
         self.n += len(output.logits)
 
 
-def make_nlp(path: Path, constrained: bool, max_answer_tokens: int):
+def make_nlp(path: Path, constrained: bool, max_response_tokens: int):
     nlp = spacy.blank("en")
     backend = {"@misc": "welt_spacy.TransformersBackend.v1", "name": str(path)}
     nlp.add_pipe(
@@ -113,7 +113,7 @@ def make_nlp(path: Path, constrained: bool, max_answer_tokens: int):
         config={
             "labels": LABELS,
             "constrained": constrained,
-            "max_answer_tokens": max_answer_tokens,
+            "max_response_tokens": max_response_tokens,
             "backend": backend,
         },
     )

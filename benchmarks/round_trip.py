@@ -14,7 +14,7 @@ from common import prepare
 from spacy.tokens import DocBin
 
 from welt_spacy.corpora.catalog import CATALOG
-from welt_spacy.llm.responses import locate, make_answer, parse_answer
+from welt_spacy.llm.responses import align_entities, make_response, parse_response
 
 SPLITS = ("train", "dev", "test")
 
@@ -39,11 +39,13 @@ def main(corpora: list[str] = sorted(CATALOG), shown: int = 0) -> None:
             for doc in (
                 DocBin().from_disk(path).get_docs(vocab) if path.is_file() else ()
             ):
-                found = locate(doc, parse_answer(make_answer(doc)).items)
+                aligned = align_entities(
+                    doc, parse_response(make_response(doc)).entities
+                )
                 gold = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
-                back = {(s.start, s.end, s.label_) for s in found.spans}
+                back = {(s.start, s.end, s.label_) for s in aligned.spans}
                 n_docs, n, same = n_docs + 1, n + len(gold), same + len(gold & back)
-                issues.update(found.issues)
+                issues.update(aligned.issues)
                 lost += [
                     (doc[start:end].text, label) for start, end, label in gold - back
                 ]

@@ -53,7 +53,7 @@ def main(
         tuning = [
             *("lora=null", f"steps={steps}", "learning_rate=0.001", "batch_size=16"),
             *("accumulate=1", "gradient_checkpointing=false", "eval_docs=100"),
-            *("max_length=512", "max_answer_tokens=160", f"eval_every={steps // 2}"),
+            *("max_length=512", "max_response_tokens=160", f"eval_every={steps // 2}"),
         ]
     selected = output / "selected.spacy"
     msg.divider(f"{corpus}: select")

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from welt_spacy.llm.prompts import JsonPrompt
-from welt_spacy.llm.responses import make_answer
+from welt_spacy.llm.responses import make_response
 
 END = "<|endoftext|>"
 WINDOW = 512
@@ -88,7 +88,7 @@ def make_tokenizer(lines: list[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     doc = spacy.blank("en").make_doc("")
     # The words around a text are whole pieces, too
-    frame = [JsonPrompt()("", ["Chemical", "Disease", "Gene"]), make_answer(doc)]
+    frame = [JsonPrompt()("", ["Chemical", "Disease", "Gene"]), make_response(doc)]
     frame += ['[{"entity": "Disease", "name": "', '"}, {"entity": "Chemical"', '"}]']
     tokenizer.train_from_iterator(
         [*lines, *frame * 200],

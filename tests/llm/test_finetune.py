@@ -13,8 +13,8 @@ from spacy.tokens import DocBin
 from welt_spacy.corpora.convert import convert_file
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.finetune import IGNORED, finetune, last_whole, make_rows
-from welt_spacy.llm.finetune_config import Finetuning, Lora, read_finetuning
-from welt_spacy.llm.responses import make_answer
+from welt_spacy.llm.finetune_config import FinetuneConfig, Lora, read_finetune_config
+from welt_spacy.llm.responses import make_response
 
 from ..factories import (
     ents,
@@ -77,7 +77,7 @@ def settings(lm, data, output, **changed):
         "output": str(output),
         "instruction": "{types}",
         "n_sents": 0,
-        "max_answer_tokens": 200,
+        "max_response_tokens": 200,
         "lora": None,
         "steps": 3,
         "learning_rate": 5e-3,
@@ -88,7 +88,7 @@ def settings(lm, data, output, **changed):
         "save_every": 1000,
         **changed,
     }
-    return Finetuning(**values)
+    return FinetuneConfig(**values)
 
 
 def test_rows_have_a_loss_on_the_answer_alone(lm, data, tmp_path):
@@ -119,7 +119,7 @@ def test_sixteen_examples_learned_by_heart(root, tmp_path):
     ][:2]
     DocBin(docs=docs).to_disk(tmp_path / "train.spacy")
     texts = [doc[:].text for doc in docs]
-    tokenizer = make_merging_tokenizer([*texts, *map(make_answer, docs)] * 3)
+    tokenizer = make_merging_tokenizer([*texts, *map(make_response, docs)] * 3)
     tokenizer.save_pretrained(tmp_path / "lm")
     make_learner(len(tokenizer)).save_pretrained(tmp_path / "lm")
     told = settings(
@@ -202,7 +202,7 @@ def test_the_command(lm, data, tmp_path):
         ),
         'instruction: "{types}"',
         *("n_sents: 0", "lora: null", "steps: 2", "eval_every: 1", "eval_docs: 2"),
-        *("max_answer_tokens: 60", "gradient_checkpointing: false"),
+        *("max_response_tokens: 60", "gradient_checkpointing: false"),
     ]
     config.write_text("\n".join(lines))
     done = run_command("finetune", config)
@@ -252,7 +252,7 @@ def test_mistakes(lm, data, tmp_path):
         f"output: {tmp_path / 'o'}",
     ]
     config.write_text("\n".join(lines))
-    read = read_finetuning(config, {"lora.r": 4, "steps": 7})
+    read = read_finetune_config(config, {"lora.r": 4, "steps": 7})
     assert (read.lora.r, read.lora.alpha, read.steps) == (4, 32, 7)
     fails_with_one_line(run_command("finetune", tmp_path / "no.yml"), "no.yml")
     for name, value in {

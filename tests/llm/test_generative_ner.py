@@ -17,8 +17,7 @@ from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.backends import Completion
 from welt_spacy.llm.causal_lm import TransformersBackend, encode_prompt
-from welt_spacy.llm.responses import parse_answer
-from welt_spacy.llm.spacy_llm import make_llm_model
+from welt_spacy.llm.responses import parse_response
 from welt_spacy.tokens.confidence import get_confidence
 from welt_spacy.tokens.llm_responses import get_llm_responses
 
@@ -61,7 +60,7 @@ def make_nlp(name, **config):
         "store": True,
     }
     prompt = {"@misc": "welt_spacy.JsonPrompt.v1", "instruction": "{types}"}
-    settings = {"labels": LABELS, "max_answer_tokens": 120, **config}
+    settings = {"labels": LABELS, "max_response_tokens": 120, **config}
     nlp.add_pipe(
         "generative_ner", config={"prompt": prompt, "backend": backend, **settings}
     )
@@ -70,7 +69,7 @@ def make_nlp(name, **config):
 
 def plain_answer(pipe, text, n_tokens):
     """Greedy search without a cache, a batch or a grammar, with log-probabilities."""
-    model, tokenizer = pipe.backend.lm
+    model, tokenizer = pipe.backend.lm.model, pipe.backend.lm.tokenizer
     ids = encode_prompt(tokenizer, pipe.prompt(text, LABELS))
     start, values = len(ids), []
     while len(ids) < start + n_tokens:
@@ -105,7 +104,7 @@ def test_a_random_model_can_only_copy(folder):
 
 
 def test_without_a_grammar_it_says_what_it_says(folder):
-    nlp = make_nlp(folder, constrained=False, max_answer_tokens=12)
+    nlp = make_nlp(folder, constrained=False, max_response_tokens=12)
     pipe = nlp.get_pipe("generative_ner")
     for doc in nlp.pipe(TEXTS):
         found = get_llm_responses(doc)["generative_ner"]
@@ -116,7 +115,7 @@ def test_without_a_grammar_it_says_what_it_says(folder):
         text = bytes_of(pipe, ids)
         assert found.texts == [text.decode("utf8", errors="ignore")]
         assert found.issues == {
-            **parse_answer(found.texts[0]).issues,
+            **parse_response(found.texts[0]).issues,
             "cut off": 1,
         } or (len(ids) < 12)
         [part] = pipe.predict([nlp.make_doc(doc.text)])[0]
@@ -133,14 +132,14 @@ def bytes_of(pipe, ids):
     return bytes(there[mark] for piece in pieces for mark in piece)
 
 
-@pytest.mark.parametrize("max_answer_tokens", [1, 2, 40, 90])
-def test_an_answer_always_ends(tiny_lm, max_answer_tokens):
-    nlp = make_nlp(tiny_lm, max_answer_tokens=max_answer_tokens)
+@pytest.mark.parametrize("max_response_tokens", [1, 2, 40, 90])
+def test_an_answer_always_ends(tiny_lm, max_response_tokens):
+    nlp = make_nlp(tiny_lm, max_response_tokens=max_response_tokens)
     for doc in nlp.pipe(TEXTS):
         for text in get_llm_responses(doc)["generative_ner"].texts:
             assert (
                 isinstance(json.loads(text), list)
-                if max_answer_tokens > 1
+                if max_response_tokens > 1
                 else text == "["
             )
 
@@ -158,8 +157,8 @@ def test_an_answer_ends_though_pieces_go_on(tmp_path, seed):
     make_tiny_lm("gpt2", 1024, seed, len(tokenizer)).save_pretrained(path)
     tokenizer.save_pretrained(path)
     issues = Counter()
-    for max_answer_tokens in (30, 60, 90):
-        for doc in make_nlp(path, max_answer_tokens=max_answer_tokens).pipe(TEXTS):
+    for max_response_tokens in (30, 60, 90):
+        for doc in make_nlp(path, max_response_tokens=max_response_tokens).pipe(TEXTS):
             found = get_llm_responses(doc)["generative_ner"]
             issues.update(found.issues)
             for text in found.texts:
@@ -360,19 +359,6 @@ def test_evaluated_compared_tuned_and_packaged(tiny_lm, tmp_path):
         "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
     )
     assert both.exit_code == 0, both.output
-
-
-def test_a_model_for_spacy_llm(tiny_lm, tmp_path):
-    make_nlp(tiny_lm).to_disk(tmp_path / "model")
-    model = make_llm_model(str(tmp_path / "model"), max_tokens=5)
-    flat = list(model(["zinc", "pain"]))
-    assert all(isinstance(text, str) for text in flat)
-    assert list(model([["zinc", "pain"], ["zinc"]])) == [flat, flat[:1]]
-    with pytest.raises(WeltError, match="n_sents"):
-        list(model(["zinc " * 900]))
-    spacy.blank("en").to_disk(tmp_path / "blank")
-    with pytest.raises(WeltError, match="one is needed"):
-        make_llm_model(str(tmp_path / "blank"))
 
 
 def test_many_threads_use_one_pipeline(tiny_lm):

@@ -14,7 +14,12 @@ from welt_spacy.corpora.convert import convert_splits
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.prompts import make_json_prompt
-from welt_spacy.llm.responses import Item, locate, make_answer, parse_answer
+from welt_spacy.llm.responses import (
+    PredictedEntity,
+    align_entities,
+    make_response,
+    parse_response,
+)
 
 from ..factories import BIO
 
@@ -34,15 +39,15 @@ def make_doc(text=TEXT, *mentions):
 
 def test_the_answer_of_a_doc():
     doc = make_doc(TEXT, (0, 4, "Disease"), (25, 41, "Chemical"), (43, 46, "Chemical"))
-    assert json.loads(make_answer(doc)) == [
+    assert json.loads(make_response(doc)) == [
         {"entity": "Disease", "name": "Pain"},
         {"entity": "Chemical", "name": "N-acetylcysteine"},
         {"entity": "Chemical", "name": "NAC"},
     ]
-    assert make_answer(doc, ["Disease"]) == '[{"entity": "Disease", "name": "Pain"}]'
-    assert make_answer(doc, ["Gene"]) == make_answer(make_doc()) == "[]"
+    assert make_response(doc, ["Disease"]) == '[{"entity": "Disease", "name": "Pain"}]'
+    assert make_response(doc, ["Gene"]) == make_response(make_doc()) == "[]"
     greek = make_doc("IFN-γ", (0, 5, "Gene"))
-    assert "γ" in make_answer(greek)
+    assert "γ" in make_response(greek)
 
 
 GOOD = '{"entity": "A", "name": "x"}'
@@ -69,28 +74,28 @@ GOOD = '{"entity": "A", "name": "x"}'
     ],
 )  # fmt: skip
 def test_answers_are_read_as_far_as_they_go(text, n, issues):
-    found = parse_answer(text)
-    assert (len(found.items), found.issues) == (n, issues)
-    assert {(item.label, item.name) for item in found.items} <= {("A", "x")}
-    for item in found.items:
+    found = parse_response(text)
+    assert (len(found.entities), found.issues) == (n, issues)
+    assert {(item.label, item.name) for item in found.entities} <= {("A", "x")}
+    for item in found.entities:
         assert text[: item.end].endswith(GOOD)
 
 
 @given(st.text() | st.text(alphabet='[]{}",: \\entiyam1'))
 def test_no_text_is_an_error(text):
-    found = parse_answer(text)
-    assert all(item.name.strip() for item in found.items)
+    found = parse_response(text)
+    assert all(item.name.strip() for item in found.entities)
 
 
 def test_names_find_their_places():
     doc = make_doc()
     items = [
-        Item("D", "Pain"),
-        Item("D", "abdominal pain"),
-        Item("C", "n - AcetylCysteine"),  # case and white space
-        Item("D", "pain"),
+        PredictedEntity("D", "Pain"),
+        PredictedEntity("D", "abdominal pain"),
+        PredictedEntity("C", "n - AcetylCysteine"),  # case and white space
+        PredictedEntity("D", "pain"),
     ]
-    assert spans(locate(doc, items)) == [
+    assert spans(align_entities(doc, items)) == [
         ("Pain", "D", 0),
         ("abdominal pain", "D", 9),
         ("N-acetylcysteine", "C", 25),
@@ -101,29 +106,31 @@ def test_names_find_their_places():
 def test_what_can_be_wrong_is_counted():
     doc = make_doc()
     items = [
-        Item("D", "abdominal pain"),
-        Item("D", "abdominal pain"),  # once in the text
-        Item("D", "fever"),
-        Item("D", "acetyl"),  # inside a token
-        Item("X", "Pain"),
-        Item("C", "NAC"),  # twice in the text
+        PredictedEntity("D", "abdominal pain"),
+        PredictedEntity("D", "abdominal pain"),  # once in the text
+        PredictedEntity("D", "fever"),
+        PredictedEntity("D", "acetyl"),  # inside a token
+        PredictedEntity("X", "Pain"),
+        PredictedEntity("C", "NAC"),  # twice in the text
     ]
-    found = locate(doc, items, ["D", "C"])
+    found = align_entities(doc, items, ["D", "C"])
     assert spans(found) == [("abdominal pain", "D", 9), ("NAC", "C", 43)]
     assert found.issues == {
         **{"over-generated": 1, "unsupported name": 1, "off token borders": 1},
         **{"unknown type": 1, "ambiguous": 1},
     }
-    assert locate(make_doc(""), [Item("D", "x")]).issues == {"unsupported name": 1}
+    assert align_entities(make_doc(""), [PredictedEntity("D", "x")]).issues == {
+        "unsupported name": 1
+    }
 
 
 def test_a_part_of_a_doc():
     doc = make_doc(TEXT, (43, 46, "Chemical"), (72, 75, "Chemical"))
     part = doc[doc.char_span(64, 71).start :]
     assert part.text == "Painful NAC."
-    items = parse_answer(make_answer(part)).items
+    items = parse_response(make_response(part)).entities
     assert [item.name for item in items] == ["NAC"]
-    found = locate(part, [Item("Disease", "abdominal pain"), *items])
+    found = align_entities(part, [PredictedEntity("Disease", "abdominal pain"), *items])
     assert (spans(found), found.sources) == ([("NAC", "Chemical", 72)], [1])
     assert found.issues == {"unsupported name": 1}
 
@@ -141,7 +148,7 @@ def test_all_occurrences_go_there_and_back(words, data):
             if word in chosen
         ]
     )
-    found = locate(doc, parse_answer(make_answer(doc)).items)
+    found = align_entities(doc, parse_response(make_response(doc)).entities)
     assert [(s.start, s.end) for s in found.spans] == [
         (ent.start, ent.end) for ent in doc.ents
     ]
@@ -156,7 +163,7 @@ def test_real_corpora_go_there_and_back(mirror, name, share):
     docs = convert_splits(corpus, fetch(corpus, mirror=str(mirror)))["test"].docs
     n = same = 0
     for doc in docs:
-        found = locate(doc, parse_answer(make_answer(doc)).items)
+        found = align_entities(doc, parse_response(make_response(doc)).entities)
         gold = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
         n += len(gold)
         same += len(gold & {(s.start, s.end, s.label_) for s in found.spans})
@@ -173,5 +180,5 @@ def test_prompts():
     assert braces == "- A {name}\n\n{types}"
     with pytest.raises(WeltError, match="types"):
         make_json_prompt("Find them.")
-    with pytest.raises(WeltError, match="more than a line"):
+    with pytest.raises(WeltError, match="more than one line"):
         make_json_prompt(definitions={"A": "a\nb"})

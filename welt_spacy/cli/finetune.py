@@ -11,7 +11,7 @@ import typer
 from ..corpora.convert import sha256
 from ..errors import WeltError
 from ..llm.finetune import finetune
-from ..llm.finetune_config import Finetuning, read_finetuning
+from ..llm.finetune_config import FinetuneConfig, read_finetune_config
 from ..util.files import exclusive_lock, write_atomically
 from ..util.pipelines import is_pipeline, replace_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, sigterm_ends
@@ -38,7 +38,7 @@ def finetune_cli(
 
     A run that is ended is taken up again at its last checkpoint.
     """
-    settings = read_finetuning(config, _overrides(changed or []))
+    settings = read_finetune_config(config, _overrides(changed or []))
     output = Path(settings.output)
     use_gpu(gpu_id)
     with sigterm_ends(), exclusive_lock(output):
@@ -80,7 +80,7 @@ def _overrides(changed: list[str]) -> dict[str, Any]:
     return found
 
 
-def _key(settings: Finetuning) -> str:
+def _key(settings: FinetuneConfig) -> str:
     data = b"".join(_read(Path(path)) for path in (settings.train, settings.dev))
     return hashlib.sha256((settings.key + sha256(data)).encode("utf8")).hexdigest()
 

@@ -1,37 +1,40 @@
-"""What a language model is to the component: requests in, completions out."""
+"""The interface of language models: requests in, completions out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 
-class Request(NamedTuple):
-    """A question to a language model.
+@dataclass(frozen=True)
+class Request:
+    """A prompt with the limits of its response.
 
-    prompt (str): The words, without the marks of a chat template.
-    max_tokens (int): The most tokens of the answer.
-    grammar (str | None): What the answer may be, in llguidance's variant of Lark; None:
-        anything.
-    closing (int): With a grammar: when so many tokens are left, nothing new is begun, so
-        that the answer ends as it should.
-    schema (dict[str, Any] | None): The same as the grammar, looser, as a JSON schema.
+    prompt (str): The prompt, without the marks of a chat template.
+    max_tokens (int): Maximum number of tokens of the response.
+    grammar (str | None): The grammar of the response, in llguidance's variant of Lark; None
+        for any text.
+    closing_tokens (int): If there is a grammar: number of tokens that are reserved for
+        closing the response. Nothing new is begun when no more are left.
+    schema (dict[str, Any] | None): A JSON schema that accepts all responses of the grammar.
     """
 
     prompt: str
     max_tokens: int
     grammar: str | None = None
-    closing: int = 0
+    closing_tokens: int = 0
     schema: dict[str, Any] | None = None
 
 
-class Completion(NamedTuple):
-    """An answer.
+@dataclass(frozen=True)
+class Completion:
+    """The response to a request.
 
-    text (str): The words.
-    tokens (list[tuple[int, float]] | None): For each token, the character of `text`
-        behind it and its log-probability, given all before it; None if not known.
-    cut_off (bool): Whether the tokens were not enough.
-    error (str | None): Why there is no answer, in one line.
+    text (str): The text.
+    tokens (list[tuple[int, float]] | None): For each token, the character offset in `text` at
+        which it ends and its log-probability given the tokens before it; None if unknown.
+    cut_off (bool): Whether the response reached the maximum number of tokens.
+    error (str | None): The reason in one line if there is no response.
     """
 
     text: str
@@ -41,29 +44,33 @@ class Completion(NamedTuple):
 
 
 class Backend(Protocol):
-    """A language model, in this process or elsewhere."""
+    """A language model, in this process or on a server. Register a function that returns one
+    in `@misc` to use it in `generative_ner`.
+    """
 
     # The extra of welt-spacy that it needs
     extra: str
 
     def __call__(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answer. A request that fails has its error in its completion.
+        """Complete requests.
 
         requests (Sequence[Request]): The requests.
-        RETURNS (list[Completion]): Their answers, in the same order.
-        RAISES (WeltError): If nothing can be answered at all, e.g. there is no such model.
+        RETURNS (list[Completion]): Their completions in the same order. That of a failed
+            request has an error.
+        RAISES (WeltError): If no request can be completed, e.g. because the model does not
+            exist.
         """
         ...
 
     def to_disk(self, path: Path) -> None:
-        """Save what the config does not say, such as weights.
+        """Save what the config does not have, such as weights.
 
         path (Path): The folder of the component.
         """
         ...
 
     def from_disk(self, path: Path) -> None:
-        """Load what `to_disk` has saved.
+        """Load what `to_disk` saved.
 
         path (Path): The folder of the component.
         RAISES (WeltError): If it can't be loaded.

@@ -1,38 +1,37 @@
-"""Causal language models of the transformers library: loaded, asked, saved.
+"""Causal language models of the transformers library: load, generate, save.
 
-Importing this module does not import torch: it is an extra.
+Importing this module does not import torch, which is part of an extra.
 """
 
 import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from thinc.util import get_torch_default_device
 
 from ..errors import WeltError, check_number, extra_needed, first_line
 from ..ml.encoder.windows import bucket
 from .backends import Completion, Request
+from .constrained_decoding import EXTRA, GrammarProcessor, Vocabulary, load_vocabulary
 
-EXTRA = "llm"
-# Prompt and answer tokens that are generated at once
+# Tokens of the prompts and responses of a batch
 BATCH_TOKENS = 16384
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 WEIGHTS, ADAPTER = "model", "adapter"
-# Parts of "[]", and of what ends a name, an object and the array
-CLOSERS = {b"[", b"[]", b"]", b"}", b"}]", b'"', b'"}', b'"}]'}
-# Without it, Qwen3 and its relatives think aloud first
+# Otherwise Qwen3 and its relatives write their reasoning before the response
 TEMPLATE_ARGUMENTS = {"enable_thinking": False}
 
 
-class CausalLM(NamedTuple):
+@dataclass(frozen=True)
+class CausalLM:
     """A causal language model with its tokenizer.
 
-    model (Any): A PreTrainedModel or PeftModel, in evaluation mode.
+    model (Any): A PreTrainedModel or PeftModel in evaluation mode.
     tokenizer (Any): A PreTrainedTokenizerFast.
     """
 
@@ -48,57 +47,61 @@ def load_causal_lm(
     dtype: str = "auto",
     local: bool = False,
 ) -> CausalLM:
-    """Load a language model. No code that comes with it is run.
+    """Load a language model onto the GPU that spaCy uses, or the CPU. Code in its repository
+    is not run.
 
     name (str): Its name on the hub, or its folder.
     revision (str | None): The commit, branch or tag on the hub.
-    adapter (Path | None): The folder of an adapter of peft.
-    dtype (str): "float32", "bfloat16", "float16", or "auto": bfloat16 on a GPU that has
-        it, else float32.
-    local (bool): Whether to ask nothing of the hub.
-    RETURNS (CausalLM): The model, on the GPU that spaCy uses, if it uses one.
+    adapter (Path | None): The folder of a peft adapter.
+    dtype (str): "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it,
+        otherwise float32.
+    local (bool): Whether to make no request to the hub.
+    RETURNS (CausalLM): The model.
     RAISES (WeltError): If it can't be loaded, or has no fast tokenizer.
     """
     with extra_needed("A language model", EXTRA):
         import torch
         import transformers
 
-    # It has another name since transformers 5
+    # The argument was renamed in transformers 5
     major = int(transformers.__version__.partition(".")[0])
-    precision = "dtype" if major >= 5 else "torch_dtype"
+    dtype_argument = "dtype" if major >= 5 else "torch_dtype"
     device = get_torch_default_device()
     if dtype == "auto":
-        halves = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        dtype = "bfloat16" if halves else "float32"
-    where = {
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = "bfloat16" if has_bf16 else "float32"
+    source = {
         "revision": revision,
         "local_files_only": local,
         "trust_remote_code": False,
     }
     from ..ml.encoder.serialization import no_progress
 
-    # Where nobody looks at a bar, it would stand beside messages
     quiet = contextlib.nullcontext() if sys.stderr.isatty() else no_progress()
-    with quiet, _clear_errors(f"the language model {name!r}"):
+    with quiet, clear_errors(f"the language model {name!r}"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
-            name, use_fast=True, **where
+            name, use_fast=True, **source
         )
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            name, **{precision: getattr(torch, dtype)}, **where
+            name, **{dtype_argument: getattr(torch, dtype)}, **source
         )
     if not getattr(tokenizer, "is_fast", False):
-        raise WeltError(f"The language model {name!r} has no fast tokenizer")
+        raise WeltError(
+            f"The language model {name!r} has no fast tokenizer. Use a model with "
+            "tokenizer.json"
+        )
     if adapter is not None:
         with extra_needed("An adapter", EXTRA):
             from peft import PeftModel
 
-        with _clear_errors(f"the adapter {str(adapter)!r}"):
+        with clear_errors(f"the adapter {str(adapter)!r}"):
             model = PeftModel.from_pretrained(model, str(adapter))
     return CausalLM(model.to(device).eval(), tokenizer)
 
 
 @contextlib.contextmanager
-def _clear_errors(what: str) -> Iterator[None]:
+def clear_errors(what: str) -> Iterator[None]:
+    """Raise errors of transformers as one line. `what` names the object to load."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError) as err:
@@ -111,13 +114,13 @@ def _clear_errors(what: str) -> Iterator[None]:
 def encode_prompt(
     tokenizer: Any, prompt: str, arguments: Mapping[str, Any] = TEMPLATE_ARGUMENTS
 ) -> list[int]:
-    """Turn a prompt into ids, up to where the answer begins.
+    """Return the token ids of a prompt up to the beginning of the response.
 
-    tokenizer (PreTrainedTokenizerFast): The tokenizer. Its chat template is used if it has
-        one; else the prompt is followed by a line break.
+    tokenizer (PreTrainedTokenizerFast): The tokenizer. If it has a chat template, it is used;
+        otherwise the prompt is followed by a line break.
     prompt (str): The prompt.
-    arguments (Mapping[str, Any]): For the chat template.
-    RETURNS (list[int]): The ids, the token that begins a text included, if there is one.
+    arguments (Mapping[str, Any]): Arguments of the chat template.
+    RETURNS (list[int]): The ids, with a token at the beginning if the tokenizer has one.
     """
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(
@@ -131,27 +134,18 @@ def encode_prompt(
     return ids if tokenizer.bos_token_id is None else [tokenizer.bos_token_id, *ids]
 
 
-def window_of(model: Any) -> int:
-    """Find out how many tokens a model takes.
-
-    model (PreTrainedModel): The model.
-    RETURNS (int): The tokens, answer included.
-    """
-    return int(getattr(model.config, "max_position_embeddings", None) or 2048)
-
-
 class TransformersBackend:
-    """A language model in this process. Greedy, in batches of similar length, with a cache
-    of keys and values. Registered as `welt_spacy.TransformersBackend.v1` in `@misc`. The model
-    is loaded when it is first needed.
+    """A language model in this process. Registered as `welt_spacy.TransformersBackend.v1` in
+    `@misc`. It generates greedily in batches of similar length, with a cache of keys and
+    values. The model is loaded on first use.
 
     name (str): Its name on the hub, or its folder.
     revision (str | None): The commit, branch or tag on the hub.
-    store (bool): Whether its weights are saved with the pipeline. If not, they are loaded
-        again by name and revision. An adapter is always saved, and its base never.
+    store (bool): Whether the weights are saved with the pipeline. If not, they are loaded
+        again by name and revision. An adapter is always saved, its base model never.
     dtype (str): See `load_causal_lm`.
-    batch_tokens (int): The most tokens in a batch, padding and answers included.
-    template_arguments (Mapping[str, Any] | None): For the chat template.
+    batch_tokens (int): Maximum number of tokens of a batch, with padding and responses.
+    template_arguments (Mapping[str, Any] | None): Arguments of the chat template.
     RAISES (WeltError): If a setting is out of its range.
     """
 
@@ -179,12 +173,12 @@ class TransformersBackend:
             TEMPLATE_ARGUMENTS if template_arguments is None else template_arguments
         )
         self._lm: CausalLM | None = None
-        self._guide: _Guide | None = None
+        self._vocabulary: Vocabulary | None = None
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither the lock nor the tables of llguidance can be pickled or copied
-        return {**self.__dict__, "_lock": None, "_guide": None}
+        return {**self.__dict__, "_lock": None, "_vocabulary": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -192,14 +186,12 @@ class TransformersBackend:
 
     @property
     def lm(self) -> CausalLM:
-        """RETURNS (CausalLM): The model, which is loaded when it is first needed.
-        RAISES (WeltError): If it can't be loaded.
-        """
+        """The model; loaded on first use. Raises a WeltError if it can't be loaded."""
         with self._lock:
             if self._lm is None:
                 if not self.name:
                     raise WeltError(
-                        "No language model is set: give the backend a name on the hub, or "
+                        "No language model is set. Give the backend a name on the hub, or "
                         "a folder"
                     )
                 self._lm = load_causal_lm(
@@ -211,24 +203,24 @@ class TransformersBackend:
     def lm(self, lm: CausalLM) -> None:
         with self._lock:
             self._lm = CausalLM(lm.model.eval(), lm.tokenizer)
-            self._guide = None
+            self._vocabulary = None
 
     def to_disk(self, path: Path) -> None:
-        """Save the weights, if `store` is set, and the adapter, if there is one.
+        """Save the weights if `store` is set, and the adapter if there is one.
 
         path (Path): The folder of the component.
         """
         if self._lm is None and not self.store:
             return
-        model, tokenizer = self.lm
-        if hasattr(model, "peft_config"):
-            model.save_pretrained(path / ADAPTER)
+        lm = self.lm
+        if hasattr(lm.model, "peft_config"):
+            lm.model.save_pretrained(path / ADAPTER)
         elif self.store:
-            model.save_pretrained(path / WEIGHTS)
-            tokenizer.save_pretrained(path / WEIGHTS)
+            lm.model.save_pretrained(path / WEIGHTS)
+            lm.tokenizer.save_pretrained(path / WEIGHTS)
 
     def from_disk(self, path: Path) -> None:
-        """Load what was saved. What was not is loaded when it is first needed.
+        """Load what `to_disk` saved. Other weights are loaded on first use.
 
         path (Path): The folder of the component.
         RAISES (WeltError): If it can't be loaded.
@@ -244,45 +236,45 @@ class TransformersBackend:
             )
 
     def __call__(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answer. See `Backend`."""
-        model, tokenizer = self.lm
+        """Complete requests. See `Backend`."""
         from ..ml.encoder.fork_safety import calm_torch
 
+        lm = self.lm
         calm_torch()
         prompts = [
-            encode_prompt(tokenizer, request.prompt, self.template_arguments)
+            encode_prompt(lm.tokenizer, request.prompt, self.template_arguments)
             for request in requests
         ]
-        window = window_of(model)
-        done: list[Completion | None] = [None] * len(requests)
-        fitting = []
-        for i, (ids, request) in enumerate(zip(prompts, requests)):
-            if len(ids) + request.max_tokens > window:
-                done[i] = Completion(
-                    "",
-                    error=f"prompt and answer may have {len(ids)} + {request.max_tokens} "
-                    f"tokens and the model takes {window}: set n_sents, so that long "
-                    "texts are cut",
-                )
-            else:
-                fitting.append(i)
-        sizes = np.array(
-            [len(prompts[i]) + requests[i].max_tokens for i in fitting], dtype="int64"
-        )
-        for group in bucket(sizes, self.batch_tokens) if fitting else ():
-            rows = [fitting[place] for place in group.tolist()]
-            found = self._generate(
-                [prompts[row] for row in rows], [requests[row] for row in rows]
+        sizes = [
+            len(ids) + request.max_tokens for ids, request in zip(prompts, requests)
+        ]
+        context_length = _get_context_length(lm.model)
+        completions = {
+            i: Completion(
+                "",
+                error=f"prompt and response may have {len(prompts[i])} + "
+                f"{requests[i].max_tokens} tokens, but the context length of the model is "
+                f"{context_length}. Set n_sents to split long texts",
             )
-            for row, completion in zip(rows, found):
-                done[row] = completion
-        return [completion for completion in done if completion is not None]
+            for i, size in enumerate(sizes)
+            if size > context_length
+        }
+        fitting = [i for i, size in enumerate(sizes) if size <= context_length]
+        if fitting:
+            fitting_sizes = np.array([sizes[i] for i in fitting], dtype="int64")
+            for batch in bucket(fitting_sizes, self.batch_tokens):
+                rows = [fitting[i] for i in batch.tolist()]
+                batch_completions = self._generate(
+                    [prompts[row] for row in rows], [requests[row] for row in rows]
+                )
+                completions.update(zip(rows, batch_completions))
+        return [completions[i] for i in range(len(requests))]
 
-    def _guide_of(self, lm: CausalLM) -> "_Guide":
+    def _get_vocabulary(self, lm: CausalLM) -> Vocabulary:
         with self._lock:
-            if self._guide is None:
-                self._guide = _make_guide(lm)
-            return self._guide
+            if self._vocabulary is None:
+                self._vocabulary = load_vocabulary(lm.model, lm.tokenizer)
+            return self._vocabulary
 
     def _generate(
         self, prompts: list[list[int]], requests: list[Request]
@@ -290,8 +282,8 @@ class TransformersBackend:
         import torch
 
         lm = self.lm
-        guide = self._guide_of(lm)
-        ends = ends_of(lm)
+        vocabulary = self._get_vocabulary(lm)
+        ends = vocabulary.ends
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), ends[0], dtype=torch.long)
         mask = torch.zeros_like(ids)
@@ -299,9 +291,9 @@ class TransformersBackend:
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
         device = lm.model.device
-        steps = _Steps(guide, requests, ends)
+        processor = GrammarProcessor(vocabulary, requests)
         with torch.inference_mode():
-            made = lm.model.generate(
+            output = lm.model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 max_new_tokens=max(request.max_tokens for request in requests),
@@ -314,165 +306,10 @@ class TransformersBackend:
                 repetition_penalty=1.0,
                 eos_token_id=ends,
                 pad_token_id=ends[0],
-                logits_processor=[steps],
+                logits_processor=[processor],
             )
-        told = made[:, width:].tolist()
-        log_probs = torch.stack(steps.log_probs, dim=1).tolist()
-        return [
-            _completion(guide.tokens, row[: request.max_tokens], sureness, ends, closed)
-            for row, sureness, request, closed in zip(
-                told, log_probs, requests, steps.closed
-            )
-        ]
+        return processor.make_completions(output[:, width:].tolist())
 
 
-class _Guide(NamedTuple):
-    """A tokenizer as llguidance sees it.
-
-    tokens (Any): An LLTokenizer.
-    closers (ndarray): Shape (n_vocab,), bool: the tokens that bring an answer nearer to its
-        end and begin nothing new.
-    """
-
-    tokens: Any
-    closers: NDArray[np.bool_]
-
-
-def _make_guide(lm: CausalLM) -> _Guide:
-    with extra_needed("Constrained decoding", EXTRA):
-        from llguidance.hf import from_tokenizer
-
-    size = int(lm.model.get_input_embeddings().weight.shape[0])
-    n_vocab = max(size, len(lm.tokenizer))
-    tokens = from_tokenizer(lm.tokenizer, n_vocab=n_vocab, eos_token=ends_of(lm))
-    told = [tokens.decode_bytes([i]) in CLOSERS for i in range(n_vocab)]
-    return _Guide(tokens, np.array(told))
-
-
-class _Steps:
-    """A logits processor of transformers: keeps each row to its grammar, and notes the
-    log-probabilities of what greedy search takes.
-    """
-
-    def __init__(self, guide: _Guide, requests: Sequence[Request], ends: list[int]):
-        from llguidance import LLMatcher
-
-        self.guide = guide
-        self.requests = requests
-        self.matchers = [
-            None
-            if request.grammar is None
-            else LLMatcher(guide.tokens, request.grammar)
-            for request in requests
-        ]
-        for matcher in self.matchers:
-            _check(matcher)
-        self.ends = ends
-        self.log_probs: list[Any] = []
-        self.done = [False] * len(requests)
-        self.closed = [False] * len(requests)
-        n_words = (guide.tokens.vocab_size + 31) // 32
-        self.masks = np.zeros((len(requests), n_words), dtype="int32")
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        import torch
-
-        if self.log_probs:
-            self._advance(input_ids[:, -1].tolist())
-        scores = scores.float()
-        if any(matcher is not None for matcher in self.matchers):
-            allowed = self._allowed(scores.shape[1])
-            if closing := self._closing():
-                self._close(closing, allowed, scores)
-            scores = scores.masked_fill(
-                torch.from_numpy(~allowed).to(scores.device), float("-inf")
-            )
-        best = scores.max(dim=1).values
-        self.log_probs.append((best - scores.logsumexp(dim=1)).cpu())
-        return scores
-
-    def _advance(self, tokens: list[int]) -> None:
-        for row, (matcher, token) in enumerate(zip(self.matchers, tokens)):
-            if self.done[row] or token in self.ends:
-                self.done[row] = True
-            elif matcher is not None:
-                matcher.consume_token(token)
-                _check(matcher)
-
-    def _allowed(self, width: int) -> NDArray[np.bool_]:
-        for row, matcher in enumerate(self.matchers):
-            if matcher is None or self.done[row]:
-                self.masks[row] = -1
-            else:
-                matcher.unsafe_compute_mask_ptr(
-                    self.masks[row].ctypes.data, self.masks[row].nbytes
-                )
-        bits = np.unpackbits(
-            self.masks.view("uint8"), axis=1, count=width, bitorder="little"
-        )
-        return bits.astype(bool)
-
-    def _closing(self) -> list[int]:
-        """The rows that have tokens left for an end alone."""
-        return [
-            row
-            for row, request in enumerate(self.requests)
-            if request.grammar is not None
-            and not self.done[row]
-            and request.max_tokens - len(self.log_probs) <= request.closing
-        ]
-
-    def _close(self, rows: list[int], allowed: NDArray[np.bool_], scores: Any) -> None:
-        """Leave rows nothing but what ends an answer, where it may end or come nearer to
-        its end; note whether they wanted something else.
-        """
-        import torch
-
-        mine = torch.from_numpy(~allowed[rows]).to(scores.device)
-        wanted = scores[rows].masked_fill(mine, float("-inf")).argmax(dim=1).tolist()
-        for row, token in zip(rows, wanted):
-            closing = allowed[row] & self.guide.closers[: allowed.shape[1]]
-            if closing.any():
-                self.closed[row] |= not closing[token]
-                allowed[row] = closing
-
-
-def _check(matcher: Any) -> None:
-    if matcher is not None and matcher.is_error():
-        raise WeltError(
-            f"Constrained decoding has failed: {first_line(ValueError(matcher.get_error()))}"
-        )
-
-
-def ends_of(lm: CausalLM) -> list[int]:
-    """Find the tokens that end an answer.
-
-    lm (CausalLM): The model.
-    RETURNS (list[int]): Their ids, at least one.
-    RAISES (WeltError): If neither tokenizer nor model tell.
-    """
-    told = getattr(lm.model.generation_config, "eos_token_id", None)
-    several = told if isinstance(told, (list, tuple)) else [told]
-    found = [lm.tokenizer.eos_token_id, *several]
-    ends = list(dict.fromkeys(int(token) for token in found if token is not None))
-    if not ends:
-        raise WeltError("The language model has no token that ends an answer")
-    return ends
-
-
-def _completion(
-    guide: Any,
-    tokens: list[int],
-    log_probs: list[float],
-    ends: list[int],
-    closed: bool,
-) -> Completion:
-    n = next((i for i, token in enumerate(tokens) if token in ends), len(tokens))
-    # A character may have several tokens, so the bytes are joined before they are read
-    data = b""
-    places = []
-    for token, value in zip(tokens[:n], log_probs):
-        data += guide.decode_bytes([token])
-        places.append((len(data.decode("utf8", errors="ignore")), value))
-    text = data.decode("utf8", errors="ignore")
-    return Completion(text, places, cut_off=closed or n == len(tokens))
+def _get_context_length(model: Any) -> int:
+    return int(getattr(model.config, "max_position_embeddings", None) or 2048)

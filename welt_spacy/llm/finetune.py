@@ -24,10 +24,10 @@ from ..tokens.annotated_labels import is_annotated
 from ..tokens.docs import bare_doc, read_docs
 from ..util.files import write_atomically
 from .causal_lm import EXTRA, CausalLM, encode_prompt, load_causal_lm
-from .finetune_config import Finetuning
+from .finetune_config import FinetuneConfig
 from .generative_ner import GenerativeNER
 from .prompts import JsonPrompt
-from .responses import make_answer
+from .responses import make_response
 
 IGNORED = -100  # what torch's cross entropy leaves out
 # In a checkpoint's folder once it is whole
@@ -64,12 +64,12 @@ class Finetuned(NamedTuple):
 
 
 def make_rows(
-    docs: Sequence[Doc], settings: Finetuning, tokenizer: Any, labels: Sequence[str]
+    docs: Sequence[Doc], settings: FinetuneConfig, tokenizer: Any, labels: Sequence[str]
 ) -> TrainingData:
     """Turn docs into prompts and right answers.
 
     docs (Sequence[Doc]): The docs, with gold entities.
-    settings (Finetuning): The settings.
+    settings (FinetuneConfig): The settings.
     tokenizer (PreTrainedTokenizerFast): The tokenizer.
     labels (Sequence[str]): The types that are asked for; of these, a doc in which others
         were not looked for has its own.
@@ -88,7 +88,7 @@ def make_rows(
             continue
         asked = [label for label in labels if is_annotated(doc, label)]
         before = encode_prompt(tokenizer, prompt(doc[:].text, asked))
-        answer = tokenizer(make_answer(doc, asked), add_special_tokens=False)
+        answer = tokenizer(make_response(doc, asked), add_special_tokens=False)
         told = [*answer["input_ids"], tokenizer.eos_token_id]
         if len(before) + len(told) > settings.max_length:
             too_long += 1
@@ -108,10 +108,10 @@ def make_rows(
     return TrainingData(rows, too_long, negatives)
 
 
-def finetune(settings: Finetuning, folder: Path) -> Finetuned:
+def finetune(settings: FinetuneConfig, folder: Path) -> Finetuned:
     """Tune a language model.
 
-    settings (Finetuning): The settings.
+    settings (FinetuneConfig): The settings.
     folder (Path): Where checkpoints are. The last whole one in it is taken up again.
     RETURNS (Finetuned): The pipeline with the best model, and what was logged.
     RAISES (WeltError): If the data or the model can't be loaded, or a package is missing.
@@ -225,11 +225,11 @@ def finetune(settings: Finetuning, folder: Path) -> Finetuned:
 
 
 def make_pipeline(
-    settings: Finetuning, labels: Sequence[str], lm: CausalLM, revision: str | None
+    settings: FinetuneConfig, labels: Sequence[str], lm: CausalLM, revision: str | None
 ) -> Language:
     """Make the pipeline around a language model.
 
-    settings (Finetuning): The settings.
+    settings (FinetuneConfig): The settings.
     labels (Sequence[str]): The types that are asked for.
     lm (CausalLM): The model.
     revision (str | None): Its revision on the hub.
@@ -246,7 +246,7 @@ def make_pipeline(
         config={
             "labels": list(labels),
             "n_sents": settings.n_sents,
-            "max_answer_tokens": settings.max_answer_tokens,
+            "max_response_tokens": settings.max_response_tokens,
             "prompt": {
                 "@misc": "welt_spacy.JsonPrompt.v1",
                 "instruction": settings.instruction,
@@ -284,7 +284,7 @@ def last_whole(folder: Path) -> str | None:
     return None
 
 
-def _draw(docs: Sequence[Doc], settings: Finetuning) -> list[Doc]:
+def _draw(docs: Sequence[Doc], settings: FinetuneConfig) -> list[Doc]:
     if not settings.eval_docs or settings.eval_docs >= len(docs):
         return list(docs)
     rng = np.random.default_rng(settings.seed)

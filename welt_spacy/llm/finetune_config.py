@@ -30,7 +30,7 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class Finetuning:
+class FinetuneConfig:
     """A language model to be tuned. The paper (Chen et al. 2025) does not tell its own
     settings; these are common ones.
 
@@ -44,7 +44,7 @@ class Finetuning:
         training data.
     max_length (int): The most tokens of prompt and answer in training; what is longer is
         left out, and counted.
-    max_answer_tokens (int): The most tokens of an answer, in prediction.
+    max_response_tokens (int): The most tokens of an answer, in prediction.
     negatives (float): The share of the docs without entities to train on, in [0, 1].
     lora (Lora | None): The adapter; None: all weights are tuned.
     merge (bool): Whether the adapter is added to the weights, which are then saved with
@@ -74,7 +74,7 @@ class Finetuning:
     definitions: dict[str, str] = field(default_factory=dict)
     n_sents: int = 1
     max_length: int = 1024
-    max_answer_tokens: int = 512
+    max_response_tokens: int = 512
     negatives: float = 1.0
     lora: Lora | None = field(default_factory=Lora)
     merge: bool = False
@@ -97,7 +97,7 @@ class Finetuning:
         """RAISES (WeltError): If a setting is out of its range."""
         for name in ("n_sents", "steps", "eval_every", "eval_docs", "seed"):
             check_number(name, getattr(self, name), low=0)
-        for name in ("max_length", "max_answer_tokens", "batch_size", "accumulate"):
+        for name in ("max_length", "max_response_tokens", "batch_size", "accumulate"):
             check_number(name, getattr(self, name), low=1)
         check_number("save_every", self.save_every, low=1)
         check_number("negatives", self.negatives, low=0, high=1)
@@ -122,13 +122,13 @@ class Finetuning:
         return json.dumps(asdict(self), sort_keys=True)
 
 
-def read_finetuning(path: Path, overrides: Mapping[str, Any]) -> Finetuning:
+def read_finetune_config(path: Path, overrides: Mapping[str, Any]) -> FinetuneConfig:
     """Read the settings.
 
-    path (Path): A YAML file with the fields of `Finetuning`; paths in it start where the
+    path (Path): A YAML file with the fields of `FinetuneConfig`; paths in it start where the
         command runs.
     overrides (Mapping[str, Any]): Other values; "lora.r" is that of `lora`.
-    RETURNS (Finetuning): The settings.
+    RETURNS (FinetuneConfig): The settings.
     RAISES (WeltError): If the file is missing, or a setting is unknown, missing, of
         another type or out of its range.
     """
@@ -144,7 +144,7 @@ def read_finetuning(path: Path, overrides: Mapping[str, Any]) -> Finetuning:
     try:
         if isinstance(values.get("lora"), dict):
             values["lora"] = Lora(**_checked(Lora, values["lora"], "lora."))
-        return Finetuning(**_checked(Finetuning, values, ""))
+        return FinetuneConfig(**_checked(FinetuneConfig, values, ""))
     except WeltError as err:
         raise WeltError(f"{path}: {err}") from None
 

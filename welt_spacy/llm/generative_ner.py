@@ -1,17 +1,11 @@
-"""The component `generative_ner`: named entities from a language model that answers in JSON."""
+"""The component `generative_ner`: named entities from a language model that responds in JSON."""
 
 import logging
-import math
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import (
-    Any,
-    NamedTuple,
-)
+from typing import Any
 
-import numpy as np
 import srsly
 from spacy.language import Language
 from spacy.pipeline import Pipe
@@ -21,23 +15,17 @@ from spacy.util import SimpleFrozenList, minibatch
 from thinc.api import Config
 
 from ..errors import WeltError, check_number
-from ..pipeline.entities import find_earlier, fit_entities, set_entities
+from ..pipeline.entities import find_earlier, set_spans
 from ..pipeline.requirements import require
 from ..pipeline.settings import Owner, Setting, flag, number, optional_string
 from ..scoring.strict import ner_score
-from ..tagging.decoding import Entities
 from ..tokens.confidence import install_extensions
-from ..tokens.llm_responses import (
-    LLMResponses,
-    add_llm_responses,
-    install_llm_extensions,
-)
-from ..util.arrays import starts_of
+from ..tokens.llm_responses import add_llm_responses, install_llm_extensions
 from ..util.files import pack_folder, unpack_folder
 from .backends import Backend, Completion, Request
-from .grammar import answer_schema, copy_grammar, room_to_close
+from .grammar import copy_grammar, count_closing_tokens, response_schema
+from .prompt_units import PromptUnit, read_entities, split_doc
 from .prompts import Prompt
-from .responses import Item, locate, parse_answer
 
 LOGGER = logging.getLogger("welt_spacy")
 
@@ -61,7 +49,7 @@ DEFAULT_CONFIG = """
         "labels": [],
         "constrained": True,
         "n_sents": 0,
-        "max_answer_tokens": 512,
+        "max_response_tokens": 512,
         "threshold": 0.0,
         "spans_key": None,
         "overwrite": False,
@@ -81,7 +69,7 @@ def make_generative_ner(
     backend: Backend,
     constrained: bool,
     n_sents: int,
-    max_answer_tokens: int,
+    max_response_tokens: int,
     threshold: float,
     spans_key: str | None,
     overwrite: bool,
@@ -90,17 +78,17 @@ def make_generative_ner(
     """Construct a GenerativeNER component.
 
     nlp (Language): The pipeline.
-    name (str): The name of the component in it.
-    labels (list[str]): The types that are asked for.
-    prompt (Callable[[str, Sequence[str]], str]): Text and labels -> prompt.
+    name (str): The name of the component in the pipeline.
+    labels (list[str]): The labels to prompt for.
+    prompt (Callable[[str, Sequence[str]], str]): Function from a text and labels to a prompt.
     backend (Backend): The language model.
-    constrained (bool): Whether answers can be nothing but JSON with these labels and
-        names that are copied from the text. Of servers, see `OpenAIBackend`.
-    n_sents (int): Sentences that are asked about at once; 0: the whole doc.
-    max_answer_tokens (int): The most tokens of an answer.
+    constrained (bool): Whether responses are restricted to JSON with these labels and names
+        that are copied from the text. For servers, see `OpenAIBackend`.
+    n_sents (int): Number of sentences per prompt; 0 for the whole document.
+    max_response_tokens (int): Maximum number of tokens of a response.
     threshold (float): Entities with a lower confidence are dropped.
-    spans_key (str | None): If set, predictions are also kept as
-        `doc.spans[spans_key]`, their confidences in `attrs["scores"]`.
+    spans_key (str | None): If set, predictions are also stored in `doc.spans[spans_key]`, with
+        their confidences in `attrs["scores"]`.
     overwrite (bool): Whether to replace entities of earlier components. If not, they
         stay, and predictions that overlap with them are dropped.
     scorer (Callable | None): The scoring method.
@@ -114,7 +102,7 @@ def make_generative_ner(
         backend=backend,
         constrained=constrained,
         n_sents=n_sents,
-        max_answer_tokens=max_answer_tokens,
+        max_response_tokens=max_response_tokens,
         threshold=threshold,
         spans_key=spans_key,
         overwrite=overwrite,
@@ -125,33 +113,36 @@ def make_generative_ner(
     return pipe
 
 
-def _whole(low: int) -> Callable[[str, Any], int]:
+def _integer(low: int) -> Callable[[str, Any], int]:
     return lambda name, value: int(check_number(name, value, low=low))
 
 
-def _labels(name: str, value: Any) -> list[str]:
-    found = list(dict.fromkeys(value))
-    if not all(isinstance(label, str) and label for label in found):
-        raise WeltError(f"{name} is {value!r}: it must be a list of names")
-    return found
+def _check_labels(labels: Sequence[str]) -> list[str]:
+    unique = list(dict.fromkeys(labels))
+    if not all(isinstance(label, str) and label for label in unique):
+        raise WeltError(f"labels is {labels!r}: it must be a list of names")
+    return unique
 
 
 class GenerativeNER(Pipe):
-    """Named entity recognition as generation: a language model is asked for a JSON array
-    of types and names, which are found again in the text (Chen et al. 2025,
-    BioSelectTune).
+    """Named entity recognition with a language model: it is prompted for a JSON array of
+    labels and names, which are aligned with the text (Chen et al. 2025, BioSelectTune).
     """
 
     threshold = Setting(
-        number(0, 1), "The confidence under which entities are dropped."
+        number(0, 1), "The confidence below which entities are dropped."
     )
     spans_key = Setting(
         optional_string, "The key in `doc.spans` for predictions and their confidences."
     )
     overwrite = Setting(flag, "Whether entities of earlier components are replaced.")
     constrained = Setting(flag, "Whether names are copied from the text.")
-    n_sents = Setting(_whole(0), "Sentences that are asked about at once; 0: all.")
-    max_answer_tokens = Setting(_whole(1), "The most tokens of an answer.")
+    n_sents = Setting(
+        _integer(0), "Number of sentences per prompt; 0 for the whole document."
+    )
+    max_response_tokens = Setting(
+        _integer(1), "Maximum number of tokens of a response."
+    )
 
     def __init__(
         self,
@@ -162,7 +153,7 @@ class GenerativeNER(Pipe):
         backend: Backend,
         constrained: bool = True,
         n_sents: int = 0,
-        max_answer_tokens: int = 512,
+        max_response_tokens: int = 512,
         threshold: float = 0.0,
         spans_key: str | None = None,
         overwrite: bool = False,
@@ -171,13 +162,13 @@ class GenerativeNER(Pipe):
         """Initialize the component. See `make_generative_ner`."""
         self.name = name
         self.owner = Owner()
-        self.cfg: dict[str, Any] = {"labels": _labels("labels", labels)}
+        self.cfg: dict[str, Any] = {"labels": _check_labels(labels)}
         self.prompt = prompt
         self.backend = backend
         self.scorer = scorer
         self.constrained = constrained
         self.n_sents = n_sents
-        self.max_answer_tokens = max_answer_tokens
+        self.max_response_tokens = max_response_tokens
         self.threshold = threshold
         self.spans_key = spans_key
         self.overwrite = overwrite
@@ -186,14 +177,14 @@ class GenerativeNER(Pipe):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """RETURNS (tuple[str, ...]): The types that are asked for."""
+        """The labels to prompt for."""
         return tuple(self.cfg["labels"])
 
     def add_label(self, label: str) -> int:
-        """Ask for another type.
+        """Add a label to prompt for.
 
-        label (str): The type.
-        RETURNS (int): 1, or 0 if it was asked for before.
+        label (str): The label.
+        RETURNS (int): 1, or 0 if the component has the label already.
         """
         if label in self.labels:
             return 0
@@ -202,22 +193,22 @@ class GenerativeNER(Pipe):
         return 1
 
     def __call__(self, doc: Doc) -> Doc:
-        """Find the entities of a doc.
+        """Set the entities of a document.
 
-        doc (Doc): The doc.
-        RETURNS (Doc): The same doc.
+        doc (Doc): The document.
+        RETURNS (Doc): The same document.
 
         DOCS: https://spacy.io/api/pipe#call
         """
         return next(self.pipe([doc], batch_size=1))
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Find the entities of a stream of docs. A doc whose requests fail comes through
-        without entities; why stands in `doc._.llm_responses`.
+        """Set the entities of a stream of documents. A part of a document whose request fails
+        gets no entities, and `doc._.llm_responses` has the error.
 
-        stream (Iterable[Doc]): The docs.
-        batch_size (int): So many go to the language model together.
-        YIELDS (Doc): The docs, in their order.
+        stream (Iterable[Doc]): The documents.
+        batch_size (int): Number of documents to send to the language model together.
+        YIELDS (Doc): The documents in order.
 
         DOCS: https://spacy.io/api/pipe#pipe
         """
@@ -230,62 +221,57 @@ class GenerativeNER(Pipe):
             else:
                 yield from docs
 
-    def predict(self, docs: Sequence[Doc]) -> list[list["Part"]]:
-        """Ask about docs, without setting anything.
+    def predict(self, docs: Sequence[Doc]) -> list[list[PromptUnit]]:
+        """Prompt for the entities of documents without setting anything.
 
-        docs (Sequence[Doc]): The docs.
-        RETURNS (list[list[Part]]): The parts of each doc with their answers.
-        RAISES (WeltError): If there are no labels, no sentence boundaries though `n_sents`
-            needs them, or no language model.
+        docs (Sequence[Doc]): The documents.
+        RETURNS (list[list[PromptUnit]]): The parts of each document with the responses.
+        RAISES (WeltError): If there are no labels, no language model, or no sentence
+            boundaries although `n_sents` needs them.
         """
         if not self.labels:
             raise WeltError(
-                f"[{self.name}] There are no labels to ask for: set them in the config, or "
-                "call add_label"
+                f"[{self.name}] There are no labels to prompt for. Set them in the config, "
+                "or call add_label"
             )
-        parts = [self._cut(doc) for doc in docs]
-        flat = [part for of_doc in parts for part in of_doc]
-        answers = iter(self.backend([self._request(part) for part in flat]))
-        found = [[Part(part, next(answers)) for part in of_doc] for of_doc in parts]
-        self._tell([part.completion for of_doc in found for part in of_doc])
-        return found
+        parts = [self._split(doc) for doc in docs]
+        requests = [self._request(part) for of_doc in parts for part in of_doc]
+        completions = self.backend(requests)
+        self._warn(completions)
+        remaining = iter(completions)
+        return [
+            [PromptUnit(part, next(remaining)) for part in of_doc] for of_doc in parts
+        ]
 
     def set_annotations(
-        self, docs: Sequence[Doc], scores: Sequence[Sequence["Part"]]
+        self, docs: Sequence[Doc], scores: Sequence[Sequence[PromptUnit]]
     ) -> None:
-        """Set `doc.ents`, `ent._.confidence`, `doc._.llm_responses` and, if asked for,
-        `doc.spans`.
+        """Set `doc.ents`, `ent._.confidence`, `doc._.llm_responses` and, if `spans_key` is
+        set, `doc.spans`.
 
-        docs (Sequence[Doc]): The docs.
-        scores (Sequence[Sequence[Part]]): What `predict` returned for them.
+        docs (Sequence[Doc]): The documents.
+        scores (Sequence[Sequence[PromptUnit]]): The result of `predict` for them.
         """
-        earlier = [
-            find_earlier(
+        for doc, units in zip(docs, scores):
+            earlier = find_earlier(
                 doc, self.name, spans_key=self.spans_key, overwrite=self.overwrite
             )
-            for doc in docs
-        ]
-        lengths = np.array(list(map(len, docs)), dtype="int64")
-        rows: list[tuple[int, int, int, float]] = []
-        for doc, parts, offset in zip(docs, scores, starts_of(lengths).tolist()):
-            found, generated = self._read(parts)
-            rows += [
-                (offset + span.start, offset + span.end, label, confidence)
-                for span, label, confidence in found
+            entities, responses = read_entities(units, self.labels)
+            add_llm_responses(doc, self.name, responses)
+            included = [
+                (span, confidence)
+                for span, confidence in entities
+                if not earlier.taken[span.start : span.end].any()
+                and (confidence is None or confidence >= self.threshold)
             ]
-            add_llm_responses(doc, self.name, generated)
-        starts, ends, numbers, sureness = zip(*rows) if rows else ((), (), (), ())
-        found_all = Entities(
-            np.array(starts, dtype="int64"),
-            np.array(ends, dtype="int64"),
-            np.array(numbers, dtype="int64"),
-            np.array(sureness, dtype="float64"),
-        )
-        kept = fit_entities(docs, found_all, earlier)
-        # What has no confidence stays
-        unsure = kept.confidences < self.threshold
-        kept = kept.select(~unsure)
-        set_entities(docs, kept, earlier, self.labels, self.name, self.spans_key)
+            set_spans(
+                doc,
+                [span for span, _ in included],
+                [confidence for _, confidence in included],
+                earlier,
+                self.name,
+                self.spans_key,
+            )
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score a batch of examples.
@@ -304,7 +290,7 @@ class GenerativeNER(Pipe):
         nlp: Language | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
-        """Take the labels of examples, if there are none yet.
+        """Add labels: those given, or those of examples if the component has none.
 
         get_examples (Callable[[], Iterable[Example]]): Returns gold-standard examples.
         nlp (Language | None): The pipeline.
@@ -317,87 +303,46 @@ class GenerativeNER(Pipe):
         for label in labels or ():
             self.add_label(label)
 
-    def _cut(self, doc: Doc) -> list[Span]:
-        """The parts of a doc that are asked about, one after the other."""
-        if not any(not token.is_space for token in doc):
+    def _split(self, doc: Doc) -> list[Span]:
+        if all(token.is_space for token in doc):
             return []
-        if not self.n_sents:
-            return [doc[:]]
-        if not doc.has_annotation("SENT_START"):
+        if self.n_sents and not doc.has_annotation("SENT_START"):
             raise WeltError(
-                f"[{self.name}] n_sents is {self.n_sents}, but nothing sets sentences: "
-                f"nlp.add_pipe('welt_sentencizer', before='{self.name}')"
+                f"[{self.name}] n_sents is {self.n_sents}, but no component sets sentences. "
+                f"Add one: nlp.add_pipe('welt_sentencizer', before='{self.name}')"
             )
-        sents = list(doc.sents)
-        groups = (
-            doc[group[0].start : group[-1].end]
-            for group in minibatch(sents, size=self.n_sents)
-        )
-        return [group for group in groups if group.text.strip()]
+        return split_doc(doc, self.n_sents)
 
     def _request(self, part: Span) -> Request:
-        grammar, closing = None, 0
-        if self.constrained:
-            grammar = copy_grammar(part, self.labels)
-            closing = room_to_close(part, self.labels)
+        text = self.prompt(part.text, self.labels)
+        if not self.constrained:
+            return Request(text, self.max_response_tokens)
         return Request(
-            self.prompt(part.text, self.labels),
-            self.max_answer_tokens,
-            grammar,
-            closing,
-            answer_schema(self.labels) if self.constrained else None,
+            text,
+            self.max_response_tokens,
+            grammar=copy_grammar(part, self.labels),
+            closing_tokens=count_closing_tokens(part, self.labels),
+            schema=response_schema(self.labels),
         )
 
-    def _read(
-        self, parts: Sequence["Part"]
-    ) -> tuple[list[tuple[Span, int, float]], LLMResponses]:
-        numbers = {label: i for i, label in enumerate(self.labels)}
-        found: list[tuple[Span, int, float]] = []
-        items: list[Item] = []
-        issues: Counter = Counter()
-        for part in parts:
-            completion = part.completion
-            if completion.error is not None:
-                issues["failed"] += 1
-                continue
-            answer = parse_answer(completion.text)
-            located = locate(part.span, answer.items, self.labels)
-            issues.update(answer.issues)
-            issues.update(located.issues)
-            if completion.cut_off and "cut off" not in answer.issues:
-                issues["cut off"] += 1
-            sureness = confidences(answer.items, completion)
-            items += answer.items
-            for span, source in zip(located.spans, located.sources):
-                found.append((span, numbers[span.label_], sureness[source]))
-        found.sort(key=lambda row: row[0].start)
-        generated = LLMResponses(
-            [part.completion.text for part in parts],
-            [(item.label, item.name) for item in items],
-            len(items) + issues["malformed"],
-            {name: n for name, n in issues.items() if n},
-            next((p.completion.error for p in parts if p.completion.error), None),
-        )
-        return found, generated
-
-    def _tell(self, completions: Sequence[Completion]) -> None:
-        failed = [done.error for done in completions if done.error is not None]
-        if failed:
+    def _warn(self, completions: Sequence[Completion]) -> None:
+        errors = [c.error for c in completions if c.error is not None]
+        if errors:
             LOGGER.warning(
-                "[%s] %d of %d requests failed, so that their texts have no entities; "
-                "the first: %s",
+                "[%s] %d of %d requests failed, so their texts have no entities. First "
+                "error: %s",
                 self.name,
-                len(failed),
+                len(errors),
                 len(completions),
-                failed[0],
+                errors[0],
             )
 
     def to_disk(
         self, path: Any, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> None:
-        """Save to a directory what the config does not say: weights, if there are any.
+        """Save what the config does not have to a folder: weights, if the backend stores them.
 
-        path (str | Path): The directory.
+        path (str | Path): The folder.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         """
         folder = Path(path)
@@ -408,9 +353,9 @@ class GenerativeNER(Pipe):
     def from_disk(
         self, path: Any, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "GenerativeNER":
-        """Load the component from a directory.
+        """Load the component from a folder.
 
-        path (str | Path): The directory.
+        path (str | Path): The folder.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         RETURNS (GenerativeNER): The component itself.
         RAISES (WeltError): If the language model can't be loaded.
@@ -420,7 +365,7 @@ class GenerativeNER(Pipe):
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = SimpleFrozenList()) -> bytes:
-        """Make a bytestring of what `to_disk` saves.
+        """Serialize what `to_disk` saves to bytes.
 
         exclude (Iterable[str]): Names of fields to leave out: "backend".
         RETURNS (bytes): The data.
@@ -432,7 +377,7 @@ class GenerativeNER(Pipe):
     def from_bytes(
         self, bytes_data: bytes, *, exclude: Iterable[str] = SimpleFrozenList()
     ) -> "GenerativeNER":
-        """Load the component from a bytestring.
+        """Load the component from bytes.
 
         bytes_data (bytes): The data.
         exclude (Iterable[str]): Names of fields to leave out: "backend".
@@ -445,39 +390,4 @@ class GenerativeNER(Pipe):
             return self.from_disk(folder, exclude=exclude)
 
 
-class Part(NamedTuple):
-    """A part of a doc, and what a language model says of it.
-
-    span (Span): The part.
-    completion (Completion): The answer.
-    """
-
-    span: Span
-    completion: Completion
-
-
-def confidences(items: Sequence[Item], completion: Completion) -> list[float]:
-    """Find the probability of each entity of an answer, given the answer so far: the
-    product over the tokens from the end of the entity before it to its own end, so that
-    the choice to go on is in it. It is the distribution that tokens were taken from:
-    with a grammar, the one over what it allows.
-
-    items (Sequence[Item]): The entities, as `parse_answer` found them.
-    completion (Completion): The answer.
-    RETURNS (list[float]): In [0, 1]; NaN where the model does not tell.
-    """
-    if completion.tokens is None:
-        return [math.nan] * len(items)
-    ends = np.array([end for end, _ in completion.tokens], dtype="int64")
-    sums = np.cumsum([0.0, *(value for _, value in completion.tokens)])
-    found, before = [], 0
-    for item in items:
-        # A token belongs to the entity in which it ends, or the first behind which it does
-        after = int(np.searchsorted(ends, item.end, side="left")) + 1
-        after = min(after, len(ends))
-        found.append(min(1.0, math.exp(float(sums[after] - sums[before]))))
-        before = after
-    return found
-
-
-__all__ = ["GenerativeNER", "Part", "confidences", "make_generative_ner"]
+__all__ = ["GenerativeNER", "make_generative_ner"]

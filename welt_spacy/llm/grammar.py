@@ -1,6 +1,6 @@
-"""What an answer may be, token by token: constrained decoding with names that are copied.
+"""Grammars and JSON schemas of responses, for constrained decoding.
 
-The grammars are those of llguidance, in its variant of Lark's notation.
+Grammars are written in llguidance's variant of Lark.
 """
 
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from spacy.tokens import Doc, Span
 
-from .responses import NAME, TYPE
+from .responses import LABEL_KEY, NAME_KEY
 
 # A character of a JSON string, escapes included, and one that is not white space
 _ANY = r"(\\.|[^\\])"
@@ -17,21 +17,20 @@ _SOLID = r"(\\[\"\\\/]|[^\s\\])"
 
 
 def copy_grammar(part: Doc | Span, labels: Sequence[str]) -> str:
-    """Write the grammar of the answers about a text: a JSON array as `make_answer` writes
-    it, with these labels alone, whose names are sequences of tokens of the text. A name
-    that is not in the text, or off its tokens' borders, can't be generated.
+    """Return the grammar of responses whose names are copied from a text, token by token.
 
     part (Doc | Span): The text, at least one token long.
     labels (Sequence[str]): The labels, at least one.
-    RETURNS (str): The grammar. There are at most as many entities as tokens.
+    RETURNS (str): The grammar of a JSON array in the form of `make_response`, with at most
+        as many entities as the text has tokens.
     """
     chunks: list[str] = []
     for token in part:
         chunks.append(_escape(token.text))
         if token.whitespace_:
             chunks.append(token.whitespace_)
-    before = _literal(f'{{"{TYPE}": ')
-    between = _literal(f', "{NAME}": "')
+    before = _literal(f'{{"{LABEL_KEY}": ')
+    between = _literal(f', "{NAME_KEY}": "')
     types = " | ".join(_literal(json.dumps(n, ensure_ascii=False)) for n in labels)
     return "\n".join(
         (
@@ -44,35 +43,28 @@ def copy_grammar(part: Doc | Span, labels: Sequence[str]) -> str:
     )
 
 
-def room_to_close(part: Doc | Span, labels: Sequence[str]) -> int:
-    """Find how many tokens are enough, wherever an answer stands, to end it: the bytes of
-    an object whose name is one token of the text, since no token is shorter than a byte.
+def count_closing_tokens(part: Doc | Span, labels: Sequence[str]) -> int:
+    """Return a number of tokens that suffices to close a response at any point.
 
-    part (Doc | Span): The text.
-    labels (Sequence[str]): The labels.
-    RETURNS (int): The tokens.
+    It is the number of bytes of an object whose name is one token of the text, because a
+    token of a language model has at least one byte.
     """
     label = max((len(_literal(label).encode()) for label in labels), default=0)
     token = max((len(_escape(token.text).encode()) for token in part), default=0)
-    return len(f', {{"{TYPE}": , "{NAME}": ""}}]') + label + token + 2
+    return len(f', {{"{LABEL_KEY}": , "{NAME_KEY}": ""}}]') + label + token + 2
 
 
-def answer_schema(labels: Sequence[str]) -> dict[str, Any]:
-    """Write the JSON schema of answers, for servers: labels are among those known, names
-    are any strings.
-
-    labels (Sequence[str]): The labels.
-    RETURNS (dict[str, Any]): The schema.
-    """
+def response_schema(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON schema of responses. It restricts labels, but not names."""
     return {
         "type": "array",
         "items": {
             "type": "object",
             "properties": {
-                TYPE: {"type": "string", "enum": list(labels)},
-                NAME: {"type": "string"},
+                LABEL_KEY: {"type": "string", "enum": list(labels)},
+                NAME_KEY: {"type": "string"},
             },
-            "required": [TYPE, NAME],
+            "required": [LABEL_KEY, NAME_KEY],
             "additionalProperties": False,
         },
     }

@@ -1,4 +1,4 @@
-"""Language models behind an OpenAI-compatible address: vLLM, llama.cpp, TGI and others."""
+"""Language models behind an OpenAI-compatible API: vLLM, llama.cpp, TGI and others."""
 
 import os
 import threading
@@ -15,27 +15,25 @@ GUIDES = ("json_schema", "grammar", "none")
 
 
 class OpenAIBackend:
-    """A language model behind an OpenAI-compatible address. Registered as
-    `welt_spacy.OpenAIBackend.v1` in `@misc`. Nothing is asked of the server before it is
-    needed.
+    """A language model behind an OpenAI-compatible API. Registered as
+    `welt_spacy.OpenAIBackend.v1` in `@misc`. The server is contacted on first use.
 
-    Timeouts, answers that the server refuses for now (408, 409, 429, 5xx) and lost connections
-    are tried again with growing pauses, by the openai package.
+    The openai package retries timeouts, temporary errors (status 408, 409, 429, 5xx) and lost
+    connections with increasing pauses. The key is read from the environment variable
+    OPENAI_API_KEY; servers without keys need none.
 
-    model (str): The name of the model there.
+    model (str): The name of the model on the server.
     base_url (str): The address, e.g. "http://localhost:8000/v1".
-    concurrency (int): The most requests at once.
-    timeout (float): Seconds until an attempt is given up.
-    max_retries (int): Attempts after the first.
-    guide (str): How a server is told what an answer may be: "json_schema" (the labels
-        hold, names may be any strings), "grammar" (names are copied as well: vLLM with
-        llguidance), "none".
-    log_probs (bool): Whether to ask for log-probabilities, for confidences.
-    extra_body (dict[str, Any] | None): What else to send, e.g.
+    concurrency (int): Maximum number of simultaneous requests.
+    timeout (float): Timeout of an attempt in seconds.
+    max_retries (int): Number of attempts after the first.
+    guide (str): How the server restricts responses: "json_schema" (labels are restricted,
+        names are not), "grammar" (names are copied from the text, too; vLLM with llguidance),
+        "none".
+    log_probs (bool): Whether to request log-probabilities, which confidences need.
+    extra_body (dict[str, Any] | None): Additional fields of the request, e.g.
         {"chat_template_kwargs": {"enable_thinking": False}}.
     RAISES (WeltError): If a setting is out of its range.
-
-    The key is taken from the environment, OPENAI_API_KEY; servers without keys need none.
     """
 
     extra = EXTRA
@@ -79,16 +77,16 @@ class OpenAIBackend:
 
     @property
     def client(self) -> Any:
-        """RETURNS (openai.OpenAI): The client, which is made when it is first needed."""
+        """The `openai.OpenAI`, created on first use in this process."""
         with self._lock:
-            # Connections belong to a process, and it may have been forked
+            # A forked process can't share the connections of its parent
             if self._client is None or self._pid != os.getpid():
                 self._pid = os.getpid()
                 with extra_needed("An OpenAI-compatible server", EXTRA):
                     from openai import OpenAI
                 self._client = OpenAI(
                     base_url=self.base_url,
-                    # The package insists on one, most servers do not
+                    # The package requires a key, most servers do not
                     api_key=os.environ.get("OPENAI_API_KEY") or "none",
                     timeout=self.timeout,
                     max_retries=self.max_retries,
@@ -96,13 +94,15 @@ class OpenAIBackend:
             return self._client
 
     def __call__(self, requests: Sequence[Request]) -> list[Completion]:
-        """Answer. See `Backend`."""
+        """Complete requests. See `Backend`."""
         client = self.client
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(lambda request: self._ask(client, request), requests))
+            return list(
+                pool.map(lambda request: self._complete(client, request), requests)
+            )
 
     def to_disk(self, path: Path) -> None:
-        """Save nothing: the config says all.
+        """Save nothing, because the config has all settings.
 
         path (Path): The folder of the component.
         """
@@ -113,7 +113,7 @@ class OpenAIBackend:
         path (Path): The folder of the component.
         """
 
-    def _ask(self, client: Any, request: Request) -> Completion:
+    def _complete(self, client: Any, request: Request) -> Completion:
         import openai
 
         body = dict(self.extra_body)
@@ -128,7 +128,7 @@ class OpenAIBackend:
         if self.log_probs:
             settings["logprobs"] = True
         try:
-            told = client.chat.completions.create(
+            response = client.chat.completions.create(
                 model=self.model,
                 messages=[{"role": "user", "content": request.prompt}],
                 max_tokens=request.max_tokens,
@@ -136,27 +136,27 @@ class OpenAIBackend:
                 extra_body=body or None,
                 **settings,
             )
-            return _completion(told)
+            return _make_completion(response)
         except openai.OpenAIError as err:
             return Completion("", error=f"{self.base_url}: {first_line(err)}")
         except Exception as err:
-            # A server may answer anything, and the package checks nothing of it
+            # The package does not validate what a server returns
             reason = first_line(err)
             return Completion(
-                "", error=f"{self.base_url}: the answer is not that of a chat: {reason}"
+                "", error=f"{self.base_url}: not a chat completion: {reason}"
             )
 
 
-def _completion(told: Any) -> Completion:
-    choice = told.choices[0]
+def _make_completion(response: Any) -> Completion:
+    choice = response.choices[0]
     text = choice.message.content or ""
     log_probs = getattr(choice, "logprobs", None)
     tokens = None
     if log_probs is not None and log_probs.content:
         data, tokens = b"", []
         for token in log_probs.content:
-            piece = token.bytes
-            data += token.token.encode() if piece is None else bytes(piece)
+            content = token.bytes
+            data += token.token.encode() if content is None else bytes(content)
             end = len(data.decode("utf8", errors="ignore"))
             tokens.append((end, float(token.logprob)))
     return Completion(text, tokens, cut_off=choice.finish_reason == "length")

@@ -1,11 +1,11 @@
-"""What a language model is asked."""
+"""Prompts for entities in JSON."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import WeltError
-from .responses import NAME, TYPE
+from .responses import LABEL_KEY, NAME_KEY
 
-# One line a type, for those of the corpora that this package knows
+# Definitions of the labels of the corpora that this package can fetch
 DEFINITIONS = {
     "Chemical": "drugs and other chemical substances, by any name",
     "Disease": "diseases, disorders, symptoms and signs",
@@ -18,7 +18,7 @@ INSTRUCTION = (
     "Find all named entities of these types in the text:\n"
     "{types}\n"
     "Answer with a JSON array of objects with the keys "
-    f'"{TYPE}" (the type) and "{NAME}" (the words as they stand in the text), in the '
+    f'"{LABEL_KEY}" (the type) and "{NAME_KEY}" (the words as they stand in the text), in the '
     "order of the text, once for each time a name is there. Answer [] if there are none."
 )
 
@@ -26,13 +26,12 @@ Prompt = Callable[[str, Sequence[str]], str]
 
 
 class JsonPrompt:
-    """Makes prompts: the instruction, an empty line, and the text.
+    """Build prompts: the instruction, an empty line and the text.
 
-    instruction (str): What is asked; "{types}" in it becomes a line for each label.
-    definitions (Mapping[str, str] | None): Label -> what it means, in a line; beside
-        those of the corpora that this package knows, or in their place.
-    RAISES (WeltError): If the instruction has no "{types}", or a definition has more than
-        a line.
+    instruction (str): The instruction. A line for each label replaces "{types}".
+    definitions (Mapping[str, str] | None): Label -> its definition in one line. They are added
+        to the built-in definitions of corpus labels or replace them.
+    RAISES (WeltError): If the instruction has no "{types}", or a definition has several lines.
     """
 
     def __init__(
@@ -42,40 +41,41 @@ class JsonPrompt:
     ):
         if "{types}" not in instruction:
             raise WeltError(
-                'The instruction has no "{types}", where the labels and their definitions '
-                "go"
+                'The instruction has no "{types}". Insert it where the labels and their '
+                "definitions go"
             )
         self.instruction = instruction
         self.definitions: dict[str, str] = {**DEFINITIONS, **(definitions or {})}
-        for label, told in self.definitions.items():
-            if "\n" in told:
+        for label, definition in self.definitions.items():
+            if "\n" in definition:
                 raise WeltError(
-                    f"The definition of {label} has more than a line: {told!r}"
+                    f"The definition of {label} has more than one line: {definition!r}"
                 )
 
     def __call__(self, text: str, labels: Sequence[str]) -> str:
-        """Make a prompt.
+        """Build a prompt.
 
         text (str): The text.
-        labels (Sequence[str]): The labels that are asked for.
+        labels (Sequence[str]): The labels to prompt for.
         RETURNS (str): The prompt.
         """
-        told = self.definitions
-        lines = [
-            f"- {label}: {told[label]}" if told.get(label) else f"- {label}"
-            for label in labels
-        ]
+        lines = []
+        for label in labels:
+            definition = self.definitions.get(label)
+            lines.append(f"- {label}: {definition}" if definition else f"- {label}")
         return self.instruction.replace("{types}", "\n".join(lines)) + f"\n\n{text}"
 
 
 def make_json_prompt(
     instruction: str = INSTRUCTION, definitions: dict[str, str] | None = None
 ) -> JsonPrompt:
-    """Make a function that makes prompts. Registered as `welt_spacy.JsonPrompt.v1` in
+    """Create a function that builds prompts. Registered as `welt_spacy.JsonPrompt.v1` in
     `@misc`.
 
-    instruction, definitions: See `JsonPrompt`.
-    RETURNS (JsonPrompt): Text and labels -> the prompt.
-    RAISES (WeltError): As `JsonPrompt`.
+    instruction (str): The instruction. A line for each label replaces "{types}".
+    definitions (dict[str, str] | None): Label -> its definition in one line. They are added
+        to the built-in definitions of corpus labels or replace them.
+    RETURNS (JsonPrompt): Function from a text and labels to a prompt.
+    RAISES (WeltError): If the instruction has no "{types}", or a definition has several lines.
     """
     return JsonPrompt(instruction, definitions)

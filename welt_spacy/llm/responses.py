@@ -1,5 +1,5 @@
-"""Answers of a language model: a JSON array of names with their types, and the spans of a doc
-that they mean. Nothing is dropped without being counted.
+"""Responses in JSON: write them for gold entities, parse them, and align their entities with a
+document. Entities that have no place in the text are counted.
 """
 
 import contextlib
@@ -7,22 +7,20 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import (
-    Any,
-    NamedTuple,
-)
+from typing import Any, NamedTuple
 
 from spacy.tokens import Doc, Span
 
-TYPE, NAME = "entity", "name"
+# The keys of an object in a response
+LABEL_KEY, NAME_KEY = "entity", "name"
 
 
-class Item(NamedTuple):
-    """An entity as an answer names it.
+class PredictedEntity(NamedTuple):
+    """An entity in a response.
 
-    label (str): Its type.
-    name (str): The words.
-    end (int): The character behind its object in the answer; 0 if it is from none.
+    label (str): Its label.
+    name (str): Its text.
+    end (int): Character offset in the response at which its object ends.
     """
 
     label: str
@@ -30,29 +28,28 @@ class Item(NamedTuple):
     end: int = 0
 
 
-class Answer(NamedTuple):
-    """What an answer says.
+class ParsedResponse(NamedTuple):
+    """Result of `parse_response`.
 
-    items (list[Item]): The entities, in its order.
-    issues (dict[str, int]): "not JSON": there is no array; "cut off": it does not end, and
-        what stands before the end was taken; "malformed": so many items are not objects
-        with two strings.
+    entities (list[PredictedEntity]): The entities in the order of the response.
+    issues (dict[str, int]): "not JSON": the response has no array; "cut off": the array is
+        not closed, and the objects before the end are used; "malformed": number of values
+        that are not objects with two strings.
     """
 
-    items: list[Item]
+    entities: list[PredictedEntity]
     issues: dict[str, int]
 
 
-class Located(NamedTuple):
-    """The spans that an answer means.
+class AlignedEntities(NamedTuple):
+    """Result of `align_entities`.
 
-    spans (list[Span]): Without overlap, in the order of the doc.
-    sources (list[int]): The item of each span: its place among them.
-    issues (dict[str, int]): How many items have an unknown type, a name that is not in
-        the text ("unsupported name"), one that the text has less often
-        ("over-generated"), or one that does not begin and end where tokens do ("off
-        token borders"): these have no span. "ambiguous": names with a span that occur
-        more often in the text than in the answer.
+    spans (list[Span]): Spans without overlap in the order of the document.
+    sources (list[int]): Index of the predicted entity of each span.
+    issues (dict[str, int]): Number of entities without a span: "unknown type", "unsupported
+        name" (it does not occur in the text), "over-generated" (it occurs less often) or "off
+        token borders". "ambiguous" counts names that occur more often in the text than in the
+        response.
     """
 
     spans: list[Span]
@@ -60,55 +57,55 @@ class Located(NamedTuple):
     issues: dict[str, int]
 
 
-def make_answer(doc: Doc | Span, labels: Iterable[str] | None = None) -> str:
-    """Write the answer that is right for a doc.
+def make_response(doc: Doc | Span, labels: Iterable[str] | None = None) -> str:
+    """Return the correct response for gold entities, as JSON.
 
-    doc (Doc | Span): The doc or a part of it, with gold entities.
-    labels (Iterable[str] | None): The labels that are asked for; all if not set.
-    RETURNS (str): JSON: an array of objects with "entity" and "name", in the order of the
-        text, repeated names included; "[]" if there are none.
+    doc (Doc | Span): The document or a part of it.
+    labels (Iterable[str] | None): Labels to include; all if not set.
+    RETURNS (str): An array of objects with "entity" and "name" in the order of the text;
+        repeated names are repeated.
     """
-    wanted = None if labels is None else set(labels)
-    items = [
-        {TYPE: ent.label_, NAME: ent.text}
+    included = None if labels is None else set(labels)
+    entities = [
+        {LABEL_KEY: ent.label_, NAME_KEY: ent.text}
         for ent in doc.ents
-        if wanted is None or ent.label_ in wanted
+        if included is None or ent.label_ in included
     ]
-    return json.dumps(items, ensure_ascii=False)
+    return json.dumps(entities, ensure_ascii=False)
 
 
-def parse_answer(text: str) -> Answer:
-    """Read an answer. Nothing in it is ever run as code.
+def parse_response(text: str) -> ParsedResponse:
+    """Parse a response.
 
-    text (str): What a model has generated. Words before the array, and after it, are
-        passed over, such as the fences of Markdown.
-    RETURNS (Answer): The entities; of an array that does not end, those that are whole.
+    text (str): The response. Text around the array, such as Markdown fences, is ignored.
+    RETURNS (ParsedResponse): The entities; if the array is not closed, the complete ones.
     """
     issues: Counter = Counter()
-    found = None
+    values = None
     start = text.find("[")
-    while start >= 0 and found is None:
+    while start >= 0 and values is None:
         try:
-            values, ends = _read_array(text, start)
+            array, is_closed = _read_array(text, start)
         except RecursionError:
             break
-        # "see [1]" before the answer is an array too
-        if ends and (not values or isinstance(values[0][0], dict)):
-            found = values
+        # "see [1]" before the response is an array, too
+        if is_closed and (not array or isinstance(array[0][0], dict)):
+            values = array
         start = text.find("[", start + 1)
-    if found is None:
+    if values is None:
         opening = _OPENING.search(text)
         if opening is not None:
             with contextlib.suppress(RecursionError):
-                found, _ = _read_array(text, opening.start())
+                values, _ = _read_array(text, opening.start())
         issues["not JSON" if opening is None else "cut off"] += 1
-    items = []
-    for value, end in found or ():
-        if _is_item(value):
-            items.append(Item(value[TYPE], value[NAME].strip(), end))
+    entities = []
+    for value, end in values or ():
+        if _is_entity(value):
+            name = value[NAME_KEY].strip()
+            entities.append(PredictedEntity(value[LABEL_KEY], name, end))
         else:
             issues["malformed"] += 1
-    return Answer(items, dict(issues))
+    return ParsedResponse(entities, dict(issues))
 
 
 _OPENING = re.compile(r"\[\s*(?=\{|$)")
@@ -116,96 +113,94 @@ _SPACE = re.compile(r"\s*")
 
 
 def _read_array(text: str, start: int) -> tuple[list[tuple[Any, int]], bool]:
-    """The values of an array with the character behind each, as far as they can be read,
-    and whether it ends.
+    """Return the values of an array with the offset at which each ends, as far as they can
+    be read, and whether the array is closed.
     """
     decoder = json.JSONDecoder()
-    found: list[tuple[Any, int]] = []
-    place = _behind_space(text, start + 1)
-    if text.startswith("]", place):
-        return found, True
+    values: list[tuple[Any, int]] = []
+    offset = _skip_space(text, start + 1)
+    if text.startswith("]", offset):
+        return values, True
     while True:
         try:
-            value, end = decoder.raw_decode(text, place)
+            value, end = decoder.raw_decode(text, offset)
         except ValueError:
-            return found, False
-        found.append((value, end))
-        place = _behind_space(text, end)
-        if not text.startswith(",", place):
-            return found, text.startswith("]", place)
-        place = _behind_space(text, place + 1)
+            return values, False
+        values.append((value, end))
+        offset = _skip_space(text, end)
+        if not text.startswith(",", offset):
+            return values, text.startswith("]", offset)
+        offset = _skip_space(text, offset + 1)
 
 
-def _behind_space(text: str, place: int) -> int:
-    match = _SPACE.match(text, place)
-    return match.end() if match else place
+def _skip_space(text: str, offset: int) -> int:
+    match = _SPACE.match(text, offset)
+    return match.end() if match else offset
 
 
-def _is_item(value: Any) -> bool:
+def _is_entity(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and isinstance(value.get(TYPE), str)
-        and isinstance(value.get(NAME), str)
-        and bool(value[NAME].strip())
+        and isinstance(value.get(LABEL_KEY), str)
+        and isinstance(value.get(NAME_KEY), str)
+        and bool(value[NAME_KEY].strip())
     )
 
 
-def locate(
+def align_entities(
     doc: Doc | Span,
-    items: Sequence[Item],
+    entities: Sequence[PredictedEntity],
     labels: Iterable[str] | None = None,
-) -> Located:
-    """Find the spans that the items of an answer mean.
+) -> AlignedEntities:
+    """Align the entities of a response with a document.
 
-    An item takes the first occurrence of its name behind the item before it that begins
-    and ends where tokens do and is free; if there is none behind, the first free one.
-    The name is looked for as it is, then without regard to case and white space.
+    An entity is aligned with the first free occurrence of its name after the entity before
+    it; if there is none, with the first free one. Occurrences begin and end at token
+    borders. If a name does not occur, case and white space are ignored.
 
-    doc (Doc | Span): The doc, or the part of it that the answer is about.
-    items (Sequence[Item]): The items, in the order of the answer.
-    labels (Iterable[str] | None): The labels that are known; all if not set.
-    RETURNS (Located): The spans, and what could not be placed.
+    doc (Doc | Span): The document, or the part of it that the response is about.
+    entities (Sequence[PredictedEntity]): The entities in the order of the response.
+    labels (Iterable[str] | None): Known labels; all if not set.
+    RETURNS (AlignedEntities): The spans, and counts of entities without one.
     """
     known = None if labels is None else set(labels)
-    places = _Places(doc)
+    occurrences = _Occurrences(doc)
     issues: Counter = Counter()
-    found: list[tuple[Span, int]] = []
+    aligned: list[tuple[Span, int]] = []
     taken: set[int] = set()
-    used: Counter = Counter()
-    behind = 0
-    for i, item in enumerate(items):
-        if known is not None and item.label not in known:
+    counts: Counter = Counter()
+    position = 0
+    for i, entity in enumerate(entities):
+        if known is not None and entity.label not in known:
             issues["unknown type"] += 1
             continue
-        occurrences, exist = places.find(item.name)
+        places, is_in_text = occurrences.find(entity.name)
         free = [
-            (start, end)
-            for start, end in occurrences
-            if not taken.intersection(range(start, end))
+            (start, end) for start, end in places if taken.isdisjoint(range(start, end))
         ]
         if not free:
-            if occurrences:
+            if places:
                 issues["over-generated"] += 1
             else:
-                issues["off token borders" if exist else "unsupported name"] += 1
+                issues["off token borders" if is_in_text else "unsupported name"] += 1
             continue
-        start, end = next((place for place in free if place[0] >= behind), free[0])
+        start, end = next((place for place in free if place[0] >= position), free[0])
         taken.update(range(start, end))
-        behind = end
-        found.append((Span(places.doc, start, end, label=item.label), i))
-        used[item.name] += 1
-    for name, n in used.items():
-        issues["ambiguous"] += len(places.find(name)[0]) > n
-    found.sort(key=lambda pair: pair[0].start)
-    return Located(
-        [span for span, _ in found],
-        [i for _, i in found],
+        position = end
+        aligned.append((Span(occurrences.doc, start, end, label=entity.label), i))
+        counts[entity.name] += 1
+    for name, n in counts.items():
+        issues["ambiguous"] += len(occurrences.find(name)[0]) > n
+    aligned.sort(key=lambda pair: pair[0].start)
+    return AlignedEntities(
+        [span for span, _ in aligned],
+        [i for _, i in aligned],
         {issue: n for issue, n in issues.items() if n},
     )
 
 
-class _Places:
-    """Where names stand in a doc, or in a part of it."""
+class _Occurrences:
+    """The occurrences of names in a document or a part of it."""
 
     def __init__(self, part: Doc | Span):
         self.doc = part if isinstance(part, Doc) else part.doc
@@ -213,27 +208,25 @@ class _Places:
         first = part[0].idx if len(part) else 0
         self.starts = {token.idx - first: token.i for token in part}
         self.ends = {token.idx - first + len(token): token.i + 1 for token in part}
-        self._found: dict[str, tuple[list[tuple[int, int]], bool]] = {}
+        self._cache: dict[str, tuple[list[tuple[int, int]], bool]] = {}
 
     def find(self, name: str) -> tuple[list[tuple[int, int]], bool]:
-        """RETURNS (tuple[list[tuple[int, int]], bool]): First tokens and the tokens after
-        the last, and whether the name is in the text at all.
-        """
-        if name not in self._found:
-            found, exist = self._search(re.escape(name), 0)
-            if not found:
-                # White space may be other, or missing, anywhere between words
+        """Return the token ranges of a name, and whether the text has it at all."""
+        if name not in self._cache:
+            places, is_in_text = self._search(re.escape(name), 0)
+            if not places:
+                # White space may differ or be missing between any two words
                 words = r"\s*".join(map(re.escape, name.split()))
-                loosely, somewhere = self._search(words, re.IGNORECASE)
-                found, exist = loosely, exist or somewhere
-            self._found[name] = found, exist
-        return self._found[name]
+                places, is_similar = self._search(words, re.IGNORECASE)
+                is_in_text = is_in_text or is_similar
+            self._cache[name] = places, is_in_text
+        return self._cache[name]
 
     def _search(self, pattern: str, flags: int) -> tuple[list[tuple[int, int]], bool]:
         matches = list(re.finditer(f"(?=({pattern}))", self.text, flags))
-        found = [
+        places = [
             (self.starts[match.start(1)], self.ends[match.end(1)])
             for match in matches
             if match.start(1) in self.starts and match.end(1) in self.ends
         ]
-        return found, bool(matches)
+        return places, bool(matches)

@@ -1,6 +1,5 @@
 """Entities into docs, beside what earlier components have set."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -108,21 +107,35 @@ def set_entities(
                 found.labels[mine].tolist(),
             )
         ]
-        # NaN where a language model gives no probabilities
-        confidences = [
-            None if math.isnan(confidence) else confidence
-            for confidence in found.confidences[mine].tolist()
-        ]
-        doc.set_ents([*others.ents, *spans], blocked=others.blocked, default="outside")
-        for span, confidence in zip(spans, confidences):
-            set_confidence(span, confidence, component)
-        if spans_key is not None:
-            attrs = {}
-            if None not in confidences:
-                attrs["scores"] = np.array(confidences, dtype="float32")
-            doc.spans[spans_key] = SpanGroup(
-                doc, name=spans_key, spans=spans, attrs=attrs
-            )
+        confidences = found.confidences[mine].tolist()
+        set_spans(doc, spans, confidences, others, component, spans_key)
+
+
+def set_spans(
+    doc: Doc,
+    spans: Sequence[Span],
+    confidences: Sequence[float | None],
+    earlier: EarlierEnts,
+    component: str,
+    spans_key: str | None,
+) -> None:
+    """Set the entities of one document, their confidences, and `doc.spans` if a key is given.
+
+    doc (Doc): The document.
+    spans (Sequence[Span]): The entities, without overlap with each other or earlier ones.
+    confidences (Sequence[float | None]): Their confidences; None if unknown.
+    earlier (EarlierEnts): The entities that stay in the document.
+    component (str): The name of the component.
+    spans_key (str | None): The key for `doc.spans`.
+    """
+    doc.set_ents([*earlier.ents, *spans], blocked=earlier.blocked, default="outside")
+    for span, confidence in zip(spans, confidences):
+        set_confidence(span, confidence, component)
+    if spans_key is not None:
+        attrs = {}
+        if None not in confidences:
+            attrs["scores"] = np.array(confidences, dtype="float32")
+        doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
 
 
 def _flat(arrays: list[NDArray[Any]]) -> NDArray[Any]:

@@ -15,7 +15,8 @@ class LLMResponses(NamedTuple):
     texts (list[str]): The responses, one for each part of the document.
     items (list[tuple[str, str]]): Type and name of each well-formed item.
     n_items (int): Number of items, malformed ones included.
-    issues (dict[str, int]): Number of problems by kind: see `Answer` and `Located`; and
+    issues (dict[str, int]): Number of problems by kind: see `ParsedResponse` and
+        `AlignedEntities`; and
         "failed", the number of parts without a response.
     error (str | None): The error of the first part without a response.
     """

@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 
 from ...errors import WeltError
 from ...llm.prompts import JsonPrompt, Prompt
-from ...llm.responses import make_answer
+from ...llm.responses import make_response
 from ...tokens.annotated_labels import is_annotated
 from ...util.fingerprint import checksum_bytes, fingerprint
 from ...util.output_folder import OutputFolder
@@ -29,7 +29,7 @@ def make_example(doc: Doc, labels: Sequence[str], prompt: Prompt) -> tuple[str, 
     Superfiltering does. Labels that the document was not annotated for are left out.
     """
     annotated = [label for label in labels if is_annotated(doc, label)]
-    return prompt(doc.text, annotated) + "\n", make_answer(doc, annotated)
+    return prompt(doc.text, annotated) + "\n", make_response(doc, annotated)
 
 
 def score_docs(
