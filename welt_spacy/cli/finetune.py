@@ -1,22 +1,12 @@
-"""`spacy welt finetune`: a language model tuned on docs."""
+"""`spacy welt finetune`: fine-tune a language model."""
 
-import hashlib
-import shutil
 from pathlib import Path
 from typing import Any
 
-import srsly
 import typer
 
-from ..corpora.convert import sha256
 from ..errors import WeltError
-from ..llm.finetune import finetune
-from ..llm.finetune_config import FinetuneConfig, read_finetune_config
-from ..util.files import exclusive_lock, write_atomically
-from ..util.pipelines import is_pipeline, replace_pipeline, use_gpu
 from ._util import GPU_ID, one_line_errors, sigterm_ends
-
-DONE, CHECKPOINTS, MODEL = "finetuned.json", "checkpoints", "model-best"
 
 
 @one_line_errors
@@ -30,69 +20,35 @@ def finetune_cli(
         "--set",
         "-s",
         metavar="NAME=VALUE",
-        help="Another value of a setting, such as steps=500 or lora.r=32; can be repeated.",
+        help="Replace a setting, such as steps=500 or lora.r=32; can be repeated.",
     ),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Tune a language model, so that it answers in JSON.
+    """Fine-tune a language model to respond in JSON.
 
-    A run that is ended is taken up again at its last checkpoint.
+    Training that was interrupted resumes from its last checkpoint.
     """
-    settings = read_finetune_config(config, _overrides(changed or []))
-    output = Path(settings.output)
-    use_gpu(gpu_id)
-    with sigterm_ends(), exclusive_lock(output):
-        key = _key(settings)
-        model, done = output / MODEL, output / DONE
-        if _is_done(done, key) and is_pipeline(model):
-            typer.echo(f"✔ {model} is up to date")
-            return
-        if model.exists() and not done.is_file():
-            raise WeltError(
-                f"{model} was not made by 'spacy welt finetune', so it is not replaced: "
-                "use another output"
-            )
-        folder = output / CHECKPOINTS / key[:16]
-        folder.mkdir(parents=True, exist_ok=True)
-        found = finetune(settings, folder)
-        with replace_pipeline(model, force=True) as save:
-            save(found.nlp)
-        told = {"key": key, "step": found.step, "ents_f": found.best}
-        write_atomically(
-            done, srsly.json_dumps({**told, "history": found.history}, indent=2)
-        )
-        shutil.rmtree(folder)
-    if found.best is not None:
-        typer.echo(f"Best on dev: F1 {100 * found.best:.2f} at step {found.step}")
-    typer.echo(f"✔ {model}")
+    from ..llm.finetune import finetune
+    from ..llm.finetune_config import read_finetune_config
+
+    settings = read_finetune_config(config, _parse_overrides(changed or []))
+    with sigterm_ends():
+        result = finetune(settings, gpu_id=gpu_id)
+    if result.is_new and result.ents_f is not None:
+        typer.echo(f"Best on dev: F1 {100 * result.ents_f:.2f} at step {result.step}")
+    typer.echo(f"✔ {result.model}{'' if result.is_new else ' is up to date'}")
 
 
-def _overrides(changed: list[str]) -> dict[str, Any]:
-    found = {}
-    for text in changed:
-        name, equals, value = text.partition("=")
+def _parse_overrides(options: list[str]) -> dict[str, Any]:
+    import srsly
+
+    overrides = {}
+    for option in options:
+        name, equals, value = option.partition("=")
         if not equals or not name:
-            raise WeltError(f"--set {text!r}: use NAME=VALUE, such as steps=500")
+            raise WeltError(f"--set {option!r}: use NAME=VALUE, such as steps=500")
         try:
-            found[name] = srsly.yaml_loads(value)
+            overrides[name] = srsly.yaml_loads(value)
         except Exception:  # ruamel has many
-            found[name] = value
-    return found
-
-
-def _key(settings: FinetuneConfig) -> str:
-    data = b"".join(_read(Path(path)) for path in (settings.train, settings.dev))
-    return hashlib.sha256((settings.key + sha256(data)).encode("utf8")).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise WeltError(f"{path} is not a file: a .spacy file is needed")
-    return path.read_bytes()
-
-
-def _is_done(path: Path, key: str) -> bool:
-    try:
-        return srsly.read_json(path)["key"] == key
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+            overrides[name] = value
+    return overrides

@@ -1,329 +1,91 @@
-"""A language model tuned on docs, by transformers' `Trainer`: several GPUs and nodes, FSDP and
-DeepSpeed come with it.
+"""Fine-tune a language model on gold data, and write it as a pipeline.
 
-Importing this module does not import torch: it is an extra.
+Importing this module does not import torch, which is part of an extra.
 """
 
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
-import spacy
 import srsly
-from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.training import Example
-from thinc.util import get_torch_default_device
 
-from ..errors import WeltError, extra_needed
-from ..pipeline.inference import predict_examples
-from ..scoring.strict import ner_score
-from ..tokens.annotated_labels import is_annotated
-from ..tokens.docs import bare_doc, read_docs
-from ..util.files import write_atomically
-from .causal_lm import EXTRA, CausalLM, encode_prompt, load_causal_lm
+from ..errors import extra_needed
+from ..util.fingerprint import Fingerprint, fingerprint
+from ..util.output_folder import OutputFolder
+from ..util.pipelines import use_gpu
+from .causal_lm import EXTRA, clear_errors
 from .finetune_config import FinetuneConfig
-from .generative_ner import GenerativeNER
-from .prompts import JsonPrompt
-from .responses import make_response
+from .trainer import train_pipeline
 
-IGNORED = -100  # what torch's cross entropy leaves out
-# In a checkpoint's folder once it is whole
-MARKER = "whole.json"
+COMMAND = "spacy welt finetune"
+# The record has its own name, because other commands write to the folder, too
+RECORD, MODEL, HISTORY = "finetuned.json", "model-best", "history.json"
 
 
-class TrainingData(NamedTuple):
-    """Docs as token ids.
+@dataclass(frozen=True)
+class FinetuneResult:
+    """Result of `finetune`.
 
-    rows (list[dict[str, list[int]]]): "input_ids" and "labels", where the prompt's are
-        -100, for each doc.
-    too_long (int): Docs that were left out.
-    negatives (int): Docs without entities among the rows.
+    model (Path): The pipeline.
+    step (int): The update at which its checkpoint was written.
+    ents_f (float | None): Its strict F1 on dev, if it was evaluated.
+    is_new (bool): Whether it was trained; if not, it was up to date.
     """
 
-    rows: list[dict[str, list[int]]]
-    too_long: int
-    negatives: int
-
-
-class Finetuned(NamedTuple):
-    """What came of it.
-
-    nlp (Language): The pipeline.
-    history (list[dict[str, Any]]): What was logged: losses, and scores on dev.
-    best (float | None): The best strict F1 on dev, if it was measured.
-    step (int): The update that it is from.
-    """
-
-    nlp: Language
-    history: list[dict[str, Any]]
-    best: float | None
+    model: Path
     step: int
+    ents_f: float | None
+    is_new: bool
 
 
-def make_rows(
-    docs: Sequence[Doc], settings: FinetuneConfig, tokenizer: Any, labels: Sequence[str]
-) -> TrainingData:
-    """Turn docs into prompts and right answers.
+def finetune(config: FinetuneConfig, *, gpu_id: int = -1) -> FinetuneResult:
+    """Fine-tune a language model. If the output is up to date, nothing is trained; if the last
+    call was killed, training resumes from its last checkpoint.
 
-    docs (Sequence[Doc]): The docs, with gold entities.
-    settings (FinetuneConfig): The settings.
-    tokenizer (PreTrainedTokenizerFast): The tokenizer.
-    labels (Sequence[str]): The types that are asked for; of these, a doc in which others
-        were not looked for has its own.
-    RETURNS (TrainingData): The ids. The loss is on the answer alone, and on the token that
-        ends it.
-    RAISES (WeltError): If nothing is left.
+    config (FinetuneConfig): The settings.
+    gpu_id (int): The GPU; -1 for the CPU.
+    RETURNS (FinetuneResult): The pipeline.
+    RAISES (WeltError): If the data or the model can't be loaded, a package is missing, the
+        output folder has files of others in places that are written, or another process writes
+        there.
     """
-    prompt = JsonPrompt(settings.instruction, settings.definitions)
-    rng = np.random.default_rng(settings.seed)
-    empty = [i for i, doc in enumerate(docs) if not doc.ents]
-    n = int(np.floor(settings.negatives * len(empty) + 0.5))
-    dropped = {empty[place] for place in rng.permutation(len(empty))[n:].tolist()}
-    rows, too_long, negatives = [], 0, 0
-    for i, doc in enumerate(docs):
-        if i in dropped or not doc.text.strip():
-            continue
-        asked = [label for label in labels if is_annotated(doc, label)]
-        before = encode_prompt(tokenizer, prompt(doc[:].text, asked))
-        answer = tokenizer(make_response(doc, asked), add_special_tokens=False)
-        told = [*answer["input_ids"], tokenizer.eos_token_id]
-        if len(before) + len(told) > settings.max_length:
-            too_long += 1
-            continue
-        negatives += not doc.ents
-        rows.append(
-            {
-                "input_ids": [*before, *told],
-                "labels": [IGNORED] * len(before) + told,
-            }
-        )
-    if not rows:
-        raise WeltError(
-            f"No training doc is left: {too_long} are longer than max_length, "
-            f"{settings.max_length} tokens"
-        )
-    return TrainingData(rows, too_long, negatives)
+    use_gpu(gpu_id)
+    current = get_fingerprint(config)
+    output = config.output
+    model, checkpoints = output / MODEL, f"checkpoints-{current.digest[:16]}"
+    with OutputFolder(output, COMMAND, record=RECORD) as folder:
+        is_new = not folder.is_current(current)
+        if is_new:
+            folder.check((MODEL, HISTORY))
+            folder.start(current, [checkpoints])
+            # A call that was killed during the cleanup has written the model
+            if not folder.has(MODEL):
+                trained = train_pipeline(config, output / checkpoints)
+                folder.add(HISTORY, srsly.json_dumps(trained.history, indent=2))
+                with folder.add_folder(MODEL) as path:
+                    trained.nlp.to_disk(path)
+            shutil.rmtree(output / checkpoints, ignore_errors=True)
+            meta = srsly.read_json(model / "meta.json")["finetuned"]
+            folder.finish({name: meta[name] for name in ("step", "ents_f")})
+        return FinetuneResult(model, is_new=is_new, **folder.summary)
 
 
-def finetune(settings: FinetuneConfig, folder: Path) -> Finetuned:
-    """Tune a language model.
-
-    settings (FinetuneConfig): The settings.
-    folder (Path): Where checkpoints are. The last whole one in it is taken up again.
-    RETURNS (Finetuned): The pipeline with the best model, and what was logged.
-    RAISES (WeltError): If the data or the model can't be loaded, or a package is missing.
+def get_fingerprint(config: FinetuneConfig) -> Fingerprint:
+    """Compute the fingerprint of a fine-tuning. A base model on the hub is identified by its
+    commit, for which its config.json is fetched; a folder by its content.
     """
+    settings = config.model_dump(exclude={"train", "dev", "output"})
+    files = {"train": config.train, "dev": config.dev}
+    if Path(config.model).exists():
+        return fingerprint(settings, files=files, models={"model": config.model})
+    settings["commit"] = _fetch_commit(config.model, config.revision)
+    return fingerprint(settings, files=files)
+
+
+def _fetch_commit(name: str, revision: str | None) -> str:
     with extra_needed("Fine-tuning", EXTRA):
-        import accelerate  # noqa: F401  the Trainer needs it
-        import peft
-        import torch
-        import transformers
-
-    transformers.set_seed(settings.seed)
-    on_gpu = get_torch_default_device().type == "cuda"
-    halves = settings.bf16 and on_gpu and torch.cuda.is_bf16_supported()
-    blank = spacy.blank("en")
-    docs = read_docs(Path(settings.train), blank.vocab)
-    dev = read_docs(Path(settings.dev), blank.vocab)
-    labels = settings.labels or sorted({e.label_ for doc in docs for e in doc.ents})
-    if not labels:
-        raise WeltError(f"{settings.train} has no entities, and no labels are set")
-    # Of all weights that are trained, there is a copy in full precision
-    dtype = "bfloat16" if halves and settings.lora is not None else "float32"
-    lm = load_causal_lm(settings.model, revision=settings.revision, dtype=dtype)
-    tokenizer = lm.tokenizer
-    if tokenizer.eos_token_id is None:
-        raise WeltError(f"The tokenizer of {settings.model} has no token for an end")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    data = make_rows(docs, settings, tokenizer, labels)
-    model = lm.model
-    revision = settings.revision or getattr(model.config, "_commit_hash", None)
-    if settings.lora is not None:
-        if settings.gradient_checkpointing:
-            model.enable_input_require_grads()
-        model = peft.get_peft_model(
-            model,
-            peft.LoraConfig(
-                r=settings.lora.r,
-                lora_alpha=settings.lora.alpha,
-                lora_dropout=settings.lora.dropout,
-                target_modules=settings.lora.target_modules,
-                task_type="CAUSAL_LM",
-            ),
-        )
-    nlp = make_pipeline(settings, labels, CausalLM(model, tokenizer), revision)
-    evaluates = settings.eval_every > 0
-    every = settings.eval_every or settings.save_every
-    per_epoch = -(-len(data.rows) // (settings.batch_size * settings.accumulate))
-    steps = settings.steps or max(1, round(settings.epochs * per_epoch))
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.accumulate,
-        learning_rate=settings.learning_rate,
-        warmup_steps=round(settings.warmup * steps),
-        lr_scheduler_type=settings.schedule,
-        weight_decay=settings.weight_decay,
-        bf16=halves,
-        use_cpu=not on_gpu,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        logging_steps=max(1, min(50, every)),
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=every if evaluates else None,
-        save_strategy="steps",
-        save_steps=every,
-        # The best, the last, and the one before, until the last is whole
-        save_total_limit=3,
-        load_best_model_at_end=evaluates,
-        metric_for_best_model="ents_f" if evaluates else None,
-        greater_is_better=True if evaluates else None,
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=None,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        dataloader_pin_memory=on_gpu,
-    )
-    trainer = _make_trainer(
-        nlp,
-        _draw(dev, settings),
-        model=model,
-        args=arguments,
-        train_dataset=data.rows,
-        eval_dataset=data.rows[:1] if evaluates else None,
-        data_collator=transformers.DataCollatorForSeq2Seq(
-            tokenizer, label_pad_token_id=IGNORED, padding="longest"
-        ),
-    )
-    trainer.train(resume_from_checkpoint=last_whole(folder))
-    model = trainer.model.eval()
-    if settings.lora is not None and settings.merge:
-        model = model.merge_and_unload()
-    pipe = nlp.get_pipe("generative_ner")
-    assert isinstance(pipe, GenerativeNER)
-    pipe.backend.lm = CausalLM(model, tokenizer)  # type: ignore[attr-defined]
-    best = trainer.state.best_metric if evaluates else None
-    step = trainer.state.global_step
-    if evaluates and trainer.state.best_model_checkpoint:
-        step = int(Path(trainer.state.best_model_checkpoint).name.rpartition("-")[2])
-    nlp.meta["performance"] = {} if best is None else {"ents_f": best}
-    nlp.meta["finetuned"] = {
-        "model": settings.model,
-        "revision": revision,
-        "docs": len(data.rows),
-        "without_entities": data.negatives,
-        "too_long": data.too_long,
-        "step": step,
-        "ents_f": best,
-    }
-    return Finetuned(nlp, list(trainer.state.log_history), best, step)
-
-
-def make_pipeline(
-    settings: FinetuneConfig, labels: Sequence[str], lm: CausalLM, revision: str | None
-) -> Language:
-    """Make the pipeline around a language model.
-
-    settings (FinetuneConfig): The settings.
-    labels (Sequence[str]): The types that are asked for.
-    lm (CausalLM): The model.
-    revision (str | None): Its revision on the hub.
-    RETURNS (Language): A pipeline with a sentencizer and `generative_ner`.
-    """
-    nlp = spacy.blank(
-        "en",
-        config={"nlp": {"tokenizer": {"@tokenizers": "welt_spacy.BioTokenizer.v1"}}},
-    )
-    if settings.n_sents:
-        nlp.add_pipe("welt_sentencizer")
-    pipe = nlp.add_pipe(
-        "generative_ner",
-        config={
-            "labels": list(labels),
-            "n_sents": settings.n_sents,
-            "max_response_tokens": settings.max_response_tokens,
-            "prompt": {
-                "@misc": "welt_spacy.JsonPrompt.v1",
-                "instruction": settings.instruction,
-                "definitions": settings.definitions,
-            },
-            "backend": {
-                "@misc": "welt_spacy.TransformersBackend.v1",
-                "name": settings.model,
-                "revision": revision,
-                "store": settings.lora is None or settings.merge,
-            },
-        },
-    )
-    assert isinstance(pipe, GenerativeNER)
-    pipe.backend.lm = lm  # type: ignore[attr-defined]
-    return nlp
-
-
-def last_whole(folder: Path) -> str | None:
-    """Find the last checkpoint that was written to its end, and delete others that are
-    newer.
-
-    folder (Path): The folder of checkpoints.
-    RETURNS (str | None): Its folder; None if there is none.
-    """
-    found = sorted(
-        folder.glob("checkpoint-*"),
-        key=lambda path: int(path.name.rpartition("-")[2]),
-        reverse=True,
-    )
-    for path in found:
-        if (path / MARKER).is_file():
-            return str(path)
-        shutil.rmtree(path)
-    return None
-
-
-def _draw(docs: Sequence[Doc], settings: FinetuneConfig) -> list[Doc]:
-    if not settings.eval_docs or settings.eval_docs >= len(docs):
-        return list(docs)
-    rng = np.random.default_rng(settings.seed)
-    places = rng.permutation(len(docs))[: settings.eval_docs]
-    return [docs[i] for i in sorted(places.tolist())]
-
-
-def _make_trainer(nlp: Language, dev: Sequence[Doc], **settings: Any) -> Any:
-    import transformers
-
-    class Trainer(transformers.Trainer):
-        """Scores answers that are generated, instead of the loss."""
-
-        def evaluate(
-            self: Any,
-            eval_dataset: Any = None,
-            ignore_keys: Any = None,
-            metric_key_prefix: str = "eval",
-        ) -> dict[str, float]:
-            examples = [Example(bare_doc(doc), doc) for doc in dev]
-            predict_examples(nlp, examples)
-            scores = ner_score(examples)
-            found = {
-                f"{metric_key_prefix}_{name}": float(scores[name] or 0.0)
-                for name in ("ents_f", "ents_p", "ents_r")
-            }
-            self.log(found)
-            self.control = self.callback_handler.on_evaluate(
-                self.args, self.state, self.control, found
-            )
-            return found
-
-    class MarkWhole(transformers.TrainerCallback):
-        """Called when all files of a checkpoint are there."""
-
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.is_world_process_zero:
-                path = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                told = srsly.json_dumps({"step": state.global_step})
-                write_atomically(path / MARKER, told)
-
-    return Trainer(callbacks=[MarkWhole()], **settings)
+        from huggingface_hub import hf_hub_download
+    with clear_errors(f"the language model {name!r}"):
+        file = hf_hub_download(name, "config.json", revision=revision)
+    # The local cache has a folder for each commit
+    return Path(file).parent.name

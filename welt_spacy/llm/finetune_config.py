@@ -1,180 +1,126 @@
-"""What a language model is tuned on and how, from a YAML file."""
+"""The settings of `spacy welt finetune`, from a YAML file."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..errors import WeltError, check_number
-from ..util.yaml import read_yaml
+from pydantic import ConfigDict, Field, model_validator
+
+from ..util.yaml import YamlModel, read_yaml_model
 from .prompts import INSTRUCTION
 
-SCHEDULES = ("cosine", "linear", "constant", "constant_with_warmup")
 
-
-@dataclass(frozen=True)
-class Lora:
+class LoraConfig(YamlModel):
     """A low-rank adapter (Hu et al. 2022).
 
-    r (int): Its rank.
-    alpha (int): The scale of its output is alpha / r.
-    dropout (float): Of its input.
-    target_modules (Any): Names of layers, or "all-linear".
+    r (int): The rank.
+    alpha (int): The output is scaled by alpha / r.
+    dropout (float): Dropout rate of the input.
+    target_modules (str | list[str]): Names of layers, or "all-linear".
     """
 
-    r: int = 16
-    alpha: int = 32
-    dropout: float = 0.05
-    target_modules: Any = "all-linear"
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    r: int = Field(16, ge=1)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
 
 
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """A language model to be tuned. The paper (Chen et al. 2025) does not tell its own
-    settings; these are common ones.
+class FinetuneConfig(YamlModel):
+    """The settings of a fine-tuning. Chen et al. (2025) do not report theirs, so defaults are
+    common practice.
 
-    model (str): The name of the model on the hub, or its folder.
-    train, dev (str): `.spacy` files. What is reported is chosen on dev.
-    output (str): The folder to write: `model-best` in it is a pipeline.
-    revision (str | None): The commit, branch or tag on the hub.
-    labels (list[str]): The types that are asked for; those of the training data if empty.
-    instruction (str), definitions (dict[str, str]): See `JsonPrompt`.
-    n_sents (int): Sentences that the pipeline asks about at once; 0: whole docs. As in the
-        training data.
-    max_length (int): The most tokens of prompt and answer in training; what is longer is
-        left out, and counted.
-    max_response_tokens (int): The most tokens of an answer, in prediction.
-    negatives (float): The share of the docs without entities to train on, in [0, 1].
-    lora (Lora | None): The adapter; None: all weights are tuned.
-    merge (bool): Whether the adapter is added to the weights, which are then saved with
-        the pipeline.
-    steps (int): Updates; 0: as many as `epochs` takes.
-    epochs (float): Passes over the training data, if `steps` is 0.
-    learning_rate (float), warmup (float), schedule (str), weight_decay (float): Of AdamW;
-        warmup is a share of the steps.
-    batch_size (int), accumulate (int): Docs in a batch, and batches in an update, on each
-        device.
-    bf16 (bool): Whether to train in bfloat16 on a GPU.
-    gradient_checkpointing (bool): Whether to compute activations again, for memory.
-    eval_every (int): Steps between two evaluations by strict F1 on answers for dev; the
-        best checkpoint wins. 0: none, and the last wins.
-    eval_docs (int): So many docs of dev, drawn at random; 0: all.
-    save_every (int): Steps between two checkpoints, if `eval_every` is 0.
-    seed (int): Of all that is drawn.
+    model (str): The name of the base model on the hub, or its folder.
+    train (Path): The `.spacy` file of the training data.
+    dev (Path): The `.spacy` file on which the best checkpoint is chosen.
+    output (Path): The folder to write; its `model-best` is a pipeline.
+    revision (str | None): The commit, branch or tag of the base model on the hub.
+    labels (list[str]): The labels to prompt for; those of the training data if empty.
+    instruction (str): See `JsonPrompt`.
+    definitions (dict[str, str]): See `JsonPrompt`.
+    n_sents (int): Number of sentences per prompt of the pipeline; 0 for whole documents. Use
+        the number of the documents of the training data.
+    max_length (int): Maximum number of tokens of prompt and response in training. Longer
+        documents are left out and counted.
+    max_response_tokens (int): Maximum number of tokens of a response of the pipeline.
+    keep_negatives (float): Share of the documents without entities to train on, in [0, 1].
+    lora (LoraConfig | None): The adapter; None to train all weights.
+    merge (bool): Whether to merge the adapter into the weights, which are then saved with the
+        pipeline.
+    steps (int): Number of updates; 0 for as many as `epochs` has.
+    epochs (float): Number of passes over the training data if `steps` is 0.
+    learning_rate (float): Peak learning rate of AdamW.
+    warmup (float): Share of the steps in which the learning rate increases.
+    schedule (str): Learning rate schedule.
+    weight_decay (float): Weight decay of AdamW.
+    batch_size (int): Number of documents per batch and device.
+    accumulate (int): Number of batches per update.
+    bf16 (bool): Whether to train in bfloat16 on GPUs that have it.
+    gradient_checkpointing (bool): Whether to recompute activations to save memory.
+    eval_every (int): Number of steps between two evaluations by strict F1 of generated
+        responses on dev; the best checkpoint is used. 0 for none; the last one is used.
+    eval_docs (int): Number of dev documents to sample for evaluation; 0 for all.
+    save_every (int): Number of steps between two checkpoints if `eval_every` is 0.
+    seed (int): Random seed.
     """
 
-    model: str
-    train: str
-    dev: str
-    output: str
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    model: str = Field(min_length=1)
+    train: Path
+    dev: Path
+    output: Path
     revision: str | None = None
-    labels: list[str] = field(default_factory=list)
+    labels: list[str] = []
     instruction: str = INSTRUCTION
-    definitions: dict[str, str] = field(default_factory=dict)
-    n_sents: int = 1
-    max_length: int = 1024
-    max_response_tokens: int = 512
-    negatives: float = 1.0
-    lora: Lora | None = field(default_factory=Lora)
+    definitions: dict[str, str] = {}
+    n_sents: int = Field(1, ge=0)
+    max_length: int = Field(1024, ge=1)
+    max_response_tokens: int = Field(512, ge=1)
+    keep_negatives: float = Field(1.0, ge=0, le=1)
+    lora: LoraConfig | None = LoraConfig()
     merge: bool = False
-    steps: int = 0
-    epochs: float = 3.0
-    learning_rate: float = 2e-4
-    warmup: float = 0.03
-    schedule: str = "cosine"
-    weight_decay: float = 0.0
-    batch_size: int = 8
-    accumulate: int = 2
+    steps: int = Field(0, ge=0)
+    epochs: float = Field(3.0, gt=0)
+    learning_rate: float = Field(2e-4, gt=0)
+    warmup: float = Field(0.03, ge=0, le=1)
+    schedule: Literal["cosine", "linear", "constant", "constant_with_warmup"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(8, ge=1)
+    accumulate: int = Field(2, ge=1)
     bf16: bool = True
     gradient_checkpointing: bool = True
-    eval_every: int = 200
-    eval_docs: int = 200
-    save_every: int = 200
-    seed: int = 0
+    eval_every: int = Field(200, ge=0)
+    eval_docs: int = Field(200, ge=0)
+    save_every: int = Field(200, ge=1)
+    seed: int = Field(0, ge=0)
 
-    def __post_init__(self) -> None:
-        """RAISES (WeltError): If a setting is out of its range."""
-        for name in ("n_sents", "steps", "eval_every", "eval_docs", "seed"):
-            check_number(name, getattr(self, name), low=0)
-        for name in ("max_length", "max_response_tokens", "batch_size", "accumulate"):
-            check_number(name, getattr(self, name), low=1)
-        check_number("save_every", self.save_every, low=1)
-        check_number("negatives", self.negatives, low=0, high=1)
-        check_number("epochs", self.epochs, above=0)
-        check_number("learning_rate", self.learning_rate, above=0)
-        check_number("warmup", self.warmup, low=0, high=1)
-        check_number("weight_decay", self.weight_decay, low=0)
-        if self.schedule not in SCHEDULES:
-            raise WeltError(
-                f"schedule is {self.schedule!r}: use one of {', '.join(SCHEDULES)}"
-            )
-        if self.lora is not None:
-            check_number("lora.r", self.lora.r, low=1)
-            check_number("lora.alpha", self.lora.alpha, above=0)
-            check_number("lora.dropout", self.lora.dropout, low=0, below=1)
-        elif self.merge:
-            raise WeltError("merge is true, but lora is null: there is no adapter")
-
-    @property
-    def key(self) -> str:
-        """RETURNS (str): All settings as JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
+    @model_validator(mode="after")
+    def _check_merge(self) -> "FinetuneConfig":
+        if self.merge and self.lora is None:
+            raise ValueError("merge is true, but lora is null: there is no adapter")
+        return self
 
 
 def read_finetune_config(path: Path, overrides: Mapping[str, Any]) -> FinetuneConfig:
-    """Read the settings.
+    """Read the settings of a fine-tuning.
 
-    path (Path): A YAML file with the fields of `FinetuneConfig`; paths in it start where the
-        command runs.
-    overrides (Mapping[str, Any]): Other values; "lora.r" is that of `lora`.
+    path (Path): A YAML file with the fields of `FinetuneConfig`. Relative paths in it are
+        relative to the current folder.
+    overrides (Mapping[str, Any]): Values that replace those of the file; "lora.r" is a
+        setting of the adapter.
     RETURNS (FinetuneConfig): The settings.
-    RAISES (WeltError): If the file is missing, or a setting is unknown, missing, of
-        another type or out of its range.
+    RAISES (WeltError): If the file is missing or a setting is invalid.
     """
-    found = read_yaml(path, "the settings")
-    if not isinstance(found, dict):
-        raise WeltError(f"{path} must have the keys model, train, dev, output")
-    values = dict(found)
-    for name, value in overrides.items():
-        if name.startswith("lora."):
-            values["lora"] = {**(values.get("lora") or {}), name[5:]: value}
-        else:
-            values[name] = value
-    try:
-        if isinstance(values.get("lora"), dict):
-            values["lora"] = Lora(**_checked(Lora, values["lora"], "lora."))
-        return FinetuneConfig(**_checked(FinetuneConfig, values, ""))
-    except WeltError as err:
-        raise WeltError(f"{path}: {err}") from None
 
+    def change(values: dict[str, Any]) -> dict[str, Any]:
+        values = dict(values)
+        for name, value in overrides.items():
+            if name.startswith("lora."):
+                values["lora"] = {**(values.get("lora") or {}), name[5:]: value}
+            else:
+                values[name] = value
+        return values
 
-_KINDS: dict[Any, Any] = {
-    int: int,
-    float: (int, float),
-    bool: bool,
-    str: str,
-    str | None: (str, type(None)),
-    list[str]: list,
-    dict[str, str]: dict,
-    Lora | None: (Lora, type(None)),
-    Any: object,
-}
-
-
-def _checked(kind: Any, values: Mapping[str, Any], before: str) -> dict[str, Any]:
-    known = {entry.name: entry for entry in fields(kind)}
-    if unknown := sorted(set(values) - set(known)):
-        raise WeltError(
-            f"unknown key {before + unknown[0]!r}; known are {', '.join(known)}"
-        )
-    for name, value in values.items():
-        wanted = _KINDS[known[name].type]
-        is_flag = isinstance(value, bool) and known[name].type in (int, float)
-        if not isinstance(value, wanted) or is_flag:
-            raise WeltError(f"{before}{name} is {value!r}, which is of another type")
-    needed = [name for name in ("model", "train", "dev", "output") if name in known]
-    for name in needed:
-        if not values.get(name):
-            raise WeltError(f"{name} is missing")
-    return dict(values)
+    return read_yaml_model(path, FinetuneConfig, "the settings", change=change)
