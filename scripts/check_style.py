@@ -20,7 +20,7 @@ MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 10
 # The imperative verbs that docstrings of functions begin with
 VERB_LIST = """
-Add Adjust Align Allow Annotate Append Apply Approximate Assert Assign Attach Average
+Activate Add Adjust Align Allow Annotate Append Apply Approximate Assert Assign Attach Average
 Batch Begin Block Bound Build Calibrate Call Cancel Capture Center Change Check Choose
 Clean Clear Clip Close Collect Combine Compare Complete Compress Compute Concatenate
 Configure Connect Construct Continue Convert Copy Correct Count Cover Create Cut

@@ -1,4 +1,4 @@
-"""What a user can get wrong, in one line."""
+"""The error class of this package, and checks that raise it."""
 
 import contextlib
 import math
@@ -7,12 +7,11 @@ from typing import Any
 
 
 class WeltError(ValueError):
-    """A mistake in the input, the settings or the surroundings.
+    """An error in the input, the settings or the environment.
 
-    The message is complete on its own: what is wrong, where (file and line,
-    where there is one) and what to do. The command line prints it and exits
-    with status 1; it never shows a traceback for this class. What it quotes may be
-    long, so its middle is left out if the whole is.
+    The message stands alone: the problem, its file and line, and what to do. Commands print
+    it as one line, without a traceback, and exit with status 1. The middle of a long message
+    is left out, because it may quote a damaged file.
     """
 
     def __str__(self) -> str:
@@ -28,14 +27,8 @@ def check_number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """Check that a setting is a finite number within its range.
-
-    name (str): What the setting is called in the message.
-    value (Any): Its value.
-    low, high (float | None): The least and the greatest value.
-    above, below (float | None): Values that it must be strictly above or below.
-    RETURNS (float): The value.
-    RAISES (WeltError): If it is not a number, not finite or out of its range.
+    """Return a setting if it is a finite number from `low` to `high`, strictly above `above`
+    and strictly below `below`; raise a `WeltError` otherwise.
     """
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
@@ -47,20 +40,15 @@ def check_number(
         (below, "below", below is not None and value >= below),
     )
     if any(broken for _, _, broken in bounds):
-        told = " and ".join(
+        expected = " and ".join(
             f"{words} {bound:g}" for bound, words, _ in bounds if bound is not None
         )
-        raise WeltError(f"{name} is {value:g}: it must be {told}")
+        raise WeltError(f"{name} is {value:g}: it must be {expected}")
     return float(value)
 
 
 def shorten(text: str, length: int) -> str:
-    """Leave out the middle of a long text.
-
-    text (str): The text.
-    length (int): The most characters.
-    RETURNS (str): The text, or its beginning and end.
-    """
+    """Leave out the middle of a text that has more characters than `length`."""
     if len(text) <= length:
         return text
     end = length // 3
@@ -69,12 +57,8 @@ def shorten(text: str, length: int) -> str:
 
 @contextlib.contextmanager
 def extra_needed(what: str, extra: str) -> Iterator[None]:
-    """Tell in one line that a package of an extra is missing.
-
-    what (str): What needs it.
-    extra (str): The extra of welt-spacy that has it.
-    YIELDS (None): While the imports run.
-    RAISES (WeltError): If an import in the `with` block fails.
+    """Turn an ImportError in the `with` block into a `WeltError` that names the extra to
+    install; `what` is the feature that needs it.
     """
     try:
         yield
@@ -85,12 +69,8 @@ def extra_needed(what: str, extra: str) -> Iterator[None]:
 
 
 def first_line(err: BaseException, length: int = 200) -> str:
-    """Tell the reason of an exception of another library in one line.
-
-    err (BaseException): The exception.
-    length (int): The most characters.
-    RETURNS (str): The first line of its message, shortened, or the name of its class if
-        it has none.
+    """Return the first line of an exception's message, shortened to `length` characters, or
+    the name of its class if the message is empty.
     """
     lines = str(err).strip().splitlines()
     text = lines[0].strip() if lines else type(err).__name__

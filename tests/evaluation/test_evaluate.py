@@ -153,19 +153,22 @@ def test_bad_input_is_told_in_a_line(folder, pipelines, tmp_path):
     DocBin(docs=docs).to_disk(tmp_path / "other.spacy")
     for arguments, part in (
         (["evaluate", folder / "good", tmp_path / "none.spacy"], "is not a file"),
-        (["evaluate", folder / "good", tmp_path / "empty.spacy"], "has no docs"),
+        (["evaluate", folder / "good", tmp_path / "empty.spacy"], "has no documents"),
         (["evaluate", folder / "good", tmp_path / "no.spacy"], "is not a .spacy file"),
         (["evaluate", folder / "none", folder / "test.spacy"], "none"),
         (["compare", folder / "good", "no_such", folder / "test.spacy"], "no_such"),
         (
             ["evaluate", tmp_path / "less.spacy", folder / "test.spacy"],
-            "has 3 docs and",
+            "has 3 documents and",
         ),
         (
             ["evaluate", tmp_path / "other.spacy", folder / "test.spacy"],
-            "doc 2: the text",
+            "document 2: the text",
         ),
-        (["evaluate", tmp_path / "empty.spacy", folder / "test.spacy"], "has no docs"),
+        (
+            ["evaluate", tmp_path / "empty.spacy", folder / "test.spacy"],
+            "has no documents",
+        ),
         (
             ["evaluate", folder / "test.spacy", folder / "test.spacy", "--gold-text"],
             "--gold-text needs a pipeline",

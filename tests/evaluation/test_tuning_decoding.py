@@ -161,7 +161,7 @@ def test_command(tmp_path):
     tuned = spacy.load(tmp_path / "model-tuned").get_pipe("welt_ner")
     assert abs(tuned.o_bias) <= 4
     for arguments, part in (
-        ([tmp_path / "model", dev], "is there already"),
+        ([tmp_path / "model", dev], "exists. Use another"),
         ([tmp_path / "model", dev, tmp_path / "x", "-o", "f"], "Unknown objective"),
         (
             [tmp_path / "model", tmp_path / "none.spacy", tmp_path / "x"],

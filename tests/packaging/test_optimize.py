@@ -194,7 +194,7 @@ def test_command(trained, tmp_path, monkeypatch):
     assert "words/s" in result.stdout and "times as fast" in result.stdout
     assert spacy.load(output)
     again = run_command("optimize", *arguments)
-    assert again.exit_code == 1 and "is there already" in again.stderr
+    assert again.exit_code == 1 and "exists. Use another" in again.stderr
     assert run_command("optimize", *arguments, "--force", "--to", "bf16").exit_code == 0
     assert spacy.load(output).meta["optimized"]["to"] == "bf16"
 
@@ -205,7 +205,7 @@ def test_command(trained, tmp_path, monkeypatch):
         (["--max-loss", "-1"], "int8 loses 0.00 points"),
         (["--to", "fp4"], "'fp4'"),
         (["--dev", "none.spacy"], "none.spacy is not a file"),
-        (["--dev", "empty.spacy"], "no docs"),
+        (["--dev", "empty.spacy"], "no documents"),
     ],
 )
 def test_refused_and_nothing_written(trained, tmp_path, monkeypatch, arguments, part):

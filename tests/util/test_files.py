@@ -72,7 +72,7 @@ def test_what_can_not_be_written_is_told_and_leaves_nothing(tmp_path):
 def test_one_writer_at_a_time(tmp_path):
     with exclusive_lock(tmp_path / "x"):
         with (
-            pytest.raises(Busy, match="is writing here"),
+            pytest.raises(Busy, match="writes here"),
             exclusive_lock(tmp_path / "x"),
         ):
             pass

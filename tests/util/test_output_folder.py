@@ -261,8 +261,8 @@ def test_another_process_or_thread_is_busy(tmp_path):
         )
         command = [sys.executable, "-c", code, tmp_path / "out"]
         done = subprocess.run(command, capture_output=True, text=True)
-    assert len(errors) == 1 and "another process is writing here" in errors[0]
-    assert "another process is writing here" in done.stderr
+    assert len(errors) == 1 and "another process writes here" in errors[0]
+    assert "another process writes here" in done.stderr
     write(tmp_path / "out")
 
 

@@ -42,10 +42,10 @@ def replace(output, nlp, **settings):
         (".", "current folder"),
         ("..", "current folder"),
         ("../work", "current folder"),
-        ("../model", "is .*model or holds it"),
-        ("../thesis", "not the folder of a pipeline"),
-        ("../thesis/chapter.txt", "not the folder of a pipeline"),
-        ("../mixed", "holds notes.txt"),
+        ("../model", "is .*model or contains it"),
+        ("../thesis", "is not a pipeline"),
+        ("../thesis/chapter.txt", "is not a pipeline"),
+        ("../mixed", "contains notes.txt"),
         ("../file/below", "can't write here"),
     ],
 )
@@ -66,7 +66,7 @@ def test_only_pipelines_are_replaced(model, tmp_path, monkeypatch, output, part)
 
 def test_a_pipeline_is_replaced_when_asked_to(model, tmp_path):
     before = tree(tmp_path)
-    with pytest.raises(WeltError, match="is there already"):
+    with pytest.raises(WeltError, match="exists. Use another name"):
         replace(model, spacy.blank("en"))
     assert tree(tmp_path) == before
     (tmp_path / "link").symlink_to(model)
@@ -99,7 +99,7 @@ def test_what_a_killed_process_left_is_put_right(model, tmp_path):
     # Killed between two renames: the old pipeline comes back
     model.rename(tmp_path / ".model.welt-old")
     (tmp_path / ".model.welt-new").mkdir()
-    with pytest.raises(WeltError, match="is there already"):
+    with pytest.raises(WeltError, match="exists. Use another name"):
         replace(model, spacy.blank("en"))
     assert tree(model) == before and os.listdir(tmp_path) == ["model"]
     # Killed before the old one was deleted
@@ -110,7 +110,7 @@ def test_what_a_killed_process_left_is_put_right(model, tmp_path):
 
 def test_two_writers(model):
     with replace_pipeline(model, force=True) as write:
-        with pytest.raises(WeltError, match="another process is writing here"):
+        with pytest.raises(WeltError, match="another process writes here"):
             replace(model, spacy.blank("en"), force=True)
         write(spacy.blank("de"))
     assert spacy.load(model).lang == "de"

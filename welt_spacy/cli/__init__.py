@@ -1,7 +1,8 @@
-"""The commands under `spacy welt`; `python -m welt_spacy` is the same program.
+"""Commands of `spacy welt`, and of `python -m welt_spacy`.
 
-Importing this module adds them to spaCy's own program (entry point
-`spacy_cli`). Commands are thin: parse, call, print.
+The entry point `spacy_cli` imports this module at the start of every spaCy command, so the
+modules here import the rest of the package inside of functions. Commands parse, call and
+print.
 """
 
 from spacy.cli._util import app as spacy_app

@@ -1,4 +1,4 @@
-"""What all commands share."""
+"""Options, errors and output shared by all commands."""
 
 import contextlib
 import functools
@@ -20,27 +20,26 @@ from ..formats.problems import Report
 PANELS = ("Data", "Training", "Evaluation", "Deployment")
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
-# Of commands whose work is shared among machines
 ENGINES = ("local", "ray")
-SHARD = typer.Option(None, "--shard", help="Do one part of the work, such as 3/16.")
-ENGINE = typer.Option("local", "--engine", help="local or ray.")
+SHARD = typer.Option(None, "--shard", help="Shard of the work, such as 3/16.")
+ENGINE = typer.Option("local", "--engine", help="Engine: local or ray.")
 RAY_ADDRESS = typer.Option(
-    "auto", "--ray-address", help="The Ray cluster; 'local' starts one here."
+    "auto", "--ray-address", help="Address of the Ray cluster; 'local' starts one."
 )
 NUM_CPUS = typer.Option(
-    1.0, "--num-cpus", min=0.01, help="CPUs of each process on Ray."
+    1.0, "--num-cpus", min=0.01, help="Number of CPUs of each process on Ray."
 )
 NUM_GPUS = typer.Option(
-    0.0, "--num-gpus", min=0.0, help="GPUs of each process on Ray; may be a fraction."
+    0.0,
+    "--num-gpus",
+    min=0.0,
+    help="Number of GPUs of each process on Ray; may be a fraction.",
 )
 
 
 def check_engine(engine: str, of_local: dict[str, Any]) -> None:
-    """Check which engine is meant, and that other options go with it.
-
-    engine (str): Its name.
-    of_local (dict[str, Any]): Options of the local engine alone, with what was given.
-    RAISES (WeltError): If the engine is not known, or is not the one of an option.
+    """Raise an error if the engine is unknown, or an option of the local engine is given
+    with another one.
     """
     if engine not in ENGINES:
         raise WeltError(f"--engine is {engine!r}: use {' or '.join(ENGINES)}")
@@ -52,24 +51,20 @@ def check_engine(engine: str, of_local: dict[str, Any]) -> None:
 
 
 class GroupedCommands(TyperGroup):
-    """Lists the commands by what they are for. Under `spacy`, whose help is plain text,
-    typer's own panels are not shown.
+    """Group of commands whose help lists them by panel, also under `spacy`, whose help is
+    plain text without typer's own panels.
     """
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands, panel by panel.
-
-        ctx (Context): The context.
-        formatter (HelpFormatter): Where they are written.
-        """
+        """Write the commands, panel by panel."""
         panels: dict[str, list[tuple[str, str]]] = {}
         width = max(map(len, self.list_commands(ctx)), default=0)
         for name in self.list_commands(ctx):
             command: Any = self.get_command(ctx, name)
-            told = command.get_short_help_str(formatter.width - width - 6)
+            summary = command.get_short_help_str(formatter.width - width - 6)
             panel = getattr(command, "rich_help_panel", None)
             key = panel if isinstance(panel, str) else "Commands"
-            panels.setdefault(key, []).append((name.ljust(width), told))
+            panels.setdefault(key, []).append((name.ljust(width), summary))
         for panel_name in sorted(panels, key=[*PANELS, *panels].index):
             with formatter.section(panel_name):
                 formatter.write_dl(panels[panel_name])
@@ -88,11 +83,8 @@ GPU_ID = typer.Option(-1, "--gpu-id", "-g", min=-1, help="GPU ID or -1 for CPU."
 
 
 def one_line_errors(command: CommandT) -> CommandT:
-    """Print a `WeltError` or an error of the system as one line on stderr and exit with
-    status 1.
-
-    command (Callable): The command.
-    RETURNS (Callable): The command, with the same signature.
+    """Wrap a command so that a `WeltError` or an `OSError` is printed as one line on stderr
+    and the status is 1.
     """
 
     @functools.wraps(command)
@@ -100,13 +92,13 @@ def one_line_errors(command: CommandT) -> CommandT:
         try:
             return command(*args, **kwargs)
         except WeltError as err:
-            told = str(err)
+            message = str(err)
         except BrokenPipeError:
             raise  # `... | head`: click ends quietly
         except OSError as err:
-            # Of a path that no message of ours was written for, or a full disk
-            told = f"{err.filename or 'the system'}: {err.strerror or err}"
-        typer.secho(f"✘ {told}", fg=typer.colors.RED, err=True)
+            # A path without a message of ours, or a full disk
+            message = f"{err.filename or 'the system'}: {err.strerror or err}"
+        typer.secho(f"✘ {message}", fg=typer.colors.RED, err=True)
         raise typer.Exit(1)
 
     return wrapped  # type: ignore[return-value]
@@ -114,10 +106,8 @@ def one_line_errors(command: CommandT) -> CommandT:
 
 @contextlib.contextmanager
 def sigterm_ends() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does: what it started is ended, too. Queues
-    and containers send it.
-
-    YIELDS (None): While it does.
+    """End a command on SIGTERM, which queues and containers send, as on Ctrl-C: with the
+    processes that it started.
     """
 
     def end(number: int, frame: Any) -> None:
@@ -135,23 +125,18 @@ def sigterm_ends() -> Iterator[None]:
 
 
 def progress() -> Progress:
-    """RETURNS (Progress): A bar on stderr; nothing where that is not a terminal."""
+    """Return a progress bar on stderr; it shows nothing if that is not a terminal."""
     bar = Console(file=sys.stderr)
     return Progress(console=bar, disable=not bar.is_terminal)
 
 
 def console() -> Console:
-    """RETURNS (Console): Where tables go. Piped output is not cut to a width."""
+    """Return the console for tables; piped output has a fixed width."""
     return Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 
 
 def print_table(title: str, header: list[str], rows: Iterable[list[Any]]) -> None:
-    """Print a table.
-
-    title (str): Its title.
-    header (list[str]): The names of its columns.
-    rows (Iterable[list[Any]]): Its rows; numbers are set to the right.
-    """
+    """Print a table; columns of numbers are aligned to the right."""
     rows = [list(row) for row in rows]
     # Brackets in names and paths are not markup of Rich
     table = Table(title=escape(title), title_justify="left", title_style="bold")
@@ -164,18 +149,12 @@ def print_table(title: str, header: list[str], rows: Iterable[list[Any]]) -> Non
 
 
 def warn(message: str) -> None:
-    """Print a warning as one line on stderr.
-
-    message (str): The warning.
-    """
+    """Print a warning as one line on stderr."""
     typer.secho(f"⚠ {message}", fg=typer.colors.YELLOW, err=True)
 
 
 def print_report(report: Report) -> None:
-    """Print the problems of reading, if there were any.
-
-    report (Report): The problems.
-    """
+    """Print the problems that readers reported."""
     lines = report.lines()
     if lines:
         typer.secho("Problems in the input:", fg=typer.colors.YELLOW, err=True)

@@ -12,31 +12,32 @@ from ..errors import WeltError
 
 
 def read_docs(path: Path, vocab: Vocab) -> list[Doc]:
-    """Read the docs of a .spacy file.
+    """Read the documents of a .spacy file.
 
     path (Path): The file.
-    vocab (Vocab): The vocabulary of the docs.
-    RETURNS (list[Doc]): The docs, at least one.
-    RAISES (WeltError): If the file is missing, is not a .spacy file, or has no docs.
+    vocab (Vocab): The vocabulary of the documents.
+    RETURNS (list[Doc]): The documents, at least one.
+    RAISES (WeltError): If the file is missing, is no .spacy file or has no documents.
     """
     if not path.is_file():
-        raise WeltError(f"{path} is not a file: a .spacy file is needed")
+        raise WeltError(f"{path} is not a file. A .spacy file is needed")
     try:
         docs = list(DocBin().from_disk(path).get_docs(vocab))
     except Exception:
-        # zlib, msgpack and srsly have an exception each.
+        # zlib, msgpack and srsly have their own exceptions
         raise WeltError(
-            f"{path} is not a .spacy file: make one with 'spacy welt convert'"
+            f"{path} is not a .spacy file. 'spacy welt convert' writes one"
         ) from None
     if not docs:
-        raise WeltError(f"{path} has no docs")
+        raise WeltError(f"{path} has no documents")
     return docs
 
 
 def read_examples(nlp: Language, path: Path) -> list[Example]:
-    """Read gold-standard docs, with bare docs of the same tokens beside them.
+    """Read gold documents as the references of examples, whose predicted documents have the
+    same tokens and no annotation.
 
-    nlp (Language): The pipeline that will predict.
+    nlp (Language): The pipeline whose vocabulary the documents get.
     path (Path): The .spacy file.
     RETURNS (list[Example]): The examples, at least one.
     RAISES (WeltError): As `read_docs`.
@@ -47,26 +48,26 @@ def read_examples(nlp: Language, path: Path) -> list[Example]:
 def pair_docs(
     predictions: Sequence[Doc], references: Sequence[Doc], name: str = "predictions"
 ) -> list[Example]:
-    """Put predictions that were made elsewhere beside gold-standard docs.
+    """Pair predictions of any origin with gold documents.
 
-    predictions (Sequence[Doc]): The predictions, on any tokens.
-    references (Sequence[Doc]): The gold-standard docs, in the same order.
-    name (str): What the predictions are called in messages.
+    predictions (Sequence[Doc]): The predictions, with any tokens.
+    references (Sequence[Doc]): The gold documents, in the same order.
+    name (str): Name of the predictions in messages.
     RETURNS (list[Example]): The examples.
-    RAISES (WeltError): If there are more of one than of the other, or a text is
-        another one; white space does not matter.
+    RAISES (WeltError): If the numbers of documents differ, or their texts differ in more than
+        white space.
     """
     if len(predictions) != len(references):
         raise WeltError(
-            f"{name} has {len(predictions)} docs and the gold annotation "
-            f"{len(references)}: both must be of the same docs in the same order"
+            f"{name} has {len(predictions)} documents and the gold annotation "
+            f"{len(references)}. Both need the same documents in the same order"
         )
     for i, (doc, gold) in enumerate(zip(predictions, references), start=1):
         if _letters(doc) != _letters(gold):
             raise WeltError(
-                f"{name}, doc {i}: the text is {doc.text[:40]!r} and in the gold "
-                f"annotation {gold.text[:40]!r}: both must be of the same docs in the "
-                "same order"
+                f"{name}, document {i}: the text is {doc.text[:40]!r}, and that of the gold "
+                f"annotation {gold.text[:40]!r}. Both need the same documents in the same "
+                "order"
             )
     return [Example(doc, gold) for doc, gold in zip(predictions, references)]
 
@@ -76,12 +77,7 @@ def _letters(doc: Doc) -> str:
 
 
 def bare_doc(doc: Doc, vocab: Vocab | None = None) -> Doc:
-    """Copy the tokens of a doc, without any annotation.
-
-    doc (Doc): The doc.
-    vocab (Vocab | None): The vocabulary of the copy; that of the doc if not set.
-    RETURNS (Doc): The copy.
-    """
+    """Copy the tokens of a document without annotation, with another vocabulary if given."""
     spaces = None
     if not doc.has_unknown_spaces:
         spaces = [bool(token.whitespace_) for token in doc]

@@ -1,4 +1,4 @@
-"""Sequences of different lengths laid end to end in one array."""
+"""Ragged arrays: sequences of different lengths, concatenated in one array."""
 
 from typing import Any
 
@@ -9,21 +9,14 @@ Ints = NDArray[np.int64]
 
 
 def starts_of(lengths: NDArray[Any]) -> Ints:
-    """Find where each of several sequences begins that are laid end to end.
-
-    lengths (ndarray): Shape (n,): the lengths.
-    RETURNS (ndarray): Shape (n + 1,), int64: the offsets, the total length at the end.
+    """Return the offsets, shape (n + 1,) and int64, of n concatenated sequences; the last one
+    is the total length.
     """
     return np.concatenate(([0], np.cumsum(lengths))).astype("int64")
 
 
 def ranges(starts: NDArray[Any], ends: NDArray[Any]) -> Ints:
-    """Lay ranges end to end: starts[0], ..., ends[0] - 1, starts[1], ...
-
-    starts (ndarray): Shape (n,): the first number of each.
-    ends (ndarray): Shape (n,): the number after the last.
-    RETURNS (ndarray): Shape (sum(ends - starts),), int64.
-    """
+    """Return the concatenated ranges starts[0], ..., ends[0] - 1, starts[1], ... as int64."""
     lengths = ends - starts
     total = int(lengths.sum())
     if not total:

@@ -1,4 +1,4 @@
-"""Writing files so that a file under its own name is always whole."""
+"""Atomic file writes, file locks and packed folders."""
 
 import contextlib
 import os
@@ -18,10 +18,7 @@ _TEMPORARY = re.compile(r"\..+\.(welt-([0-9a-f]{12}|new|old)|lock)")
 
 
 def partial_path(path: Path) -> Path:
-    """RETURNS (Path): A place beside a file or folder to make it at, until it is whole.
-
-    path (Path): The file or folder.
-    """
+    """Return a new name beside a file or folder, to write it there until it is complete."""
     return path.with_name(f".{path.name[:100]}.welt-{secrets.token_hex(6)}")
 
 
@@ -31,9 +28,8 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_partial(folder: Path) -> None:
-    """Take away what killed processes have left half-made in a folder, and nothing else.
-
-    folder (Path): The folder; it may be missing. Nobody may be at work in it.
+    """Delete the unfinished files and folders that killed processes left in a folder. No
+    process may write to it at the same time.
     """
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
@@ -46,14 +42,10 @@ def remove_partial(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file to a temporary name beside it, then rename.
+    """Write a file under a temporary name beside it, then rename it.
 
-    A link is followed: its target is replaced, not the link. What is not a regular
-    file (a device, a pipe) is written to as it is and never replaced.
-
-    path (Path): The file; folders above it are made.
-    content (str | bytes): Its content; text is written as UTF-8.
-    RAISES (WeltError): If the place can't be written to.
+    A link is followed: its target is replaced, not the link. A device or a pipe is written
+    to and never replaced. Missing parent folders are created; text is written as UTF-8.
     """
     data = content.encode("utf8") if isinstance(content, str) else content
     target = Path(os.path.realpath(path))
@@ -92,14 +84,11 @@ def pack_folder(folder: Path) -> dict[str, bytes]:
 
 
 def unpack_folder(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files that `pack_folder` has read below a folder.
-
-    files (Mapping[str, bytes]): Relative path -> content. It may be of unknown origin.
-    folder (Path): The folder.
-    RAISES (WeltError): If a path leads out of the folder. Then nothing is written.
+    """Write files that `pack_folder` has read, which may be of unknown origin. If a path
+    leads out of the folder, nothing is written and a `WeltError` is raised.
     """
     for name in files:
-        # Windows paths too, whatever the system: a message is read where it was not written
+        # Windows paths on any system, because data are read on other systems than written
         for path in (PurePosixPath(name), PureWindowsPath(name)):
             if not path.parts or path.anchor or ".." in path.parts:
                 raise WeltError(
@@ -107,9 +96,9 @@ def unpack_folder(files: Mapping[str, bytes], folder: Path) -> None:
                     "are damaged or come from somewhere else"
                 )
     for name, content in files.items():
-        place = folder / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 def _mode(path: Path) -> int | None:
@@ -120,12 +109,8 @@ def _mode(path: Path) -> int | None:
 
 
 def replace_dir(work: Path, final: Path) -> None:
-    """Rename a folder that has been made to its place. What is there, damaged or made by
-    another process in the meantime, is taken away.
-
-    work (Path): The folder, in the same parent folder as `final`.
-    final (Path): Its place.
-    RAISES (OSError): If it can't be renamed.
+    """Rename a finished folder to its final name in the same parent folder. An existing
+    folder, damaged or written by another process in the meantime, is deleted.
     """
     while True:
         try:
@@ -141,40 +126,37 @@ def replace_dir(work: Path, final: Path) -> None:
 
 
 class Busy(WeltError):
-    """Another process is writing at the same place."""
+    """The error of a lock that another process or thread holds."""
 
 
 @contextlib.contextmanager
 def exclusive_lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Keep other processes, and other threads, from writing at the same place.
+    """Lock a file or folder against other processes and threads.
 
-    The lock is a file `.NAME.lock` beside the place. It ends with the process that
-    holds it, however that ends: a file that a killed process left locks nothing.
+    The lock is the file `.NAME.lock` beside it. The system releases it when the process
+    ends, so the file of a killed process locks nothing.
 
-    path (Path): The file or the folder that is written.
-    wait (float): How many seconds to wait for another writer.
-    YIELDS (None): While the lock is held.
-    RAISES (WeltError): `Busy` if another process holds it; or if the place can't be written to.
+    path (Path): The file or folder that is written.
+    wait (float): Seconds to wait for another writer.
+    RAISES (WeltError): `Busy` if another process holds the lock; or if it can't be written.
     """
     path = Path(os.path.realpath(path))
-    place = path.parent / f".{path.name}.lock"
+    lock_path = path.parent / f".{path.name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(place, thread_local=False)
+        lock = filelock.FileLock(lock_path, thread_local=False)
         lock.acquire(timeout=wait)
     except filelock.Timeout:
-        raise Busy(
-            f"{path}: another process is writing here: wait until it ends"
-        ) from None
+        raise Busy(f"{path}: another process writes here. Wait until it ends") from None
     except (OSError, NotImplementedError) as err:
         reason = getattr(err, "strerror", None) or str(err)
         raise WeltError(f"{path}: can't write here: {reason}") from None
     try:
         yield
     finally:
-        # Before the release, so that it is not another process's file. A process that has
-        # opened it in the meantime drops its lock, because filelock 3.21 and later check
-        # that a locked file still has a name. Windows keeps open files.
+        # Unlink before the release, because after it the file may belong to another process.
+        # A process that opened the file before drops its lock, because filelock 3.21 and
+        # later check that a locked file still has a name. Windows refuses to delete it.
         with contextlib.suppress(OSError):
-            place.unlink()
+            lock_path.unlink()
         lock.release()

@@ -1,4 +1,4 @@
-"""HTML pages from the templates of this package: everything in one file."""
+"""Render HTML pages that need no network from the templates of this package."""
 
 from typing import Any
 
@@ -8,12 +8,7 @@ from ..about import __version__
 
 
 def render(template: str, **values: Any) -> str:
-    """Write a page.
-
-    template (str): The name of a template in `assets/report`.
-    values (Any): What it shows; markup in it is escaped.
-    RETURNS (str): HTML that needs no network.
-    """
+    """Render a template of `assets/report`; markup in the values is escaped."""
     environment = Environment(
         loader=PackageLoader("welt_spacy", "assets/report"),
         autoescape=True,

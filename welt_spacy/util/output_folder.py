@@ -33,8 +33,8 @@ class OutputFolder:
                 folder.add("train.spacy", content)
                 folder.finish({"docs": 500})
 
-    In the `with` block the folder is locked, and what a killed process left in it is put
-    right. `is_current`, `has` and `summary` can be used without a lock, too.
+    In the `with` block the folder is locked, and unfinished outputs of a killed process are
+    removed. `is_current`, `has` and `summary` can be used without a lock, too.
 
     path (Path): The folder; a link is followed.
     command (str): The command, for the record and for messages.
@@ -307,7 +307,7 @@ def replaced(final: Path) -> Iterator[Path]:
 
 
 def recover(final: Path) -> None:
-    """Put right what a process left that was killed while it replaced a folder."""
+    """Repair the folders that a process left which was killed while it replaced one."""
     new, old = _beside(final, "new"), _beside(final, "old")
     if os.path.lexists(old) and not os.path.lexists(final):
         old.rename(final)

@@ -13,35 +13,26 @@ from thinc.api import require_gpu
 from ..errors import WeltError, first_line
 from .output_folder import replace_folder
 
-# What a pipeline's folder has besides a folder for each component
+# Names in the folder of a pipeline, besides a folder for each component
 PIPELINE_FILES = {"config.cfg", "meta.json", "tokenizer", "vocab", "README.md"}
 PIPELINE_FILES |= {"LICENSE", "LICENSES_SOURCES", "lookups", "accuracy.json"}
 
 
 def use_gpu(gpu_id: int) -> None:
-    """Run what comes on a GPU, as `spacy.require_gpu`.
-
-    gpu_id (int): The GPU; -1 for the CPU, which changes nothing.
-    RAISES (WeltError): If there is no such GPU.
-    """
+    """Activate a GPU, as `spacy.require_gpu`; -1 stands for the CPU and changes nothing."""
     if gpu_id < 0:
         return
     try:
         require_gpu(gpu_id)
     except Exception as err:  # thinc, CuPy and torch have one each
         raise WeltError(
-            f"GPU {gpu_id} can't be used ({err}): use --gpu-id -1 for the CPU"
+            f"GPU {gpu_id} can't be used: {err}. Use --gpu-id -1 for the CPU"
         ) from None
 
 
 def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
-    """Load a pipeline.
-
-    model (Path): Its folder, or its name if it is installed.
-    gpu_id (int): The GPU to run on; -1 for the CPU.
-    RETURNS (Language): The pipeline.
-    RAISES (WeltError): If it does not exist, is damaged or needs a package that is not
-        installed, or there is no such GPU.
+    """Load a pipeline from its folder, or by name if it is installed. Whatever goes wrong is
+    a `WeltError` of one line.
     """
     use_gpu(gpu_id)
     try:
@@ -49,8 +40,8 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
     except WeltError as err:
         raise WeltError(f"{model}: {err}") from None
     except Exception as err:
-        # A damaged file raises whatever its reader raises: srsly, msgpack, Thinc,
-        # pydantic and the registry have exceptions of their own.
+        # A damaged file raises the exceptions of srsly, msgpack, Thinc, pydantic or the
+        # registry
         if not model.exists() and isinstance(err, OSError):
             raise WeltError(first_line(err)) from None
         raise WeltError(
@@ -63,18 +54,16 @@ def load_pipeline(model: Path, *, gpu_id: int = -1) -> Language:
 def replace_pipeline(
     output: Path, *, force: bool = False, source: Path | None = None
 ) -> Iterator[Callable[[Language], Path]]:
-    """Write a pipeline as a whole or not at all.
+    """Write a pipeline completely or not at all.
 
     output (Path): The folder to write; a link is followed.
-    force (bool): Whether to replace a pipeline that is there. Nothing else is ever
-        replaced.
+    force (bool): Whether to replace an existing pipeline. Nothing else is ever replaced.
     source (Path | None): The folder that the pipeline was loaded from, which must
         neither be `output` nor in it.
-    YIELDS (Callable[[Language], Path]): Saves a pipeline and returns where it is for
-        now; at the end of the `with` block the last one saved is moved to `output`.
-    RAISES (WeltError): If something is there already, before any work is done; if it
-        is not a pipeline, holds other files, the current folder or the source; if
-        another process writes there, or the place can't be written to.
+    YIELDS (Callable[[Language], Path]): Function that saves a pipeline and returns its
+        temporary folder; at the end of the `with` block that is moved to `output`.
+    RAISES (WeltError): If the folder exists and is not replaced, before any work is done; or
+        if it is locked or can't be written.
     """
 
     def check(path: Path) -> None:
@@ -92,35 +81,33 @@ def replace_pipeline(
 def _check_replaceable(
     output: Path, folder: Path, force: bool, source: Path | None
 ) -> None:
-    """RAISES (WeltError): If a pipeline can't be written to this place."""
+    """Raise an error if a pipeline can't replace this folder."""
     if not force:
-        raise WeltError(f"{output} is there already: use another name, or --force")
+        raise WeltError(f"{output} exists. Use another name, or --force")
     here = Path.cwd()
     if folder == here or folder in here.parents:
-        raise WeltError(f"{output} is the current folder or holds it: use another name")
+        raise WeltError(
+            f"{output} is the current folder or contains it. Use another name"
+        )
     if source is not None and source.exists():
         loaded = Path(os.path.realpath(source))
         if folder == loaded or folder in loaded.parents:
-            raise WeltError(f"{output} is {source} or holds it: use another name")
+            raise WeltError(f"{output} is {source} or contains it. Use another name")
     if not is_pipeline(folder):
         raise WeltError(
-            f"{output} is not the folder of a pipeline (with config.cfg and meta.json), "
-            "so it is not replaced: use another name"
+            f"{output} is not a pipeline (a folder with config.cfg and meta.json), so it is "
+            "not replaced. Use another name"
         )
     names = {path.name for path in folder.iterdir()}
     if others := sorted(names - PIPELINE_FILES - _components(folder)):
         raise WeltError(
-            f"{output} holds {', '.join(others[:3])}, which does not belong to a pipeline, so it is "
-            "not replaced: move that away, or use another name"
+            f"{output} contains {', '.join(others[:3])}, which is not part of a pipeline, so "
+            "it is not replaced. Move that away, or use another name"
         )
 
 
 def is_pipeline(path: Path) -> bool:
-    """Tell whether a folder is that of a saved pipeline.
-
-    path (Path): The folder.
-    RETURNS (bool): Whether it has a config.cfg and a meta.json.
-    """
+    """Return whether a folder has the config.cfg and meta.json of a saved pipeline."""
     return all((path / name).is_file() for name in ("config.cfg", "meta.json"))
 
 
