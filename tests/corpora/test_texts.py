@@ -6,7 +6,7 @@ from spacy.tokens import Doc, DocBin
 
 from welt_spacy.corpora.texts import read_texts
 from welt_spacy.errors import WeltError
-from welt_spacy.tokens.document_id import set_document_id
+from welt_spacy.tokens.document_id import get_document_id, set_document_id
 
 from ..factories import BIO
 
@@ -19,7 +19,8 @@ def nlp():
 
 
 def found(path, nlp, **settings):
-    return [(t.id, t.doc.text.strip()) for t in read_texts(path, nlp, **settings)]
+    docs = read_texts(path, nlp, **settings)
+    return [(get_document_id(doc), doc.text.strip()) for doc in docs]
 
 
 def test_all_formats(nlp, tmp_path):
@@ -42,8 +43,8 @@ def test_docs_keep_their_tokens(nlp, tmp_path):
     words = ["N-acetyl", "cysteine"]
     docs = [Doc(nlp.vocab, words=words, ents=["B-X", "I-X"]), nlp.make_doc(TEXT)]
     DocBin(docs=docs).to_disk(tmp_path / "a.spacy")
-    one, other = (text.doc for text in read_texts(tmp_path / "a.spacy", nlp))
-    assert [t.text for t in one] == words and not one.has_annotation("ENT_IOB")
+    one, other = read_texts(tmp_path / "a.spacy", nlp)
+    assert [t.text for t in one] == words and one.ents[0].label_ == "X"
     # spaCy trains on the words of docs whose spaces are unknown, else on the text
     assert one.has_unknown_spaces and not other.has_unknown_spaces
     assert other.text == TEXT
@@ -66,9 +67,9 @@ def test_docs_are_cut_where_they_have_boundaries(nlp, tmp_path):
 def test_bad_files(nlp, tmp_path):
     for line in ("{", "[]", '{"text": 3}', '{"txt": ""}', "3"):
         (tmp_path / "a.jsonl").write_text(f'{{"text": "x"}}\n{line}\n')
-        with pytest.raises(WeltError, match="a.jsonl:2: not an object with"):
+        with pytest.raises(WeltError, match="a.jsonl:2: (not|no|int as)"):
             found(tmp_path / "a.jsonl", nlp)
-    with pytest.raises(WeltError, match="texts are read from .txt"):
-        found(tmp_path / "a.tsv", nlp)
+    with pytest.raises(WeltError, match="a.doc: the format is not known"):
+        found(tmp_path / "a.doc", nlp)
     with pytest.raises(WeltError, match="No such file"):
         found(tmp_path / "b.txt", nlp)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from welt_spacy.errors import WeltError
 from welt_spacy.formats.documents import Document, Reject
+from welt_spacy.formats.lines import Place
 from welt_spacy.formats.problems import Damaged
-from welt_spacy.formats.readers import Columns, Limits, Place, Scanned
+from welt_spacy.formats.readers import Columns, Limits, Scanned
 from welt_spacy.formats.registry import make_reader
 from welt_spacy.formats.streams import find_files, open_stream
-from welt_spacy.formats.xml_readers import split_elements
+from welt_spacy.formats.xml_elements import split_elements
 
 from ..factories import n_examples
 from ..factories.annotation import pubmed, pubmed_article, write_jsonl
@@ -144,8 +145,10 @@ def test_pubtator(tmp_path):
         "2|t|Alone\n\n3|a|no title\n4|t|T\n4|a|A\n4|a|again\n5|t|T\n6|a|other\n"
     )
     found = read(put(tmp_path / "a.pubtator", content))
-    assert found[0] == Document("1", "A title | with bars The abstract.", 19)
-    assert found[1] == Document("2", "Alone", 5)
+    assert found[0] == Document(
+        "1", "A title | with bars The abstract.", 19, parts=(20,)
+    )
+    assert found[1] == Document("2", "Alone", 5, parts=(6,))
     assert [type(item) for item in found[2:]] == [Reject] * 3
 
 
@@ -163,7 +166,7 @@ def test_pubmed(tmp_path):
     )
     found = read(put(tmp_path / "a.xml", content))
     first = "On p53 < 😀. METHODS: We 2 did. It & all."
-    assert found[0] == Document("10", first, len("On p53 < 😀."))
+    assert found[0] == Document("10", first, 11, parts=(12,))
     assert found[1] == Document("11", "Title alone.")
     assert [item.reason for item in found[2:4]] == ["not XML"] * 2
     assert (
@@ -185,7 +188,7 @@ def test_bioc(tmp_path):
         "</collection>"
     )
     found = read(put(tmp_path / "a.xml", content))
-    assert found[0] == Document("d1", "Title 😀.  One.  Two.")
+    assert found[0] == Document("d1", "Title 😀.  One.  Two.", parts=(0, 10, 16))
     assert (found[1].id, found[1].reason) == ("d2", "no offset")
 
 

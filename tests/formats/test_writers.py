@@ -15,8 +15,8 @@ from welt_spacy.errors import WeltError
 from welt_spacy.formats.bioc import read_bioc
 from welt_spacy.formats.brat import read_brat
 from welt_spacy.formats.documents import AnnotatedDocument, Document, Entity
+from welt_spacy.formats.lines import Place
 from welt_spacy.formats.pubtator import read_pubtator
-from welt_spacy.formats.readers import Place
 from welt_spacy.formats.registry import make_reader
 from welt_spacy.formats.writers import WRITERS, check_format
 from welt_spacy.tokens.confidence import install_extensions

@@ -19,8 +19,9 @@ from spacy import util
 
 from ..about import __version__
 from ..errors import WeltError
+from ..formats.lines import Place
 from ..formats.problems import Damaged
-from ..formats.readers import Columns, Deleted, Limits, Place, Reader
+from ..formats.readers import Columns, Deleted, Limits, Reader
 from ..formats.registry import make_reader
 from ..formats.streams import fingerprint, stem_of
 from ..util.files import write_atomically

@@ -26,7 +26,7 @@ import srsly
 
 from ..errors import WeltError
 from ..formats.documents import AnnotatedDocument, Item, Reject
-from ..formats.readers import Place
+from ..formats.lines import Place
 from ..formats.writers import WRITERS
 from ..parallel.processes import peak_mb
 from ..util.files import partial_path, write_atomically

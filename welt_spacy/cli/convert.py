@@ -5,10 +5,10 @@ from pathlib import Path
 
 import typer
 
-from ..corpora.convert import FORMATS, convert_file, write_docs
-from ..corpora.texts import SUFFIXES
+from ..corpora.convert import convert_file, write_docs
 from ..errors import WeltError
 from ..formats.problems import Report
+from ..formats.registry import CORPUS_FORMATS, detect_corpus_format
 from ._util import one_line_errors, print_report, warn
 
 
@@ -20,7 +20,7 @@ def convert_cli(
         None,
         "--format",
         "-f",
-        help=f"{', '.join(FORMATS)}; by default chosen by the name: .pubtator, .xml "
+        help=f"{', '.join(CORPUS_FORMATS)}; by default chosen by the name: .pubtator, .xml "
         "(BioC), a folder (brat), else iob.",
     ),
     label: str | None = typer.Option(
@@ -41,9 +41,11 @@ def convert_cli(
 ) -> None:
     """Convert your own annotations to .spacy files."""
     if format is None:
-        format = "brat" if path.is_dir() else SUFFIXES.get(path.suffix.lower(), "iob")
-    if format not in FORMATS:
-        raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
+        format = detect_corpus_format(path)
+    if format not in CORPUS_FORMATS:
+        raise WeltError(
+            f"Unknown format {format!r}: use one of {', '.join(CORPUS_FORMATS)}"
+        )
     report = Report(strict=strict)
     renamed = {
         name: new or name

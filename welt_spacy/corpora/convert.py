@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
@@ -19,24 +19,16 @@ from spacy.vocab import Vocab
 
 from ..about import __version__
 from ..errors import WeltError
-from ..formats.bioc import read_bioc
-from ..formats.brat import read_brat
 from ..formats.documents import Document, Mention, Sentence, select_mentions
 from ..formats.iob import read_iob
 from ..formats.problems import Report
-from ..formats.pubtator import read_pubtator
+from ..formats.registry import CORPUS_FORMATS, OFFSET_READERS
 from ..pipeline.sentencizer import Splitter, set_sentences
 from ..pipeline.tokenizer import make_bio_tokenizer
 from ..tokens.document_id import set_document_id
 from ..util.files import exclusive_lock, write_atomically
 from .catalog import SPLITS, Corpus, Format
 
-OFFSET_READERS: dict[str, Callable[..., Iterator[Document]]] = {
-    "pubtator": read_pubtator,
-    "bioc": read_bioc,
-    "brat": read_brat,
-}
-FORMATS = ("iob", *OFFSET_READERS)
 # In the folder while a corpus is written: its files are known as ours
 STARTED = ".converting"
 # What a converted split keeps of a doc. Nothing else is annotated.
@@ -99,7 +91,9 @@ def convert_file(
             read_iob(path, label=label, report=report), types, n_sents, vocab
         )
     if format not in OFFSET_READERS:
-        raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
+        raise WeltError(
+            f"Unknown format {format!r}: use one of {', '.join(CORPUS_FORMATS)}"
+        )
     found = OFFSET_READERS[format](path, report=report)
     if documents is not None:
         found = (document for document in found if document.id in documents)

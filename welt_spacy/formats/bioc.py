@@ -1,248 +1,329 @@
-"""Reader for BioC XML (Comeau et al. 2013)."""
+"""Reader of BioC XML (Comeau et al. 2013)."""
 
-import xml.sax
-import xml.sax.handler
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+from xml.parsers.expat import ErrorString, ExpatError, ParserCreate
 
 from ..errors import WeltError, first_line
 from .documents import Document, Mention, parse_offset, place_mention
-from .problems import Report
+from .lines import Raw
+from .problems import BadDocument, Report
+from .readers import NO_LIMITS
+from .streams import STEP, open_stream
+from .xml_elements import XmlReader
 
 # Characters between two texts that are filled with blanks; full texts with references
-# left out have gaps of tens of thousands.
+# left out have gaps of tens of thousands
 MAX_GAP = 1_000_000
-
-
-class _Annotation(NamedTuple):
-    line: int
-    type: str | None
-    text: str | None
-    locations: list[tuple[int, int]]  # offset, length
-
-
-class RawDocument(NamedTuple):
-    """A document as the file has it.
-
-    id (str): Its id.
-    line (int): The line where it begins.
-    texts (list[tuple[int, str, int]]): Offset, text and line of passages or sentences.
-    annotations (list[_Annotation]): What is annotated.
-    """
-
-    id: str
-    line: int
-    texts: list[tuple[int, str, int]]
-    annotations: list[_Annotation]
 
 
 def read_bioc(path: Path, *, report: Report | None = None) -> Iterator[Document]:
     """Read a BioC XML file.
 
-    Texts of passages or sentences are put at their offsets, with blanks in the
-    gaps between them. Annotations in several pieces become one mention from the
-    first piece to the last.
+    Texts of passages or sentences are put at their offsets, with blanks in the gaps between
+    them. A discontinuous mention ends where its last fragment ends.
 
     path (Path): The file.
-    report (Report | None): Where problems go: annotations without a type, a
-        location or with wrong offsets, annotations in several pieces, texts that
-        overlap.
-    YIELDS (Document): The documents, with mentions as in the file.
-    RAISES (WeltError): If the file can't be read, is not well-formed XML or has
-        no document; for any problem if the report is strict.
+    report (Report | None): Counts annotations without a type or location, wrong offsets,
+        discontinuous mentions, and texts that overlap.
+    YIELDS (Document): The documents.
+    RAISES (WeltError): If the file can't be read, is not well-formed XML or has no document;
+        for any problem if the report is strict.
     """
     report = Report() if report is None else report
-    handler = _Handler(path, report)
-    parser = xml.sax.make_parser()
-    parser.setContentHandler(handler)  # type: ignore[arg-type]
-    parser.setFeature(xml.sax.handler.feature_external_ges, False)
-    try:
-        with Path(path).open("rb") as file:
-            parser.parse(file)
-    except xml.sax.SAXParseException as err:
-        raise WeltError(
-            f"{path}:{err.getLineNumber()}: not well-formed XML: {err.getMessage()}"
-        ) from None
-    except WeltError:
-        raise
-    except (LookupError, ValueError) as err:
-        # expat's, for an encoding that it does not know
-        raise WeltError(
-            f"{path}:1: {first_line(err)}: write the file as UTF-8, and its declaration "
-            "too"
-        ) from None
-    except OSError as err:
-        raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
-    if not handler.documents:
-        raise WeltError(f"{path}:1: no <document> in this BioC file")
-    for raw in handler.documents:
-        yield build_document(path, raw, report)
+    return BioCReader(str(path), NO_LIMITS, report=report).read_all()
 
 
-def build_document(path: Path, raw: RawDocument, report: Report) -> Document:
-    """Put texts at their offsets, and mentions where they belong.
-
-    path (Path): The file.
-    raw (RawDocument): The document.
-    report (Report): Where problems go.
-    RETURNS (Document): The document.
-    RAISES (WeltError): For any problem if the report is strict.
+class _Text(NamedTuple):
+    """The text of a passage or sentence; `has_offset` is False if the offset is that of the
+    text before.
     """
-    text, parts = "", []
-    origin = min((offset for offset, _, _ in raw.texts), default=0)
-    for offset, piece, line in sorted(raw.texts):
-        gap = offset - origin - len(text)
-        if gap < 0:
-            report.problem(
-                "overlapping text",
-                path,
-                line,
-                f"text at offset {offset} begins before the text before it ends",
-                "put after it",
-            )
-            gap = 1
-        elif gap > MAX_GAP:
-            report.problem(
-                "gap in the text",
-                path,
-                line,
-                f"text at offset {offset} begins {gap} characters after the text before",
-                "put right after it",
-            )
-            gap = 1
-        parts.append(len(text) + gap)
-        text += " " * gap + piece
-    mentions: list[Mention] = []
-    for annotation in raw.annotations:
-        if annotation.type is None or not annotation.locations:
-            missing = "type" if annotation.type is None else "location"
+
+    offset: int
+    content: str
+    line: int
+    has_offset: bool
+
+
+class _Annotation(NamedTuple):
+    line: int
+    type: str | None
+    quote: str | None
+    locations: list[tuple[int, int]]  # offset, length
+
+
+@dataclass
+class _BioCDocument:
+    """A document as the file has it."""
+
+    line: int
+    id: str = ""
+    texts: list[_Text] = field(default_factory=list)
+    annotations: list[_Annotation] = field(default_factory=list)
+
+
+class BioCReader(XmlReader):
+    """BioC XML. Offsets of a document begin with that of its first text."""
+
+    tags = ("document",)
+    empty = "no <document> in this BioC file"
+    reason = "wrong offsets"
+
+    def read_all(self) -> Iterator[Document]:
+        """Read all documents, and check that the file is well-formed outside of them, too.
+
+        YIELDS (Document): The documents.
+        RAISES (WeltError): As `Reader.read_all`.
+        """
+        parser = _Parser(self.address, self.report)
+        is_empty = True
+        with open_stream(self.address) as stream:
+            content = b"-"
+            while content:
+                content = stream.read1(STEP)
+                try:
+                    parser.feed(content, is_final=not content)
+                except ExpatError as err:
+                    raise WeltError(
+                        f"{self.address}:{err.lineno}: not well-formed XML: "
+                        f"{ErrorString(err.code)}"
+                    ) from None
+                except WeltError:
+                    raise
+                except (LookupError, ValueError) as err:
+                    # An encoding that expat does not know
+                    raise WeltError(
+                        f"{self.address}:1: {first_line(err)}: write the file as UTF-8, and "
+                        "its declaration too"
+                    ) from None
+                for document in parser.take():
+                    is_empty = False
+                    try:
+                        yield self._build(document, "")
+                    except BadDocument as err:
+                        line = err.line or document.line
+                        raise WeltError(f"{self.address}:{line}: {err}") from None
+        if is_empty:
+            raise WeltError(f"{self.address}:1: {self.empty}")
+
+    def _parse(self, raw: Raw, default: str) -> Document:
+        line = raw.place.line
+        try:
+            parser = _Parser(self.address, None, line, self.encoding)
+            parser.feed(raw.content, is_final=True)
+        except ExpatError as err:
+            line += err.lineno - 1
+            message = f"not well-formed in line {line}: {ErrorString(err.code)}"
+            raise BadDocument("not XML", message, line=line) from None
+        except (LookupError, ValueError) as err:
+            raise BadDocument("not XML", first_line(err)) from None
+        (document,) = parser.take()
+        return self._build(document, default)
+
+    def _build(self, raw: _BioCDocument, default: str) -> Document:
+        document_id = raw.id or default
+        if self.report is None and not all(text.has_offset for text in raw.texts):
+            raise BadDocument("no offset", "a text without offset", id=document_id)
+        text, parts = self._join_texts(raw.texts, document_id)
+        origin = min((t.offset for t in raw.texts), default=0)
+        mentions = []
+        if self.report is not None:
+            for annotation in raw.annotations:
+                mention = self._read_mention(annotation, text, origin, self.report)
+                if mention is not None:
+                    mentions.append(mention)
+        return Document(
+            document_id,
+            text,
+            mentions=tuple(mentions),
+            parts=tuple(parts),
+            path=self.address,
+            line=raw.line,
+        )
+
+    def _join_texts(self, texts: list[_Text], name: str) -> tuple[str, list[int]]:
+        """Put texts at their offsets, and return where they begin."""
+        joined, length = [], 0
+        parts: list[int] = []
+        origin = min((text.offset for text in texts), default=0)
+        for offset, content, line, _ in sorted(texts):
+            gap = offset - origin - length
+            if gap < 0:
+                self._problem(
+                    "overlapping text",
+                    line,
+                    f"text at offset {offset} begins before the text before it ends",
+                    "put after it",
+                    name,
+                )
+                gap = 1
+            elif gap > MAX_GAP:
+                self._problem(
+                    "gap in the text",
+                    line,
+                    f"text at offset {offset} begins {gap} characters after the text before",
+                    "put right after it",
+                    name,
+                )
+                gap = 1
+            parts.append(length + gap)
+            joined.append(" " * gap + content)
+            length += gap + len(content)
+        return "".join(joined), parts
+
+    def _read_mention(
+        self, annotation: _Annotation, text: str, origin: int, report: Report
+    ) -> Mention | None:
+        line, type_, quote, locations = annotation
+        if type_ is None or not locations:
+            missing = "type" if type_ is None else "location"
             report.problem(
                 f"annotation without a {missing}",
-                path,
-                annotation.line,
-                f"annotation of {annotation.text!r} has no {missing}",
+                self.address,
+                line,
+                f"annotation of {quote!r} has no {missing}",
                 "skipped",
             )
-            continue
-        fragments = sorted(
-            (offset - origin, offset - origin + length)
-            for offset, length in annotation.locations
+            return None
+        fragments = tuple(
+            (offset - origin, offset - origin + length) for offset, length in locations
         )
-        start, end = fragments[0][0], max(end for _, end in fragments)
-        quoted = annotation.text
-        pieces: tuple[tuple[int, int], ...] = ()
+        start, end = min(fragments)[0], max(end for _, end in fragments)
         if len(fragments) > 1:
             report.problem(
                 "mention in pieces",
-                path,
-                annotation.line,
-                f"{quoted!r} has {len(annotation.locations)} locations",
+                self.address,
+                line,
+                f"{quote!r} has {len(fragments)} locations",
                 "taken from the first piece to the last",
             )
-            quoted, pieces = None, tuple(fragments)
-        mention = Mention(start, end, annotation.type, annotation.line, pieces)
-        placed = place_mention(text, mention, quoted, str(path), report)
-        if placed is not None:
-            mentions.append(placed)
-    return Document(
-        raw.id, text, mentions=mentions, parts=parts, path=str(path), line=raw.line
-    )
+            mention = Mention(start, end, type_, line, fragments)
+            return place_mention(text, mention, None, self.address, report)
+        mention = Mention(start, end, type_, line)
+        return place_mention(text, mention, quote, self.address, report)
 
 
-class _Handler(xml.sax.handler.ContentHandler):
-    """Collects what we need; SAX is the only parser at hand that knows lines."""
+class _Parser:
+    """Collects documents from BioC XML, whole files or single documents.
 
-    def __init__(self, path: Path, report: Report) -> None:
-        super().__init__()
-        self.path, self.report = path, report
-        self.documents: list[RawDocument] = []
+    expat is used directly, because of the parsers of the standard library only it and SAX
+    know lines.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        report: Report | None,
+        line: int = 1,
+        encoding: str | None = None,
+    ) -> None:
+        self.address, self.report, self._first_line = address, report, line
+        self._documents: list[_BioCDocument] = []
         self._open: list[str] = []
-        # How many of each name are open: a look at all of them at every end would be
-        # quadratic in the depth.
-        self._depth: Counter = Counter()
+        # Number of open elements of each name: searching all of them at every end would be
+        # quadratic in the depth
+        self._depth: Counter[str] = Counter()
         self._chars: list[str] = []
         self._infon_key = ""
-        self._id, self._offset, self._line = "", 0, 1
-        self._texts: list[tuple[int, str, int]] = []
-        self._annotations: list[_Annotation] = []
+        self._document = _BioCDocument(1)
+        self._offset, self._has_offset = 0, False
         self._type: str | None = None
-        self._quoted: str | None = None
+        self._quote: str | None = None
         self._locations: list[tuple[int, int]] = []
         self._annotation_line = 1
+        self._expat = ParserCreate(encoding)
+        self._expat.buffer_text = True
+        self._expat.StartElementHandler = self._start
+        self._expat.EndElementHandler = self._end
+        self._expat.CharacterDataHandler = self._chars.append
 
-    def _where(self) -> int:
-        return self._locator.getLineNumber()  # type: ignore[attr-defined]
+    def feed(self, content: bytes, *, is_final: bool) -> None:
+        """Parse more of the file.
 
-    def startElement(self, name: str, attrs: Any) -> None:
+        RAISES (ExpatError): If it is not well-formed.
+        """
+        self._expat.Parse(content, is_final)
+
+    def take(self) -> list[_BioCDocument]:
+        """Return the documents that were completed since the last call."""
+        documents, self._documents = self._documents, []
+        return documents
+
+    @property
+    def _line(self) -> int:
+        return self._first_line + self._expat.CurrentLineNumber - 1
+
+    def _problem(self, kind: str, message: str, repair: str) -> None:
+        if self.report is not None:
+            self.report.problem(kind, self.address, self._line, message, repair)
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._open.append(name)
         self._depth[name] += 1
         if not self._depth["text"] - (name == "text"):
-            self._chars = []  # what is marked up in a text belongs to it
+            self._chars.clear()  # markup inside of a text belongs to it
         if name == "document":
-            self._id, self._offset, self._line = "", 0, self._where()
-            self._texts, self._annotations = [], []
+            self._document = _BioCDocument(self._line)
+            self._offset = 0
+        elif name in ("passage", "sentence"):
+            self._has_offset = False
         elif name == "annotation":
-            self._type, self._quoted, self._locations = None, None, []
-            self._annotation_line = self._where()
+            self._type, self._quote, self._locations = None, None, []
+            self._annotation_line = self._line
         elif name == "infon":
-            self._infon_key = attrs.get("key", "")
+            self._infon_key = attributes.get("key", "")
         elif name == "location":
             offset, length = (
-                parse_offset(attrs.get(key, "")) for key in ("offset", "length")
+                parse_offset(attributes.get(key, "")) for key in ("offset", "length")
             )
             if offset is None or length is None:
-                self.report.problem(
+                self._problem(
                     "bad location",
-                    self.path,
-                    self._where(),
                     "a <location> needs whole numbers for offset and length",
                     "skipped",
                 )
             else:
                 self._locations.append((offset, length))
 
-    def characters(self, content: str) -> None:
-        self._chars.append(content)
-
-    def endElement(self, name: str) -> None:
+    def _end(self, name: str) -> None:
         self._open.pop()
         self._depth[name] -= 1
         if self._depth["text"]:
             return
         text = "".join(self._chars)
-        self._chars = []
+        self._chars.clear()
         in_annotation = bool(self._depth["annotation"])
         if name == "document":
-            self.documents.append(
-                RawDocument(self._id, self._line, self._texts, self._annotations)
-            )
+            self._documents.append(self._document)
         elif name == "annotation":
-            self._annotations.append(
+            self._document.annotations.append(
                 _Annotation(
-                    self._annotation_line, self._type, self._quoted, self._locations
+                    self._annotation_line, self._type, self._quote, self._locations
                 )
             )
         elif name == "id" and self._open[-1:] == ["document"]:
-            self._id = text.strip()
+            self._document.id = text.strip()
         elif name == "offset":
-            offset = parse_offset(text)
-            if offset is not None:
-                self._offset = offset
-            else:
-                self.report.problem(
-                    "bad offset",
-                    self.path,
-                    self._where(),
-                    f"<offset> is {text!r}, not a whole number",
-                    "taken as the end of the text before",
-                )
-        elif name == "infon" and in_annotation:
-            if self._infon_key == "type":
-                self._type = text.strip()
-        elif name == "text":
-            if in_annotation:
-                self._quoted = text
-            elif self._depth["passage"]:
-                self._texts.append((self._offset, text, self._where()))
+            self._read_offset(text)
+        elif name == "infon" and in_annotation and self._infon_key == "type":
+            self._type = text.strip()
+        elif name == "text" and in_annotation:
+            self._quote = text
+        elif name == "text" and self._depth["passage"]:
+            self._document.texts.append(
+                _Text(self._offset, text, self._line, self._has_offset)
+            )
+
+    def _read_offset(self, text: str) -> None:
+        offset = parse_offset(text)
+        if offset is not None:
+            self._offset, self._has_offset = offset, True
+        else:
+            self._problem(
+                "bad offset",
+                f"<offset> is {text!r}, not a whole number",
+                "taken as the end of the text before",
+            )

@@ -66,9 +66,13 @@ def _read_document(ann: Path, report: Report) -> Document:
         placed = place_mention(text, mention, quote, str(ann), report)
         if placed is not None:
             mentions.append(placed)
-    line_starts = [match.end() for match in re.finditer(r"\n", text)]
     return Document(
-        ann.stem, text, mentions=mentions, parts=line_starts, path=str(ann), line=1
+        ann.stem,
+        text,
+        mentions=tuple(mentions),
+        parts=tuple(match.end() for match in re.finditer(r"\n", text)),
+        path=str(ann),
+        line=1,
     )
 
 

@@ -1,30 +1,98 @@
-"""Reading text files line by line, with errors that name the line."""
+"""Lines of text files, with their places."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..errors import WeltError
+from .problems import BadDocument
+from .streams import BUFFER, open_stream
+
+BOM = b"\xef\xbb\xbf"
+# Bytes or characters, for readers that take files of any size
+NO_LIMIT = 1 << 50
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+class Place(NamedTuple):
+    """The place of a document in a file.
+
+    offset (int): Number of bytes before it, unpacked; in Parquet files of rows.
+    line (int): The line, from 1; in Parquet files the row.
+    """
+
+    offset: int
+    line: int
+
+
+START = Place(0, 1)
+
+
+class Raw(NamedTuple):
+    """A document or line as the file has it.
+
+    place (Place): Its place.
+    content (Any): Bytes or fields; None if they were skipped.
+    error (str): Why they were skipped.
+    """
+
+    place: Place
+    content: Any
+    error: str = ""
+
+
+def split_lines(
+    stream: io.BufferedReader, place: Place, limit: int, *, keep_ends: bool = False
+) -> Iterator[Raw]:
+    """Split a stream into lines.
+
+    stream (io.BufferedReader): The bytes, from the first line on.
+    place (Place): The place of the first line.
+    limit (int): Maximum number of bytes of a line. A longer one is skipped without being
+        kept in memory.
+    keep_ends (bool): Whether lines keep their ends.
+    YIELDS (Raw): The lines.
+    """
+    offset, number = place
+    while line := stream.readline(limit + 1):
+        n_bytes = len(line)
+        if n_bytes > limit and not line.endswith(b"\n"):
+            while more := stream.readline(BUFFER):
+                n_bytes += len(more)
+                if more.endswith(b"\n"):
+                    break
+            yield Raw(Place(offset, number), None, f"a line of {n_bytes:,} bytes")
+        else:
+            content = line if keep_ends else line.rstrip(b"\r\n")
+            if offset == 0:
+                content = content.removeprefix(BOM)
+            yield Raw(Place(offset, number), content)
+        offset, number = offset + n_bytes, number + 1
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """Read the lines of a UTF-8 file.
 
-    path (Path): The file; a byte order mark and any kind of line end are fine.
-    YIELDS (tuple[int, str]): The number of the line, from 1, and the line
-        without its end.
+    path (str | Path): The file, with or without a byte order mark, with any line ends.
+    YIELDS (tuple[int, str]): The number of the line, from 1, and the line without its end.
     RAISES (WeltError): If the file can't be opened or is not UTF-8.
     """
+    with open_stream(str(path)) as stream:
+        for (_, number), content, _ in split_lines(stream, START, NO_LIMIT):
+            try:
+                yield number, decode(content, number)
+            except BadDocument as err:
+                raise WeltError(f"{path}:{number}: {err}") from None
+
+
+def decode(content: bytes, line: int = 0) -> str:
+    """Decode UTF-8: a line of this number, or a document.
+
+    RAISES (BadDocument): If the bytes are not UTF-8.
+    """
     try:
-        with Path(path).open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
-                    raw = raw[3:]
-                try:
-                    yield number, raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as err:
-                    raise WeltError(
-                        f"{path}:{number}: not UTF-8 at byte {err.start + 1} of the "
-                        "line: convert the file to UTF-8 first"
-                    ) from None
-    except OSError as err:
-        raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
+        return content.decode("utf8")
+    except UnicodeDecodeError as err:
+        where = f"byte {err.start + 1} of the {'line' if line else 'document'}"
+        message = f"not UTF-8 at {where}: convert the file to UTF-8 first"
+        raise BadDocument("not UTF-8", message, line=line) from None

@@ -1,25 +1,29 @@
-"""Which reader reads which file."""
+"""Formats by name, and their detection by the names and first bytes of files."""
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ..errors import WeltError
-from .readers import (
-    Columns,
+from .bioc import BioCReader, read_bioc
+from .brat import read_brat
+from .documents import Document
+from .problems import Damaged, Report
+from .pubmed import PubMedReader
+from .pubtator import PubTatorReader, read_pubtator
+from .readers import Columns, Limits, Reader
+from .streams import open_stream, suffix_of
+from .tabular import (
     CsvReader,
     JsonlReader,
-    Limits,
     ParquetReader,
-    PubTatorReader,
-    Reader,
     TextReader,
     WholeFileReader,
 )
-from .streams import suffix_of
-from .xml_readers import make_xml_reader
+from .xml_elements import HEAD
 
-# Formats by what names end in. `.xml` is PubMed's or BioC: see `xml_readers.sniff`.
-LINE_READERS: dict[str, Any] = {
+# Readers of texts, of which some have mentions; .xml is told apart by its first tags
+_BY_SUFFIX: dict[str, type[Reader]] = {
     ".txt": TextReader,
     ".jsonl": JsonlReader,
     ".csv": CsvReader,
@@ -27,7 +31,23 @@ LINE_READERS: dict[str, Any] = {
     ".parquet": ParquetReader,
     ".pubtator": PubTatorReader,
 }
-SUFFIXES: Sequence[str] = (*LINE_READERS, ".xml")
+SUFFIXES = (*_BY_SUFFIX, ".xml")
+_BY_TAG: dict[bytes, type[Reader]] = {
+    b"PubmedArticleSet": PubMedReader,
+    b"PubmedArticle": PubMedReader,
+    b"PubmedBookArticleSet": PubMedReader,
+    b"DeleteCitation": PubMedReader,
+    b"collection": BioCReader,
+}
+
+# Formats of annotated corpora with texts and offsets; IOB has tokens
+OFFSET_READERS: dict[str, Callable[..., Iterator[Document]]] = {
+    "pubtator": read_pubtator,
+    "bioc": read_bioc,
+    "brat": read_brat,
+}
+CORPUS_FORMATS = ("iob", *OFFSET_READERS)
+_CORPUS_SUFFIXES = {".pubtator": "pubtator", ".xml": "bioc"}
 
 
 def make_reader(
@@ -36,24 +56,48 @@ def make_reader(
     limits: Limits = Limits(),
     columns: Columns = Columns(),
     whole_files: bool = False,
+    report: Report | None = None,
 ) -> Reader:
-    """Get the reader of a file.
+    """Create the reader of a file of texts.
 
-    address (str): The file, or the address.
-    limits (Limits): What is too long.
-    columns (Columns): What the fields are called, in JSONL, CSV and Parquet.
+    address (str): The file or address.
+    limits (Limits): Limits of a document.
+    columns (Columns): Names of the fields of JSONL, CSV and Parquet.
     whole_files (bool): Whether a `.txt` file is one document.
+    report (Report | None): Counts the problems of annotation; without it no mentions are
+        read.
     RETURNS (Reader): The reader.
     RAISES (WeltError): If the format is not known.
     """
     suffix = suffix_of(address)
     if suffix == ".txt" and whole_files:
-        return WholeFileReader(address, limits, columns)
-    if suffix == ".xml":
-        return make_xml_reader(address, limits, columns)
-    if suffix not in LINE_READERS:
+        reader: type[Reader] = WholeFileReader
+    elif suffix == ".xml":
+        reader = _detect_xml(address)
+    elif suffix in _BY_SUFFIX:
+        reader = _BY_SUFFIX[suffix]
+    else:
         raise WeltError(
-            f"{address}: can't tell the format: names end in {', '.join(SUFFIXES)}, and "
+            f"{address}: the format is not known: names end in {', '.join(SUFFIXES)}, and "
             "maybe .gz or .zst"
         )
-    return LINE_READERS[suffix](address, limits, columns)
+    return reader(address, limits, columns, report)
+
+
+def _detect_xml(address: str) -> type[Reader]:
+    with open_stream(address) as stream:
+        head = stream.read(HEAD)
+    for tag, reader in _BY_TAG.items():
+        if re.search(rb"<" + tag + rb"[\s>]", head):
+            return reader
+    raise Damaged(
+        f"{address}: neither PubMed's XML (<PubmedArticleSet>) nor BioC (<collection>), or "
+        "not in an encoding like UTF-8"
+    )
+
+
+def detect_corpus_format(path: Path) -> str:
+    """Return the format of an annotated corpus by the name of its file or folder."""
+    if path.is_dir():
+        return "brat"
+    return _CORPUS_SUFFIXES.get(suffix_of(str(path)), "iob")

@@ -16,12 +16,13 @@ from thinc.api import Config
 
 from ..corpora.combine import RENAMED
 from ..corpora.overlap import TextIndex
-from ..corpora.texts import Text, read_texts
+from ..corpora.texts import read_texts
 from ..errors import WeltError
 from ..pipeline.inference import get_welt_ner, predict_tags
 from ..pipeline.welt_ner import WeltNER
 from ..tagging.soft_labels import MOST
 from ..tokens.docs import bare_doc
+from ..tokens.document_id import get_document_id
 from ..util.files import write_atomically
 from ..util.fingerprint import fingerprint
 from ..util.output_folder import OutputFolder
@@ -195,7 +196,7 @@ def write_soft_labels(
         index = TextIndex()
         for path in exclude:
             for text in read_texts(path, loaded[0], n_sents=1):
-                index.add(text.doc.text, text.id)
+                index.add(text.text, get_document_id(text))
         output.start(current)
         counts = {"docs": 0, "excluded": 0, "repeated": 0}
         selected = _select(texts, loaded[0], settings.n_sents, index, counts)
@@ -220,16 +221,16 @@ def _select(
     n_sents: int,
     exclude: TextIndex,
     counts: dict[str, int],
-) -> Iterator[Text]:
+) -> Iterator[Doc]:
     """Read the texts that are neither excluded nor repeated, and count the others."""
     seen = set()
     for path in paths:
         for text in read_texts(path, nlp, n_sents=n_sents):
-            if not len(text.doc):
+            if not len(text):
                 continue
-            content = "".join(text.doc.text.split()).encode("utf8")
+            content = "".join(text.text.split()).encode("utf8")
             key = hashlib.blake2b(content, digest_size=12).digest()
-            if exclude.has(text.doc.text, text.id):
+            if exclude.has(text.text, get_document_id(text)):
                 counts["excluded"] += 1
             elif key in seen:
                 counts["repeated"] += 1
@@ -249,10 +250,10 @@ class _Labeller:
         ]
         self.settings = settings
 
-    def to_bytes(self, texts: Sequence[Text]) -> bytes:
+    def to_bytes(self, texts: Sequence[Doc]) -> bytes:
         """Label texts and return them as a `.spacy` file."""
-        docs = [text.doc for text in texts]
-        gold = [text.gold if self.settings.keep_gold else None for text in texts]
+        docs = [bare_doc(text) for text in texts]
+        gold = texts if self.settings.keep_gold else [None] * len(texts)
         outputs = [
             TeacherOutput(labels, _predict(nlp, pipe, docs))
             for labels, (nlp, pipe) in zip(self.labels, self.teachers)
