@@ -7,7 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV5 ?= .venv5
-# Installed before the rest, so that no CUDA build comes along on a CPU machine
+# Installed before the rest, so that another build can be chosen, such as one for CPUs only:
+# make test TORCH="torch==2.13.0+cpu --extra-index-url ADDRESS"
 TORCH ?= torch==2.13.0
 # PEP 517, because older versions of pip build seqeval in a way that fails today
 PIP_OPTIONS = --quiet --disable-pip-version-check --use-pep517
@@ -57,7 +58,7 @@ $(VENV)/.base: setup.cfg requirements/constraints.txt requirements/constraints-c
 
 $(VENV)/.full: $(VENV)/.base
 	@echo "Installing torch, spacy-transformers and the tools of development"
-	$(PIP) "$(TORCH)"
+	$(PIP) $(TORCH)
 	$(PIP) --editable ".[transformers,spacy-transformers,onnx,vectors,hub,llm,openai,annotation,ray,serve,dev]"
 	@touch $@
 
@@ -69,7 +70,7 @@ $(VENV)/.docs: $(VENV)/.full
 $(VENV5)/.full: setup.cfg requirements/constraints-transformers5.txt requirements/constraints-common.txt
 	@echo "Installing transformers 5 into $(VENV5) (two minutes or three)"
 	$(PYTHON) -m venv $(VENV5)
-	$(PIP5) "$(TORCH)"
+	$(PIP5) $(TORCH)
 	$(PIP5) --editable ".[transformers,onnx,vectors,hub,llm,openai,dev]" "transformers>=5"
 	@touch $@
 
