@@ -86,24 +86,24 @@ def _copy_page(path: Path, target: Path) -> None:
 
 
 def _links(text: str) -> str:
-    """Links to pages of the site stay links; those to other files become code."""
+    """Keep links to pages of the site and turn links to other files into code."""
 
     def change(match: "re.Match[str]") -> str:
-        told, address = match.groups()
+        label, address = match.groups()
         page, _, anchor = address.partition("#")
         if "://" in address or not page:
             return match.group(0)
         name = Path(page).name
         anchor = f"#{anchor}" if anchor else ""
         if page.endswith("benchmarks/README.md"):
-            return f"[{told}](/docs/benchmarks.md{anchor})"
+            return f"[{label}](/docs/benchmarks.md{anchor})"
         if page.endswith(".md") and (ROOT / "docs" / name).is_file():
-            return f"[{told}](/docs/{name}{anchor})"
+            return f"[{label}](/docs/{name}{anchor})"
         if name == "CHANGELOG.md":
-            return f"[{told}](/docs/changelog.md)"
+            return f"[{label}](/docs/changelog.md)"
         if page.endswith(".png"):
-            return f"[{told}](/docs/images/{name})"
-        return f"{told} (`{address.removeprefix('../')}`)"
+            return f"[{label}](/docs/images/{name})"
+        return f"{label} (`{address.removeprefix('../')}`)"
 
     return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", change, text)
 

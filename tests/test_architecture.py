@@ -1,4 +1,4 @@
-"""Who may import whom, as pyproject.toml states it and docs/architecture.md tells it."""
+"""Layers of the package: pyproject.toml defines them, docs/architecture.md describes them."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_layers_and_no_circles(root, monkeypatch):
 
 
 def test_the_check_can_fail(root, monkeypatch, tmp_path):
-    """With two layers swapped it does."""
+    """Swap two layers."""
     monkeypatch.chdir(root)
     text = (root / "pyproject.toml").read_text(encoding="utf8")
     swapped = text.replace('"corpora",\n    "pipeline"', '"pipeline",\n    "corpora"')
@@ -35,5 +35,5 @@ def test_the_check_can_fail(root, monkeypatch, tmp_path):
 def test_every_layer_is_described(root):
     layers = (root / "pyproject.toml").read_text(encoding="utf8").split("layers = [")[1]
     names = re.findall(r"[a-z_]+", layers.split("]")[0])
-    told = (root / "docs/architecture.md").read_text(encoding="utf8")
-    assert [name for name in names if f"`{name}" not in told] == []
+    page = (root / "docs/architecture.md").read_text(encoding="utf8")
+    assert [name for name in names if f"`{name}" not in page] == []

@@ -23,8 +23,8 @@ def test_entry_point_resolves(group, name, target):
         pytest.importorskip("spacy_transformers")
     kind = group.split("_", 1)[1]
     spacy.blank("en")  # until then spaCy knows no factories at all
-    found = registry.get(kind, name)
-    assert found is not None
+    function = registry.get(kind, name)
+    assert function is not None
     if kind not in ("cli", "factories"):
         assert name.startswith("welt_spacy.") and name.endswith(".v1")
-        assert f"{found.__module__}:{found.__qualname__}" == target
+        assert f"{function.__module__}:{function.__qualname__}" == target

@@ -1,4 +1,4 @@
-"""Which version this is."""
+"""The package version."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -43,24 +43,24 @@ def from_spacy_form(
     for line in lines:
         field, argument = _FIELD.match(line), _ARGUMENT.match(line)
         if field:
-            kind, told, rest = field.groups()
+            kind, type_name, rest = field.groups()
             if not in_field:
                 changed.append("")
             if kind == "RAISES":
-                changed.append(f":raises {told}: {rest}")
+                changed.append(f":raises {type_name}: {rest}")
             else:
-                changed.append(f":returns: ``{told}``. {rest}")
+                changed.append(f":returns: ``{type_name}``. {rest}")
             in_field = True
         elif argument and (argument[2] or set(argument[1].split(", ")) <= names):
-            told_names, told, rest = argument.groups()
+            joined_names, type_name, rest = argument.groups()
             if not in_field:
                 changed.append("")
-            *others, last = told_names.split(", ")
-            # Of arguments that are told together, the last one has the text
+            *others, last = joined_names.split(", ")
+            # Of arguments on one line, the last one has the text
             for one in others:
                 changed.append(f":param {one}: see {last}")
             changed.append(
-                f":param {last}: " + (f"``{told}``. " if told else "") + rest
+                f":param {last}: " + (f"``{type_name}``. " if type_name else "") + rest
             )
             in_field = True
         elif in_field and line.strip() and _FIELD.match(lines[0]):
@@ -96,7 +96,7 @@ def _begins_block(lines: list[str]) -> bool:
 def skip_fields(
     app: Any, what: str, name: str, item: Any, skip: bool, options: Any
 ) -> Any:
-    """Fields of named tuples are described in the docstring of the class."""
+    """Skip fields of named tuples, which the docstring of the class describes."""
     return True if type(item).__name__ == "_tuplegetter" else None
 
 

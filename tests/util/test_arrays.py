@@ -9,8 +9,8 @@ from welt_spacy.util.arrays import ranges, starts_of
 @pytest.mark.parametrize("starts, ends", [([], []), ([3, 7, 7], [5, 7, 9])])
 def test_ranges(starts, ends):
     expected = [i for a, b in zip(starts, ends) for i in range(a, b)]
-    found = ranges(np.array(starts, dtype="int64"), np.array(ends, dtype="int64"))
-    assert found.tolist() == expected
+    numbers = ranges(np.array(starts, dtype="int64"), np.array(ends, dtype="int64"))
+    assert numbers.tolist() == expected
 
 
 @given(st.lists(st.integers(0, 9), max_size=20))

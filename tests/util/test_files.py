@@ -127,7 +127,7 @@ def _hold(path):
 
 
 def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
-    """A waiter has opened the file; its holder unlinks and releases it."""
+    """Unlink and release a lock after a waiter has opened its file."""
     fcntl = pytest.importorskip("fcntl")
     holder = exclusive_lock(tmp_path / "x")
     holder.__enter__()
@@ -146,16 +146,16 @@ def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
             pass
 
 
-def test_nothing_but_what_is_half_made_is_cleaned_away(tmp_path):
-    """A folder that a user has chosen may hold hidden things of others."""
-    kept = [
+def test_only_unfinished_files_are_deleted(tmp_path):
+    """Keep hidden files of others, because the folder is chosen by the user."""
+    others = [
         ".git",
         ".DS_Store",
         ".run.welt-xyz",
         ".run.welt-new",
         "x.welt-0123456789ab",
     ]
-    for name in kept:
+    for name in others:
         (tmp_path / name).mkdir()
     half = [partial_path(tmp_path / name) for name in ("a", "b" * 150)]
     half[0].write_text("x")
@@ -163,7 +163,7 @@ def test_nothing_but_what_is_half_made_is_cleaned_away(tmp_path):
     (half[1] / "file").write_text("x")
     assert half[0] != partial_path(tmp_path / "a")
     remove_partial(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
     remove_partial(tmp_path / "none")
 
 

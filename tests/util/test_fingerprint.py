@@ -64,7 +64,7 @@ path = ${paths.train}
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A current folder with all inputs of CONFIG, an installed pipeline and a cached model."""
+    """Create all inputs of CONFIG, an installed pipeline and a cached model."""
     monkeypatch.chdir(tmp_path)
     for name in ("corpus/train.spacy", "encoder/model.bin", "log.jsonl", "table.json"):
         write(tmp_path / name, name)

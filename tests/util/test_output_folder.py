@@ -41,7 +41,7 @@ def is_current(path, fingerprint=A):
 
 
 def tree(path):
-    """All visible files and links with their content."""
+    """Read all visible files and links."""
     return {
         str(p.relative_to(path)): p.read_bytes()
         for p in sorted(path.rglob("*"))
@@ -222,7 +222,7 @@ def test_a_folder_below_a_folder_that_is_read_only(tmp_path):
 
 
 def test_the_lock_is_in_the_folder(tmp_path):
-    """The folder above may be read-only."""
+    """Allow a read-only parent folder."""
     with OutputFolder(tmp_path / "out", COMMAND):
         assert os.listdir(tmp_path) == ["out"]
         assert os.listdir(tmp_path / "out") == [f".{RECORD}.lock"]
@@ -343,7 +343,7 @@ with OutputFolder(path, COMMAND) as folder:
 
 @pytest.mark.parametrize("last", range(1, 16))
 def test_a_killed_writer(tmp_path, last):
-    """Killed at any rename or deletion, the folder is recognised and never half current."""
+    """Kill a process at each rename or deletion; the folder is recognised and never current."""
     out = tmp_path / "out"
     with OutputFolder(out, COMMAND) as folder:
         folder.start(A)
