@@ -124,9 +124,9 @@ def test_logit_adjustment_is_that_of_the_formula():
     adjusted = probs / shares**0.7
     adjusted /= adjusted.sum(axis=1, keepdims=True)
     lengths = np.array([len(doc) for doc in docs])
-    wanted = pipe.decode(adjusted, lengths)
+    wanted = pipe.get_decoder().decode(adjusted, lengths)
     pipe.logit_adjustment = 0.7
-    found = pipe.decode(probs, lengths)
+    found = pipe.get_decoder().decode(probs, lengths)
     assert found.starts.tolist() == wanted.starts.tolist()
     np.testing.assert_allclose(found.confidences, wanted.confidences, rtol=1e-5)
     loaded = make_nlp().from_bytes(nlp.to_bytes()).get_pipe("welt_ner")

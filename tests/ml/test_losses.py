@@ -197,8 +197,8 @@ def test_distillation_of_sure_teachers_and_nothing():
     assert np.isfinite(value) and np.isfinite(d).all() and value > 1
     d, value = loss(np.zeros((0, 3), "float32"), np.zeros((0, 3), "float32"))
     assert value == 0 and d.shape == (0, 3)
-    assert DistillationLoss(alpha=0.25).shares(3, 1) == (0.5, 0.5)
-    assert DistillationLoss(alpha=1.0).shares(0, 5) == (0.0, 0.0)
+    assert DistillationLoss(alpha=0.25).get_mixing_weights(3, 1) == (0.5, 0.5)
+    assert DistillationLoss(alpha=1.0).get_mixing_weights(0, 5) == (0.0, 0.0)
     for settings_ in ({"alpha": 1.5}, {"temperature": 0}, {"temperature": np.nan}):
         with pytest.raises(WeltError):
             DistillationLoss(**settings_)

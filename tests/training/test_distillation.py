@@ -11,7 +11,7 @@ from spacy.tokens import DocBin
 from thinc.api import Config
 
 from welt_spacy.errors import WeltError
-from welt_spacy.tagging.soft_labels import get_soft_tags
+from welt_spacy.tagging.soft_labels import get_soft_labels
 from welt_spacy.tokens.annotated_labels import set_annotated_labels
 from welt_spacy.training.config import ConfigSettings, make_config
 from welt_spacy.training.distillation import LabelSettings, distill, write_soft_labels
@@ -69,7 +69,7 @@ def test_soft_labels_are_the_predictions_of_the_teacher(
     pipe = teacher.get_pipe("welt_ner")
     for doc, (text, _) in zip(docs, TRAIN_DATA):
         assert doc.text == text
-        probs, names = get_soft_tags(doc)
+        probs, names = get_soft_labels(doc)
         assert names == list(pipe.labels)
         expected = pipe.predict([teacher.make_doc(text)])[0]
         np.testing.assert_allclose(probs, expected, atol=1e-3)
@@ -83,7 +83,7 @@ def test_tags_that_are_not_stored_share_the_rest(
     settings = LabelSettings(max_tags=2)
     labels = write_soft_labels([teacher_path], [texts], tmp_path / "out", settings)
     (doc, *_) = read(labels.folder, teacher)
-    probs, _ = get_soft_tags(doc)
+    probs, _ = get_soft_labels(doc)
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-5)
     full = teacher.get_pipe("welt_ner").predict([teacher.make_doc(doc.text)])[0]
     top = np.sort(full, axis=1)[:, -2:]
@@ -278,7 +278,7 @@ def test_gold_is_completed(teacher, teacher_path, tmp_path):
     one, plain = read(labelled.folder, teacher)
     entities = [("Aspirin", "Chemical"), ("N-acetylcysteine", "Chemical")]
     assert ents(one) == [*entities, ("given", "Disease")]
-    probs, labels = get_soft_tags(one)
+    probs, labels = get_soft_labels(one)
     assert labels == ["Chemical", "Disease"]
     given = next(token.i for token in one if token.text == "given")
     np.testing.assert_allclose(probs[given], [0, 0, 0, 1, 0], atol=1e-3)
@@ -291,7 +291,7 @@ def test_gold_is_completed(teacher, teacher_path, tmp_path):
     DocBin(docs=[doc], store_user_data=True).to_disk(path)
     labelled = write_soft_labels([teacher_path], [path], tmp_path / "more", settings)
     (one,) = read(labelled.folder, teacher)
-    assert get_soft_tags(one)[1] == ["Chemical", "Disease", "Gene"]
+    assert get_soft_labels(one)[1] == ["Chemical", "Disease", "Gene"]
 
 
 def test_labels_of_teachers_are_renamed(texts, tmp_path):

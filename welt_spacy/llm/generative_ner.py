@@ -17,7 +17,7 @@ from thinc.api import Config
 from ..errors import WeltError, check_number
 from ..pipeline.entities import find_earlier, set_spans
 from ..pipeline.requirements import require
-from ..pipeline.settings import Owner, Setting, flag, number, optional_string
+from ..pipeline.settings import PipelineRef, Setting, flag, number, optional_string
 from ..scoring.strict import ner_score
 from ..tokens.confidence import install_extensions
 from ..tokens.llm_responses import add_llm_responses, install_llm_extensions
@@ -108,7 +108,7 @@ def make_generative_ner(
         overwrite=overwrite,
         scorer=scorer,
     )
-    pipe.owner = Owner(nlp)
+    pipe.pipeline_ref = PipelineRef(nlp)
     require(nlp, backend.extra)
     return pipe
 
@@ -161,7 +161,7 @@ class GenerativeNER(Pipe):
     ) -> None:
         """Initialize the component. See `make_generative_ner`."""
         self.name = name
-        self.owner = Owner()
+        self.pipeline_ref = PipelineRef()
         self.cfg: dict[str, Any] = {"labels": _check_labels(labels)}
         self.prompt = prompt
         self.backend = backend
@@ -189,7 +189,7 @@ class GenerativeNER(Pipe):
         if label in self.labels:
             return 0
         self.cfg["labels"] = [*self.labels, label]
-        self.owner.tell_config(self, "labels", self.cfg["labels"])
+        self.pipeline_ref.write_to_config(self, "labels", self.cfg["labels"])
         return 1
 
     def __call__(self, doc: Doc) -> Doc:

@@ -1,12 +1,10 @@
-"""Cost-sensitive losses for taggers, in Thinc's form.
+"""Cost-sensitive losses for taggers, with the interface of Thinc's losses.
 
-Like every loss of Thinc, these take *probabilities* and return the gradient
-with respect to the *logits*: Thinc's softmax layer is the identity in
-backpropagation. Unlike Thinc's `CategoricalCrossentropy`, the value they report is the
-loss itself, not the sum of squared gradients.
+Like all losses of Thinc, they take *probabilities* and return the gradient with respect to
+the *logits*: Thinc's softmax layer is the identity in backpropagation. Unlike Thinc's
+`CategoricalCrossentropy`, they return the loss itself, not the sum of squared gradients.
 
-Nothing here calls NumPy on an array of the model: all of it runs on the device
-where the probabilities are.
+All computation runs on the device of the probabilities.
 """
 
 from typing import Any, Literal
@@ -32,11 +30,11 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
 
     reduction (str): "mean" divides by the sum of the weights of the annotated
         tokens, "sum" does not divide.
-    label_smoothing (float): Share of the truth that is spread over all
+    label_smoothing (float): Share of the target probability that is distributed over all
         classes, in [0, 1) (Szegedy et al. 2016).
-    missing_value (int): The truth of tokens without annotation: no loss, no
+    missing_value (int): The class of tokens without annotation, which have no loss and no
         gradient.
-    RAISES (WeltError): If a setting is out of its range.
+    RAISES (WeltError): If a setting is out of range.
     """
 
     def __init__(
@@ -55,16 +53,15 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
     def __call__(
         self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
     ) -> tuple[Floats2d, float]:
-        """Compute the gradient and the loss together.
+        """Compute the gradient and the loss.
 
-        guesses (Floats2d): Shape (N, K): class probabilities, float32 or
-            float64; results have the same dtype.
+        guesses (Floats2d): Shape (N, K): class probabilities, float32 or float64. The
+            gradient has the same dtype.
         truths (Ints1d): Shape (N,): class indices, or the missing value.
-        weights (Floats1d | None): Shape (K,): class weights, on the same
-            device; all 1 if not set.
-        RETURNS (tuple[Floats2d, float]): The gradient with respect to the
-            logits, shape (N, K), and the loss. Both are 0 if no token is
-            annotated or all of them weigh 0.
+        weights (Floats1d | None): Shape (K,): class weights, on the same device; all 1 if
+            not set.
+        RETURNS (tuple[Floats2d, float]): The gradient with respect to the logits, shape
+            (N, K), and the loss. Both are 0 if no token is annotated or all weights are 0.
         """
         xp = get_array_module(guesses)
         w, known, y = _prepare(guesses, truths, weights, self.missing_value)
@@ -76,7 +73,7 @@ class WeightedCrossEntropy(Loss[Floats2d, Ints1d, Floats2d, float]):
         d[rows, y] -= w_y
         value = -(w_y * log_p[rows, y]).sum()
         if smoothing > 0.0:
-            # In torch's form: the spread truth is weighted class by class.
+            # As in torch, the smoothed part is weighted class by class
             n_classes = guesses.shape[1]
             spread = (guesses * w.sum() - w) * known[:, None]
             d = (1.0 - smoothing) * d + (smoothing / n_classes) * spread
@@ -104,10 +101,11 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
 
     With gamma = 0 it is `WeightedCrossEntropy`.
 
-    gamma (float): How much well-classified tokens are played down; at least 0.
+    gamma (float): Focusing parameter, at least 0: the higher, the less well-classified
+        tokens contribute.
     reduction (str): "mean" divides by the sum of the weights, "sum" does not.
-    missing_value (int): The truth of tokens without annotation.
-    RAISES (WeltError): If a setting is out of its range.
+    missing_value (int): The class of tokens without annotation.
+    RAISES (WeltError): If a setting is out of range.
     """
 
     def __init__(
@@ -126,16 +124,14 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
     def __call__(
         self, guesses: Floats2d, truths: Ints1d, weights: Floats1d | None = None
     ) -> tuple[Floats2d, float]:
-        """Compute the gradient and the loss together; arguments and results as
-        in `WeightedCrossEntropy.__call__`.
-        """
+        """Compute the gradient and the loss. See `WeightedCrossEntropy.__call__`."""
         xp = get_array_module(guesses)
         w, known, y = _prepare(guesses, truths, weights, self.missing_value)
         rows = xp.arange(len(y))
         w_y = xp.where(known, w[y], 0)
         p_y = _floored(guesses[rows, y])
         log_p = xp.log(p_y)
-        # 1 - p_y is taken as the sum of the others: no cancellation near 1.
+        # 1 - p_y is computed as the sum of the other classes, to avoid cancellation near 1
         others = guesses.copy()
         others[rows, y] = 0
         rest = _floored(others.sum(axis=1))
@@ -152,18 +148,18 @@ class WeightedFocalLoss(Loss[Floats2d, Ints1d, Floats2d, float]):
 
 
 class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
-    """What a student is to learn from a teacher's probabilities (Hinton et al. 2015).
+    """Distillation loss on a teacher's probabilities (Hinton et al. 2015), and its weight
+    relative to the loss on gold annotation.
 
         T^2 * KL(teacher^(1/T) || student^(1/T)), mean over the tokens
 
-    and how it is mixed with the loss on gold annotation. The exponents stand for
-    softmax(logits / T). It equals T^2 times `torch.nn.KLDivLoss(reduction="batchmean")`
-    of both at the temperature T, in value and gradient.
+    p^(1/T), normalized, equals softmax(logits / T). Value and gradient equal T^2 times
+    `torch.nn.KLDivLoss(reduction="batchmean")` at temperature T.
 
-    alpha (float): The weight of a token with gold annotation, in [0, 1]; one that the
-        teacher annotated weighs 1 - alpha.
-    temperature (float): T; above 0.
-    RAISES (WeltError): If a setting is out of its range.
+    alpha (float): Weight of a token with gold annotation, in [0, 1]. The weight of a token
+        with soft labels is 1 - alpha.
+    temperature (float): T, above 0.
+    RAISES (WeltError): If a setting is out of range.
     """
 
     def __init__(self, *, alpha: float = 0.5, temperature: float = 1.0):
@@ -173,10 +169,10 @@ class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
         self.temperature = temperature
 
     def __call__(self, guesses: Floats2d, truths: Floats2d) -> tuple[Floats2d, float]:
-        """Compute the gradient and the loss together.
+        """Compute the gradient and the loss.
 
         guesses (Floats2d): Shape (N, K): the student's probabilities.
-        truths (Floats2d): Shape (N, K): the teacher's, on the same device.
+        truths (Floats2d): Shape (N, K): the teacher's probabilities, on the same device.
         RETURNS (tuple[Floats2d, float]): The gradient with respect to the student's
             logits, shape (N, K), and the loss; 0 if there are no tokens.
         RAISES (ValueError): If the shapes differ.
@@ -201,48 +197,41 @@ class DistillationLoss(Loss[Floats2d, Floats2d, Floats2d, float]):
         """Compute the loss. See `__call__`."""
         return self(guesses, truths)[1]
 
-    def shares(self, n_gold: int, n_taught: int) -> tuple[float, float]:
-        """Find what the two losses of a batch, each a mean over its tokens, count.
-
-        n_gold (int): Tokens with gold annotation.
-        n_taught (int): Tokens that a teacher annotated.
-        RETURNS (tuple[float, float]): Of both losses, the factor: they sum to 1, or are 0
-            if there are no tokens that weigh anything.
+    def get_mixing_weights(self, n_gold: int, n_soft: int) -> tuple[float, float]:
+        """Return the weights of the gold loss and the soft loss of a batch, each a mean over
+        its tokens. They sum to 1, or are 0 if no token has a weight.
         """
-        gold, taught = self.alpha * n_gold, (1 - self.alpha) * n_taught
-        total = gold + taught
-        return (gold / total, taught / total) if total > 0 else (0.0, 0.0)
+        gold, soft = self.alpha * n_gold, (1 - self.alpha) * n_soft
+        total = gold + soft
+        return (gold / total, soft / total) if total > 0 else (0.0, 0.0)
 
 
 class MaskedClasses:
-    """Probabilities in which some classes are hidden behind class 0, row by row: what is
-    known of a row is only that it is one of them. A loss on the merged probabilities is
-    the loss on the marginal likelihood of what is known (Greenberg et al. 2018), and its
-    gradient is shared by the merged classes as they share their probability.
+    """Probabilities with masked classes merged into class 0, row by row, because the gold
+    class 0 may stand for any of them. A loss on the merged probabilities is the loss on the
+    marginal likelihood (Greenberg et al. 2018).
 
     guesses (Floats2d): Shape (N, K): class probabilities.
-    hidden (Array2d): Shape (N, K), bool, on the same device: the classes that are hidden;
-        never class 0.
+    masked (Array2d): Shape (N, K), bool, on the same device: the masked classes, never
+        class 0.
     """
 
-    def __init__(self, guesses: Floats2d, hidden: Any):
+    def __init__(self, guesses: Floats2d, masked: Any):
         self.guesses = guesses
-        self.hidden = hidden
+        self.masked = masked
         xp = get_array_module(guesses)
-        inside = xp.where(hidden, guesses, 0)
-        self.merged: Any = xp.where(hidden, 0, guesses)
-        self.merged[:, 0] += inside.sum(axis=1)
+        masked_probs = xp.where(masked, guesses, 0)
+        self.merged: Any = xp.where(masked, 0, guesses)
+        self.merged[:, 0] += masked_probs.sum(axis=1)
 
     def unmerge(self, d_merged: Floats2d) -> Floats2d:
-        """Get the gradient with respect to the logits of all classes.
-
-        d_merged (Floats2d): Shape (N, K): that with respect to the merged ones.
-        RETURNS (Floats2d): Shape (N, K).
+        """Convert the gradient of the merged classes into that of all classes, in proportion
+        to their probabilities. Both have shape (N, K).
         """
         xp = get_array_module(d_merged)
         share = self.guesses / _floored(self.merged[:, :1])
         shared = share * d_merged[:, :1]
-        d = xp.where(self.hidden, shared, d_merged)
+        d = xp.where(self.masked, shared, d_merged)
         d[:, 0] = shared[:, 0]
         return d
 
@@ -253,9 +242,15 @@ def configure_WeightedCrossEntropy(
     label_smoothing: float = 0.0,
     missing_value: int = -1,
 ) -> WeightedCrossEntropy:
-    """Create a `WeightedCrossEntropy`; see there for the arguments.
+    """Create the loss `welt_spacy.WeightedCrossEntropy.v1`.
 
-    Registered as `welt_spacy.WeightedCrossEntropy.v1` in `@losses`.
+    reduction (str): "mean" divides by the sum of the weights of the annotated tokens,
+        "sum" does not divide.
+    label_smoothing (float): Share of the target probability that is distributed over all
+        classes, in [0, 1).
+    missing_value (int): The class of tokens without annotation.
+    RETURNS (WeightedCrossEntropy): The loss.
+    RAISES (WeltError): If a setting is out of range.
     """
     return WeightedCrossEntropy(
         reduction=reduction,
@@ -267,9 +262,14 @@ def configure_WeightedCrossEntropy(
 def configure_WeightedFocalLoss(
     *, gamma: float = 2.0, reduction: Reduction = "mean", missing_value: int = -1
 ) -> WeightedFocalLoss:
-    """Create a `WeightedFocalLoss`; see there for the arguments.
+    """Create the loss `welt_spacy.WeightedFocalLoss.v1`.
 
-    Registered as `welt_spacy.WeightedFocalLoss.v1` in `@losses`.
+    gamma (float): Focusing parameter, at least 0.
+    reduction (str): "mean" divides by the sum of the weights of the annotated tokens,
+        "sum" does not divide.
+    missing_value (int): The class of tokens without annotation.
+    RETURNS (WeightedFocalLoss): The loss.
+    RAISES (WeltError): If a setting is out of range.
     """
     return WeightedFocalLoss(
         gamma=gamma, reduction=reduction, missing_value=missing_value
@@ -279,16 +279,22 @@ def configure_WeightedFocalLoss(
 def configure_DistillationLoss(
     *, alpha: float = 0.5, temperature: float = 1.0
 ) -> DistillationLoss:
-    """Create a `DistillationLoss`; see there for the arguments.
+    """Create the loss `welt_spacy.DistillationLoss.v1`.
 
-    Registered as `welt_spacy.DistillationLoss.v1` in `@losses`.
+    alpha (float): Weight of a token with gold annotation, in [0, 1]. The weight of a token
+        with soft labels is 1 - alpha.
+    temperature (float): Temperature of both distributions, above 0.
+    RETURNS (DistillationLoss): The loss.
+    RAISES (WeltError): If a setting is out of range.
     """
     return DistillationLoss(alpha=alpha, temperature=temperature)
 
 
 def _validate_reduction(reduction: str) -> None:
     if reduction not in REDUCTIONS:
-        raise WeltError(f"reduction must be one of {REDUCTIONS}, not {reduction!r}")
+        raise WeltError(
+            f"reduction: {reduction!r} is unknown. Use one of {', '.join(REDUCTIONS)}."
+        )
 
 
 def _prepare(
@@ -319,7 +325,7 @@ def _prepare(
 def _soften(probs: Any, temperature: float) -> Any:
     if temperature == 1.0:
         return probs
-    # Relative to the largest, so that powers do not underflow together
+    # Relative to the largest, so that the powers of a row do not all underflow
     largest = probs.max(axis=1, keepdims=True) if len(probs) else 1.0
     powers = (_floored(probs) / largest) ** (1.0 / temperature)
     return powers / powers.sum(axis=1, keepdims=True)

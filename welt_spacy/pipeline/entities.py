@@ -1,4 +1,4 @@
-"""Entities into docs, beside what earlier components have set."""
+"""Set predicted entities in documents, next to the entities of earlier components."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from ..util.arrays import starts_of
 
 
 class EarlierEnts(NamedTuple):
-    """What a doc has before the component sets its entities.
+    """Annotation of a document that stays when the component sets its entities.
 
-    ents (list[Span]): Entities that stay.
-    blocked (list[Span]): Tokens where no entity may be.
+    ents (list[Span]): Entities of earlier components.
+    blocked (list[Span]): Tokens that can't be in an entity.
     taken (ndarray): Shape (n_tokens,), bool: the tokens of both.
     """
 
@@ -30,13 +30,8 @@ class EarlierEnts(NamedTuple):
 def find_earlier(
     doc: Doc, component: str, *, spans_key: str | None, overwrite: bool
 ) -> EarlierEnts:
-    """Find what stays in a doc. See `WeltNER.earlier_ents`.
-
-    doc (Doc): The doc.
-    component (str): The name of the component that is about to set entities.
-    spans_key (str | None): Where it keeps its predictions in `doc.spans`.
-    overwrite (bool): Whether nothing stays.
-    RETURNS (EarlierEnts): The entities and blocked tokens.
+    """Find the annotation that stays: all entities that the component did not predict
+    itself, unless `overwrite` is set.
     """
     taken = np.zeros(len(doc), dtype=bool)
     if overwrite or not doc.has_annotation("ENT_IOB"):
@@ -47,7 +42,7 @@ def find_earlier(
     ents = [
         ent for ent in doc.ents if (ent.start_char, ent.end_char, ent.label_) not in own
     ]
-    # B without a label: no entity may be there
+    # B without a label marks a token that can't be in an entity
     is_begin = doc.to_array(ENT_IOB) == ENT_IOB_BEGIN
     is_blocked = is_begin & (doc.to_array(ENT_TYPE) == 0)
     blocked = [doc[i : i + 1] for i in np.flatnonzero(is_blocked).tolist()]
@@ -57,58 +52,47 @@ def find_earlier(
 
 
 def fit_entities(
-    docs: Sequence[Doc], found: Entities, earlier: Sequence[EarlierEnts]
+    docs: Sequence[Doc], entities: Entities, earlier: Sequence[EarlierEnts]
 ) -> Entities:
-    """Fit decoded entities to docs.
-
-    docs (Sequence[Doc]): The docs.
-    found (Entities): The entities, their rows counted over all docs.
-    earlier (Sequence[EarlierEnts]): What stays in each doc.
-    RETURNS (Entities): The entities without white space at their ends, and without
-        those that overlap with what stays.
+    """Trim white space off decoded entities, whose rows are counted over all documents, and
+    drop entities that overlap with earlier annotation.
     """
-    starts, ends = found.starts, found.ends
-    is_space = _flat([doc.to_array(IS_SPACE) for doc in docs]).astype(bool)
+    starts, ends = entities.starts, entities.ends
+    is_space = _concatenate([doc.to_array(IS_SPACE) for doc in docs]).astype(bool)
     if is_space.any():
         starts, ends = _trim(starts, ends, is_space)
-    taken = starts_of(_flat([ents.taken for ents in earlier]).astype("int64"))
-    kept = (starts < ends) & (taken[starts] == taken[np.maximum(starts, ends)])
-    return found._replace(starts=starts, ends=ends).select(kept)
+    taken = starts_of(_concatenate([ents.taken for ents in earlier]).astype("int64"))
+    fits = (starts < ends) & (taken[starts] == taken[np.maximum(starts, ends)])
+    return entities._replace(starts=starts, ends=ends).select(fits)
 
 
 def set_entities(
     docs: Sequence[Doc],
-    found: Entities,
+    entities: Entities,
     earlier: Sequence[EarlierEnts],
     labels: Sequence[str],
     component: str,
     spans_key: str | None,
 ) -> None:
-    """Set `doc.ents`, the confidences, and `doc.spans` if asked for.
-
-    docs (Sequence[Doc]): The docs.
-    found (Entities): What `fit_entities` returned for them.
-    earlier (Sequence[EarlierEnts]): What stays in each doc.
-    labels (Sequence[str]): The labels of the component.
-    component (str): Its name.
-    spans_key (str | None): The key for `doc.spans`.
+    """Set the entities that `fit_entities` returned: `doc.ents`, the confidences, and
+    `doc.spans[spans_key]` if there is a key.
     """
     offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
     label_ids = [docs[0].vocab.strings.add(name) for name in labels] if docs else []
-    # Entities come in the order of their tokens: each doc has a slice.
-    bounds = np.searchsorted(found.starts, offsets).tolist()
-    for i, (doc, others) in enumerate(zip(docs, earlier)):
-        mine = slice(bounds[i], bounds[i + 1])
+    # Entities are in the order of their tokens, so those of a document are a slice
+    bounds = np.searchsorted(entities.starts, offsets).tolist()
+    for i, (doc, earlier_ents) in enumerate(zip(docs, earlier)):
+        in_doc = slice(bounds[i], bounds[i + 1])
         spans = [
             Span(doc, start, end, label=label_ids[label])
             for start, end, label in zip(
-                (found.starts[mine] - offsets[i]).tolist(),
-                (found.ends[mine] - offsets[i]).tolist(),
-                found.labels[mine].tolist(),
+                (entities.starts[in_doc] - offsets[i]).tolist(),
+                (entities.ends[in_doc] - offsets[i]).tolist(),
+                entities.labels[in_doc].tolist(),
             )
         ]
-        confidences = found.confidences[mine].tolist()
-        set_spans(doc, spans, confidences, others, component, spans_key)
+        confidences = entities.confidences[in_doc].tolist()
+        set_spans(doc, spans, confidences, earlier_ents, component, spans_key)
 
 
 def set_spans(
@@ -119,14 +103,8 @@ def set_spans(
     component: str,
     spans_key: str | None,
 ) -> None:
-    """Set the entities of one document, their confidences, and `doc.spans` if a key is given.
-
-    doc (Doc): The document.
-    spans (Sequence[Span]): The entities, without overlap with each other or earlier ones.
-    confidences (Sequence[float | None]): Their confidences; None if unknown.
-    earlier (EarlierEnts): The entities that stay in the document.
-    component (str): The name of the component.
-    spans_key (str | None): The key for `doc.spans`.
+    """Set the entities of one document, which overlap neither with each other nor with
+    earlier annotation. A confidence is None if it is not known.
     """
     doc.set_ents([*earlier.ents, *spans], blocked=earlier.blocked, default="outside")
     for span, confidence in zip(spans, confidences):
@@ -138,14 +116,14 @@ def set_spans(
         doc.spans[spans_key] = SpanGroup(doc, name=spans_key, spans=spans, attrs=attrs)
 
 
-def _flat(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+def _concatenate(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(arrays) if arrays else np.zeros(0)
 
 
 def _trim(
     starts: NDArray[Any], ends: NDArray[Any], is_space: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Take white space off the ends of spans; what is nothing else becomes empty."""
+    # Spans of white space alone become empty
     starts, ends = starts.copy(), ends.copy()
     while (todo := (starts < ends) & is_space[np.minimum(starts, ends - 1)]).any():
         starts[todo] += 1

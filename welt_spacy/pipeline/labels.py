@@ -1,37 +1,73 @@
-"""Labels and tag counts of a training corpus, read from it or from a labels file."""
+"""Labels and tag counts of a component, from the training corpus or from a labels file."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from spacy.errors import Errors
 from spacy.language import Language
-from spacy.training import Example
+from spacy.training import Example, validate_examples
 
 from ..errors import WeltError
 from ..tagging.gold import count_tags
+from ..tagging.tags import tag_names
 
+SAMPLE_SIZE = 10
 LabelData = dict[str, Any] | list[str]
 
 
-def labels_and_counts(
+class SampledCorpus:
+    """A training corpus that is validated while it is read, and whose first examples are
+    kept, so that one pass is enough for the counts and the initialization of the model.
+
+    get_examples (Callable[[], Iterable[Example]]): Returns the corpus.
+    method (str): The name of the calling method, for messages.
+    RAISES (TypeError): If `get_examples` is not a function.
+    """
+
+    def __init__(self, get_examples: Callable[[], Iterable[Example]], method: str):
+        if not callable(get_examples):
+            raise TypeError(Errors.E930.format(method=method, obj=type(get_examples)))
+        self._get_examples = get_examples
+        self._method = method
+        self._sample: list[Example] = []
+
+    def read(self) -> Iterator[Example]:
+        """Yield all examples."""
+        self._sample = []
+        for eg in self._get_examples():
+            validate_examples([eg], self._method)
+            if len(self._sample) < SAMPLE_SIZE:
+                self._sample.append(eg)
+            yield eg
+
+    def get_sample(self) -> list[Example]:
+        """Return the first examples, which are read only if the corpus was not."""
+        return self._sample or list(islice(self.read(), SAMPLE_SIZE))
+
+
+def get_labels_and_counts(
     name: str,
     weighting: Any,
     get_examples: Callable[[], Iterable[Example]],
+    *,
     nlp: Language | None,
     labels: LabelData | None,
+    is_gold: Callable[[Example], bool] | None,
 ) -> tuple[list[str], Mapping[str, int]]:
-    """Find the labels of a component and how many tokens each of their tags has.
+    """Return the labels of a component and the number of tokens of each tag.
 
     name (str): The name of the component, for messages.
     weighting (Callable): The weighting scheme, which may or may not need counts.
-    get_examples (Callable[[], Iterable[Example]]): The training corpus.
+    get_examples (Callable[[], Iterable[Example]]): The training corpus, which is read once.
     nlp (Language | None): The pipeline, for its training config.
-    labels (dict[str, Any] | list[str] | None): The labels, or the labels and
-        counts as in `WeltNER.label_data`; then the corpus is not read.
+    labels (dict[str, Any] | list[str] | None): The labels, or the labels and counts as in
+        `WeltNER.label_data`; then the corpus is not read.
+    is_gold (Callable | None): See `count_tags`.
     RETURNS (tuple[list[str], Mapping[str, int]]): The labels and the counts by tag.
-    RAISES (WeltError): If the corpus is streamed and counts are needed, or it has
-        labels that are not among those given.
+    RAISES (WeltError): If the corpus is streamed and counts are needed, or it has labels
+        that are not among those given.
     """
     if isinstance(labels, dict):
         if "labels" not in labels:
@@ -49,21 +85,36 @@ def labels_and_counts(
             f"in [initialize.components.{name}.labels] with "
             '@readers = "spacy.read_labels.v1".'
         )
-    found = count_tags(get_examples())
-    if found.n_unaligned:
+    corpus = count_tags(get_examples(), is_gold=is_gold)
+    if corpus.n_unaligned:
         warnings.warn(
-            f"[{name}] {found.n_unaligned} of {found.n_mentions} gold mentions do not "
-            "begin or end where a token does: they are left out of training. For "
-            f"instance {'; '.join(found.unaligned)}.",
+            f"[{name}] {corpus.n_unaligned} of {corpus.n_mentions} gold mentions do not "
+            "begin or end at a token boundary: they are left out of training. Examples: "
+            f"{'; '.join(corpus.unaligned)}.",
             stacklevel=4,
         )
     if labels is None:
-        return found.labels, found.counts
+        return corpus.labels, corpus.counts
     assert not isinstance(labels, dict)
-    left_out = [label for label in found.labels if label not in labels]
-    if left_out:
+    missing = [label for label in corpus.labels if label not in labels]
+    if missing:
         raise WeltError(
-            f"[{name}] The training data has the labels {', '.join(left_out)}, which "
-            f"are not among the given {', '.join(labels)}. Name all of them, or none."
+            f"[{name}] The training data has the labels {', '.join(missing)}, which are "
+            f"not among the given {', '.join(labels)}. Name all labels, or none."
         )
-    return labels, found.counts
+    return labels, corpus.counts
+
+
+def match_counts(
+    name: str, counts: Mapping[str, int], labels: Sequence[str]
+) -> dict[str, int]:
+    """Return the counts in the order of the tags of a component, 0 for tags without any."""
+    tags = tag_names(labels)
+    unknown = [tag for tag in counts if tag not in tags]
+    if unknown:
+        raise WeltError(
+            f"[{name}] Counts of {', '.join(unknown)}: these tags do not belong to the "
+            f"labels {', '.join(labels)}. Write the labels file again with "
+            "'spacy init labels'."
+        )
+    return {tag: int(counts.get(tag, 0)) for tag in tags}

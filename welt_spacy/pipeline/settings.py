@@ -1,7 +1,7 @@
 """Settings of a component that can be changed on the object and in the config."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +11,34 @@ from thinc.api import Config
 from ..errors import WeltError, check_number
 
 
-class Owner:
-    """The pipeline of a component. It is not kept alive, and copies and pickles of the
-    component do not have it.
-
-    nlp (Language | None): The pipeline.
+class PipelineRef:
+    """The pipeline that a component writes changed settings to. The reference is weak, so
+    the component does not keep the pipeline alive. Copies and pickles of the component have
+    no pipeline.
     """
 
     def __init__(self, nlp: Language | None = None):
         self._nlp = None if nlp is None else weakref.ref(nlp)
 
-    def __reduce__(self) -> tuple[type["Owner"], tuple[()]]:
-        return Owner, ()
+    def __reduce__(self) -> tuple[type["PipelineRef"], tuple[()]]:
+        return PipelineRef, ()
 
-    def tell_config(self, pipe: Any, name: str, value: Any) -> None:
-        """Write a setting into the config of the pipeline, so that what is saved there
-        is what holds.
-
-        pipe (TrainablePipe): The component.
-        name (str): The setting.
-        value (Any): Its value.
-        """
+    def write_to_config(self, pipe: Any, name: str, value: Any) -> None:
+        """Write a setting into the config that the pipeline saves."""
         nlp = None if self._nlp is None else self._nlp()
-        for pipe_name, other in nlp.components if nlp is not None else ():
-            if other is pipe:
-                assert nlp is not None
+        if nlp is None:
+            return
+        for pipe_name, component in nlp.components:
+            if component is pipe:
                 nlp.get_pipe_config(pipe_name)[name] = value
 
 
 class Setting:
-    """An attribute of a component that is kept in its `cfg`. A new value is checked,
-    and written into the config of the pipeline as well.
+    """An attribute that is stored in the `cfg` of its component. A new value is checked, and
+    also written into the config of the pipeline.
 
-    check (Callable[[str, Any], Any]): Name and new value -> value, or an error.
+    check (Callable[[str, Any], Any]): Takes the name and the new value, and returns the
+        value or raises an error.
     doc (str): The docstring of the attribute.
     """
 
@@ -59,23 +54,25 @@ class Setting:
 
     def __set__(self, pipe: Any, value: Any) -> None:
         pipe.cfg[self.name] = self.check(self.name, value)
-        pipe.owner.tell_config(pipe, self.name, pipe.cfg[self.name])
+        pipe.pipeline_ref.write_to_config(pipe, self.name, pipe.cfg[self.name])
+
+
+def get_setting_names(component: type) -> list[str]:
+    """Return the names of the settings of a component class."""
+    return [
+        name for name, value in vars(component).items() if isinstance(value, Setting)
+    ]
 
 
 def number(
     low: float | None = None, high: float | None = None
 ) -> Callable[[str, Any], float]:
-    """RETURNS (Callable): A check that a setting is a finite number in [low, high]."""
+    """Create a check for finite numbers in [low, high]."""
     return lambda name, value: check_number(name, value, low=low, high=high)
 
 
 def one_of(choices: Sequence[str]) -> Callable[[str, Any], str]:
-    """Make a check that a setting is one of some strings.
-
-    choices (Sequence[str]): The strings.
-    RETURNS (Callable): The check.
-    RAISES (WeltError): By the check.
-    """
+    """Create a check for one of the given strings."""
 
     def check(name: str, value: Any) -> str:
         if value not in choices:
@@ -86,34 +83,24 @@ def one_of(choices: Sequence[str]) -> Callable[[str, Any], str]:
 
 
 def flag(name: str, value: Any) -> bool:
-    """Make a setting true or false.
-
-    name (str): The setting.
-    value (Any): Its value.
-    RETURNS (bool): Whether the value is true.
-    """
+    """Convert a setting to True or False."""
     return bool(value)
 
 
 def optional_string(name: str, value: Any) -> str | None:
-    """Check that a setting is a string or None.
-
-    name (str): The setting.
-    value (Any): Its value.
-    RETURNS (str | None): The value.
-    RAISES (WeltError): If it is anything else.
-    """
+    """Check that a setting is a string or None."""
     if value is not None and not isinstance(value, str):
         raise WeltError(f"{name} is {value!r}: it must be a string or None")
     return value
 
 
-def configured(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Read what the config of a saved pipeline says about a component.
+def read_saved_config(path: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Read settings of a component from the config of the saved pipeline.
 
-    path (Path): The folder of the component, in that of the pipeline.
-    names (Sequence[str]): Names of settings.
-    RETURNS (dict[str, Any]): Those that the config has; none if it can't be read.
+    path (Path): The folder of the component, in the folder of the pipeline.
+    names (Iterable[str]): Names of settings.
+    RETURNS (dict[str, Any]): The settings that the config has; empty if it can't be read,
+        for instance because a component is saved on its own.
     """
     try:
         config = Config().from_disk(path.parent / "config.cfg", interpolate=False)
@@ -121,3 +108,18 @@ def configured(path: Path, names: Sequence[str]) -> dict[str, Any]:
     except (OSError, ValueError, KeyError):
         return {}
     return {name: block[name] for name in names if name in block}
+
+
+def merge_saved_settings(pipe: Any, configured: dict[str, Any]) -> None:
+    """Merge the settings of a loaded component with its config. A setting that was changed
+    on the saved object keeps that value, unless the config was changed since then, as by
+    `spacy.load(..., config={...})`.
+
+    pipe (TrainablePipe): The component, whose `cfg` was just loaded.
+    configured (dict[str, Any]): The settings of the config that it is loaded with.
+    """
+    saved = pipe.cfg["configured"]
+    for name, value in configured.items():
+        is_changed = value != saved.get(name)
+        setattr(pipe, name, value if is_changed else pipe.cfg[name])
+    pipe.cfg["configured"] = configured

@@ -1,10 +1,8 @@
-"""From gold-standard docs to tags: what the loss and the class counts see."""
+"""Gold annotation as tags, and tag counts of a corpus."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from typing import (
-    NamedTuple,
-)
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,16 +32,17 @@ _IOB_OF_BILUO = {
     "L": ENT_IOB_INSIDE,
     "O": ENT_IOB_OUTSIDE,
 }
+MAX_QUOTES = 3
 
 
 class TagCounts(NamedTuple):
-    """What a training corpus contains, seen through the pipeline's tokenizer.
+    """Labels and tag counts of a corpus on the tokens of the pipeline.
 
     labels (list[str]): The entity labels, sorted.
-    counts (dict[str, int]): Annotated tokens for each tag.
-    n_mentions (int): Gold mentions.
-    n_unaligned (int): Gold mentions whose boundaries are not token boundaries.
-    unaligned (list[str]): Some of them, quoted, for a message.
+    counts (dict[str, int]): Number of annotated tokens by tag.
+    n_mentions (int): Number of gold mentions.
+    n_unaligned (int): Number of gold mentions whose boundaries are not token boundaries.
+    unaligned (list[str]): Examples of unaligned mentions, quoted for a message.
     """
 
     labels: list[str]
@@ -53,60 +52,81 @@ class TagCounts(NamedTuple):
     unaligned: list[str]
 
 
-def count_tags(examples: Iterable[Example]) -> TagCounts:
-    """Count the tags of a corpus in one pass.
+def count_tags(
+    examples: Iterable[Example], *, is_gold: Callable[[Example], bool] | None = None
+) -> TagCounts:
+    """Count the tags of a corpus in one pass. If a label was annotated in a part of the
+    documents only, its counts are scaled to the size of the corpus.
 
-    examples (Iterable[Example]): The training corpus. If a label was looked for in some
-        docs alone (`annotated_labels`), its tags are counted there and scaled to all
-        tokens, as if it had been looked for everywhere.
-    RETURNS (TagCounts): The counts.
+    examples (Iterable[Example]): The training corpus.
+    is_gold (Callable | None): If set, only examples for which it returns True are counted,
+        unless there are none.
     """
-    begins: Counter = Counter()
-    insides: Counter = Counter()
-    n_outside = n_mentions = n_unaligned = 0
-    # Annotated tokens by the labels that were looked for in them; None: all
-    looked_for: Counter = Counter()
-    quoted: list[str] = []
+    gold, rest = _TagCounter(), _TagCounter()
     for eg in examples:
+        counter = gold if is_gold is None or is_gold(eg) else rest
+        counter.add(eg)
+    return (gold if gold.n_examples else rest).get_counts()
+
+
+class _TagCounter:
+    def __init__(self) -> None:
+        self.n_examples = self.n_outside = self.n_mentions = self.n_unaligned = 0
+        self.begins: Counter[str] = Counter()
+        self.insides: Counter[str] = Counter()
+        # Number of annotated tokens by annotated labels; None: all labels
+        self.n_annotated: Counter[frozenset[str] | None] = Counter()
+        self.quotes: list[str] = []
+
+    def add(self, eg: Example) -> None:
+        self.n_examples += 1
         iob, types = aligned_ents(eg)
-        looked_for[get_annotated_labels(eg.reference)] += int(
-            (iob != ENT_IOB_MISSING).sum()
-        )
+        annotated_labels = get_annotated_labels(eg.reference)
+        self.n_annotated[annotated_labels] += int((iob != ENT_IOB_MISSING).sum())
         strings = eg.reference.vocab.strings
-        n_outside += int((iob == ENT_IOB_OUTSIDE).sum())
-        for kind, counter in ((ENT_IOB_BEGIN, begins), (ENT_IOB_INSIDE, insides)):
-            found, n = np.unique(types[iob == kind], return_counts=True)
-            for label_id, count in zip(found.tolist(), n.tolist()):
-                if label_id:  # 0: blocked, no entity may be here
+        self.n_outside += int((iob == ENT_IOB_OUTSIDE).sum())
+        for code, counter in (
+            (ENT_IOB_BEGIN, self.begins),
+            (ENT_IOB_INSIDE, self.insides),
+        ):
+            label_ids, counts = np.unique(types[iob == code], return_counts=True)
+            for label_id, count in zip(label_ids.tolist(), counts.tolist()):
+                if label_id:
                     counter[strings[label_id]] += count
-                else:
-                    n_outside += count
+                else:  # A blocked token can't be an entity
+                    self.n_outside += count
         n_aligned = int(((iob == ENT_IOB_BEGIN) & (types != 0)).sum())
         n_gold = len(eg.reference.ents)
-        n_mentions += n_gold
+        self.n_mentions += n_gold
         if n_gold > n_aligned:
-            n_unaligned += n_gold - n_aligned
-            if len(quoted) < 3:
-                quoted.extend(_unaligned_mentions(eg)[: 3 - len(quoted)])
-    labels = sorted(set(begins) | set(insides))
-    counts = dict.fromkeys(tag_names(labels), 0)
-    counts["O"] = n_outside
-    for prefix, counter in (("B-", begins), ("I-", insides)):
-        counts.update({prefix + label: n for label, n in counter.items()})
-    if set(looked_for) - {None}:
-        counts = _scale_counts(counts, labels, looked_for)
-    return TagCounts(labels, counts, n_mentions, n_unaligned, quoted)
+            self.n_unaligned += n_gold - n_aligned
+            if len(self.quotes) < MAX_QUOTES:
+                self.quotes += _quote_unaligned(eg)[: MAX_QUOTES - len(self.quotes)]
+
+    def get_counts(self) -> TagCounts:
+        labels = sorted(set(self.begins) | set(self.insides))
+        counts = dict.fromkeys(tag_names(labels), 0)
+        counts["O"] = self.n_outside
+        for prefix, counter in (("B-", self.begins), ("I-", self.insides)):
+            counts.update({prefix + label: n for label, n in counter.items()})
+        if set(self.n_annotated) - {None}:
+            counts = _scale_counts(counts, labels, self.n_annotated)
+        return TagCounts(labels, counts, self.n_mentions, self.n_unaligned, self.quotes)
 
 
 def _scale_counts(
-    counts: dict[str, int], labels: Sequence[str], looked_for: Counter
+    counts: dict[str, int],
+    labels: Sequence[str],
+    n_annotated: Counter[frozenset[str] | None],
 ) -> dict[str, int]:
-    total = sum(looked_for.values())
+    total = sum(n_annotated.values())
     scaled = {"O": total}
     for label in labels:
-        seen = sum(n for names, n in looked_for.items() if not names or label in names)
+        n_tokens = sum(
+            n for names, n in n_annotated.items() if not names or label in names
+        )
         for tag in (f"B-{label}", f"I-{label}"):
-            scaled[tag] = round(counts[tag] * total / max(seen, 1))
+            scaled[tag] = round(counts[tag] * total / max(n_tokens, 1))
             scaled["O"] -= scaled[tag]
     return {**scaled, "O": max(scaled["O"], 0)}
 
@@ -114,20 +134,17 @@ def _scale_counts(
 def unannotated_tags(
     examples: Sequence[Example], labels: Sequence[str]
 ) -> NDArray[np.bool_] | None:
-    """Find the tags that an O of the gold annotation may hide: those of labels that were
-    not looked for.
-
-    examples (Sequence[Example]): The batch, N tokens of predicted docs together.
-    labels (Sequence[str]): The K labels of the tag set.
-    RETURNS (ndarray | None): Shape (N, 2K + 1), bool; None if there are none.
+    """Return a mask of the tags that may be behind a gold O, because their labels were not
+    annotated: shape (N, 2K + 1) for the N tokens of the predicted documents; None if all
+    labels were annotated.
     """
-    found = [get_annotated_labels(eg.reference) for eg in examples]
-    if all(names is None for names in found):
+    annotated = [get_annotated_labels(eg.reference) for eg in examples]
+    if all(names is None for names in annotated):
         return None
     return np.concatenate(
         [
             np.repeat(masked_tags(names, labels)[None], len(eg.predicted), axis=0)
-            for names, eg in zip(found, examples)
+            for names, eg in zip(annotated, examples)
         ]
     )
 
@@ -135,29 +152,22 @@ def unannotated_tags(
 def masked_tags(
     known: Collection[str] | None, labels: Sequence[str]
 ) -> NDArray[np.bool_]:
-    """Find the tags of labels that somebody does not know.
-
-    known (Collection[str] | None): The labels that are known; None: all.
-    labels (Sequence[str]): The K labels of the tag set.
-    RETURNS (ndarray): Shape (2K + 1,), bool.
+    """Return a mask, shape (2K + 1,), of the tags of labels that are not known. If `known`
+    is None, all labels are.
     """
-    hidden = np.zeros(2 * len(labels) + 1, dtype=bool)
+    masked = np.zeros(2 * len(labels) + 1, dtype=bool)
     for i, label in enumerate(labels):
         if known is not None and label not in known:
-            hidden[[begin_tag(i), inside_tag(i)]] = True
-    return hidden
+            masked[[begin_tag(i), inside_tag(i)]] = True
+    return masked
 
 
 def gold_tags(
     examples: Sequence[Example], labels: Sequence[str], vocab: Vocab
 ) -> NDArray[np.int64]:
-    """Get the gold tags of a batch on the tokens of the predicted docs.
+    """Return the gold tags of a batch on the tokens of the predicted documents, shape (N,).
+    Tokens without annotation, or whose annotation can't be aligned, are `MISSING`.
 
-    examples (Sequence[Example]): The batch.
-    labels (Sequence[str]): The labels of the tag set.
-    vocab (Vocab): The shared vocabulary.
-    RETURNS (ndarray): Shape (N,), int64, the docs end to end: tag indices, or
-        `MISSING` where there is no annotation or it can't be aligned.
     RAISES (ValueError): If an entity has a label that is not in the tag set.
     """
     pairs = [aligned_ents(eg) for eg in examples]
@@ -166,7 +176,7 @@ def gold_tags(
     types = np.concatenate([types for _, types in pairs])
     tags = np.full(len(iob), MISSING, dtype="int64")
     is_entity = (iob == ENT_IOB_BEGIN) | (iob == ENT_IOB_INSIDE)
-    # Blocked tokens (B without a label) are known not to be entities.
+    # Blocked tokens (B without a label) are annotated as no entity
     tags[(iob == ENT_IOB_OUTSIDE) | (is_entity & (types == 0))] = OUTSIDE
     for i, label in enumerate(labels):
         of_label = is_entity & (types == vocab.strings[label])
@@ -177,22 +187,19 @@ def gold_tags(
         label_id = int(types[unknown][0])
         raise ValueError(
             f"The training data has the label {vocab.strings[label_id]!r}, but the "
-            f"component knows {', '.join(labels) or 'no label'}. Initialize it on all "
-            "of the training data, or remove that label from the data."
+            f"labels of the component are: {', '.join(labels) or '(none)'}. Initialize "
+            "it with all training data, or remove that label from the data."
         )
     tags[orphans(tags, lengths)] -= 1  # I-x becomes B-x
     return tags
 
 
 def aligned_ents(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Get the gold entities of an example on the tokens of the predicted doc.
-
-    eg (Example): The example.
-    RETURNS (tuple[ndarray, ndarray]): spaCy's ENT_IOB codes and ENT_TYPE ids,
-        each of shape (n_tokens,).
+    """Return spaCy's ENT_IOB codes and ENT_TYPE ids of the gold entities on the tokens of
+    the predicted document, each of shape (n_tokens,).
     """
     if same_tokens(eg.predicted, eg.reference):
-        # About thirty times faster than an alignment, and the usual case.
+        # The usual case, and about thirty times faster than an alignment
         values = eg.reference.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2)
         return values[:, 0].astype("int64"), values[:, 1].astype("uint64")
     strings = eg.reference.vocab.strings
@@ -207,18 +214,12 @@ def aligned_ents(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     return iob, types
 
 
-def same_tokens(one: Doc, other: Doc) -> bool:
-    """Compare the tokens of two docs.
-
-    one, other (Doc): The docs, of one vocabulary or of two.
-    RETURNS (bool): Whether they have the same tokens.
-    """
-    return len(one) == len(other) and np.array_equal(
-        one.to_array(ORTH), other.to_array(ORTH)
-    )
+def same_tokens(a: Doc, b: Doc) -> bool:
+    """Return whether two documents, of one vocabulary or two, have the same tokens."""
+    return len(a) == len(b) and np.array_equal(a.to_array(ORTH), b.to_array(ORTH))
 
 
-def _unaligned_mentions(eg: Example) -> list[str]:
+def _quote_unaligned(eg: Example) -> list[str]:
     aligned = set()
     for tag, token in zip(eg.get_aligned_ner(), eg.predicted):
         if tag is not None and tag[0] in "BU":

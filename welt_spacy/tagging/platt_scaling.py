@@ -1,4 +1,4 @@
-"""Confidences that are frequencies: Platt scaling of the probability of an entity."""
+"""Platt scaling of entity confidences, so that they match observed frequencies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ..errors import WeltError, check_number
 
-# Confidences are kept off 0 and 1, whose log-odds are not finite
+# Confidences are clipped, because the log-odds of 0 and 1 are not finite
 EDGE = 1e-9
 
 
@@ -19,12 +19,11 @@ def calibrated(
 
         sigmoid(log-odds(confidence) / temperature + shift)
 
-    The order of confidences stays, so which entities are above a threshold does too, if
-    the threshold is calibrated with them.
+    The order of the confidences does not change.
 
     confidences (ndarray): Shape (E,), in [0, 1].
-    calibration (Mapping[str, float] | None): "temperature" and "shift"; None leaves
-        the confidences as they are.
+    calibration (Mapping[str, float] | None): "temperature" and "shift"; None for no
+        calibration.
     RETURNS (ndarray): Shape (E,), float64, in [0, 1].
     """
     values = np.asarray(confidences, dtype="float64")
@@ -38,12 +37,7 @@ def calibrated(
 def uncalibrated(
     confidences: NDArray[Any], calibration: Mapping[str, float] | None
 ) -> NDArray[np.float64]:
-    """Get the confidences before `calibrated`.
-
-    confidences (ndarray): Shape (E,), in [0, 1].
-    calibration (Mapping[str, float] | None): What they were calibrated with.
-    RETURNS (ndarray): Shape (E,), float64.
-    """
+    """Invert `calibrated`."""
     values = np.asarray(confidences, dtype="float64")
     if calibration is None:
         return values
@@ -53,28 +47,22 @@ def uncalibrated(
 
 
 def log_odds(confidences: NDArray[Any]) -> NDArray[np.float64]:
-    """Get the log-odds of probabilities.
-
-    confidences (ndarray): Shape (E,), in [0, 1].
-    RETURNS (ndarray): Shape (E,), float64, finite.
-    """
+    """Return finite log-odds of probabilities in [0, 1]."""
     values = np.clip(np.asarray(confidences, dtype="float64"), EDGE, 1 - EDGE)
     return np.log(values) - np.log1p(-values)
 
 
 def check_calibration(name: str, value: Any) -> dict[str, float] | None:
-    """Check the setting of a component.
+    """Check a setting: None, or a temperature above 0 and a shift.
 
-    name (str): Its name.
-    value (Any): Its value.
-    RETURNS (dict[str, float] | None): The value.
-    RAISES (WeltError): If it is neither None nor has a temperature above 0 and a shift.
+    RAISES (WeltError): If it is anything else.
     """
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != {"temperature", "shift"}:
         raise WeltError(
-            f'{name} is {value!r}: it must be None, or have "temperature" and "shift"'
+            f"{name} is {value!r}: it must be null, or have temperature and shift. Set it "
+            "with 'spacy welt tune --calibrate'."
         )
     temperature = check_number(f"{name}.temperature", value["temperature"], above=0)
     shift = check_number(f"{name}.shift", value["shift"])

@@ -1,6 +1,4 @@
-"""Soft tags: a teacher's tag probabilities, kept with a doc and read as targets for a
-student.
-"""
+"""Soft labels: tag probabilities of a teacher, stored in documents for training a student."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,42 +12,42 @@ from ..errors import WeltError
 from .gold import masked_tags, same_tokens
 from .tags import OUTSIDE, tag_names
 
-# In `doc.user_data`, which a DocBin keeps if it is asked to
+# Key in `doc.user_data`; saved by `DocBin(store_user_data=True)`
 KEY = "welt_spacy.soft_labels"
-MOST = 5
+MAX_TAGS = 5
 
 
 class SoftTargets(NamedTuple):
-    """What a student is to learn from teachers, the docs of a batch end to end.
+    """Soft labels of a batch, on the N tokens of the predicted documents.
 
-    probs (ndarray): Shape (N, 2K + 1), float32: the teacher's probabilities; rows of
-        tokens without any are 0.
-    known (ndarray): Shape (N,), bool: the tokens that have probabilities.
-    taught (ndarray): Shape (N,), bool: the tokens of docs that have soft tags. Their
-        entities are the teacher's, not gold.
-    hidden (ndarray): Shape (N, 2K + 1), bool: the tags of labels that the teacher does not
-        know. Its O may stand for them.
+    probs (ndarray): Shape (N, 2K + 1), float32: the teacher's probabilities; 0 for tokens
+        without any.
+    has_target (ndarray): Shape (N,), bool: tokens that have probabilities.
+    soft_labelled (ndarray): Shape (N,), bool: tokens of documents that have soft labels.
+        Their entities are the teacher's, not gold annotation.
+    masked (ndarray): Shape (N, 2K + 1), bool: tags of labels that the teacher does not have,
+        so that its O may stand for them.
     """
 
     probs: NDArray[np.float32]
-    known: NDArray[np.bool_]
-    taught: NDArray[np.bool_]
-    hidden: NDArray[np.bool_]
+    has_target: NDArray[np.bool_]
+    soft_labelled: NDArray[np.bool_]
+    masked: NDArray[np.bool_]
 
 
 def set_soft_labels(
-    doc: Doc, probs: NDArray[Any], labels: Sequence[str], *, most: int = MOST
+    doc: Doc, probs: NDArray[Any], labels: Sequence[str], *, max_tags: int = MAX_TAGS
 ) -> None:
-    """Keep the most probable tags of each token with a doc.
+    """Store the most probable tags of each token in a document.
 
-    doc (Doc): The doc. `DocBin(store_user_data=True)` saves them.
+    doc (Doc): The document.
     probs (ndarray): Shape (n_tokens, 2K + 1): tag probabilities.
     labels (Sequence[str]): The K labels of the teacher.
-    most (int): How many tags of a token to keep. The rest of the probability is shared
-        by the other tags when it is read.
+    max_tags (int): Maximum number of tags per token. When they are read, the other tags
+        share the rest of the probability.
     """
-    most = min(most, probs.shape[1])
-    order = np.argsort(-probs, axis=1, kind="stable")[:, :most]
+    n_stored = min(max_tags, probs.shape[1])
+    order = np.argsort(-probs, axis=1, kind="stable")[:, :n_stored]
     doc.user_data[KEY] = {
         "labels": list(labels),
         "tags": order.astype("uint16"),
@@ -57,116 +55,104 @@ def set_soft_labels(
     }
 
 
-def get_soft_tags(doc: Doc) -> tuple[NDArray[np.float32], list[str]] | None:
-    """Get the soft tags of a doc.
+def get_soft_labels(doc: Doc) -> tuple[NDArray[np.float32], list[str]] | None:
+    """Return the soft labels of a document: probabilities of shape (n_tokens, 2K + 1), whose
+    rows sum to 1, and the K labels; None if it has none.
 
-    doc (Doc): The doc.
-    RETURNS (tuple[ndarray, list[str]] | None): Probabilities of shape (n_tokens,
-        2K + 1), float32, rows of which sum to 1, and the K labels; None if it has none.
-    RAISES (WeltError): If they do not belong to the doc's tokens.
+    RAISES (WeltError): If they do not belong to the tokens of the document.
     """
-    kept: dict[str, Any] | None = doc.user_data.get(KEY)
-    if kept is None:
+    stored: dict[str, Any] | None = doc.user_data.get(KEY)
+    if stored is None:
         return None
-    labels, tags = list(kept["labels"]), np.asarray(kept["tags"], dtype="int64")
+    labels, tags = list(stored["labels"]), np.asarray(stored["tags"], dtype="int64")
     n_tags = 2 * len(labels) + 1
     if len(tags) != len(doc) or (tags.size and tags.max() >= n_tags):
         raise WeltError(
-            f"The soft tags of {doc.text[:40]!r} do not belong to its tokens: make them "
-            "again with 'spacy welt distill'"
+            f"Soft labels of {doc.text[:40]!r}: they do not belong to its tokens. Write "
+            "them again with 'spacy welt distill'."
         )
-    given = np.asarray(kept["probs"], dtype="float32")
-    rest = np.clip(1 - given.sum(axis=1), 0, None)
+    stored_probs = np.asarray(stored["probs"], dtype="float32")
+    rest = np.clip(1 - stored_probs.sum(axis=1), 0, None)
     probs = np.zeros((len(doc), n_tags), dtype="float32")
     probs += (rest / max(n_tags - tags.shape[1], 1))[:, None]
-    np.put_along_axis(probs, tags, given, axis=1)
+    np.put_along_axis(probs, tags, stored_probs, axis=1)
     totals = probs.sum(axis=1, keepdims=True)
     probs /= np.where(totals > 0, totals, 1)
     return probs, labels
 
 
 def map_tags(teacher: Sequence[str], student: Sequence[str]) -> NDArray[np.int64]:
-    """Find the student's tag for each tag of a teacher. Labels that the student does not
-    have are outside to it.
-
-    teacher (Sequence[str]): The labels of the teacher.
-    student (Sequence[str]): The labels of the student.
-    RETURNS (ndarray): Shape (2K + 1,), int64, for K labels of the teacher.
+    """Return the student's tag for each tag of the teacher, shape (2K + 1,). Labels that the
+    student does not have are outside.
     """
-    places = {name: i for i, name in enumerate(tag_names(student))}
-    return np.array([places.get(name, OUTSIDE) for name in tag_names(teacher)])
+    indices = {name: i for i, name in enumerate(tag_names(student))}
+    return np.array([indices.get(name, OUTSIDE) for name in tag_names(teacher)])
 
 
 def to_student(
     probs: NDArray[Any], teacher: Sequence[str], student: Sequence[str]
 ) -> NDArray[np.float32]:
-    """Put a teacher's probabilities into the columns of a student.
-
-    probs (ndarray): Shape (N, 2K + 1).
-    teacher, student (Sequence[str]): The labels of both.
-    RETURNS (ndarray): Shape (N, 2L + 1), float32, for L labels of the student.
+    """Move a teacher's probabilities, shape (N, 2K + 1), to the columns of a student with L
+    labels, shape (N, 2L + 1).
     """
-    found = np.zeros((len(probs), 2 * len(student) + 1), dtype="float32")
-    for column, place in enumerate(map_tags(teacher, student).tolist()):
-        found[:, place] += probs[:, column]
-    return found
+    student_probs = np.zeros((len(probs), 2 * len(student) + 1), dtype="float32")
+    for column, target in enumerate(map_tags(teacher, student).tolist()):
+        student_probs[:, target] += probs[:, column]
+    return student_probs
 
 
 def has_soft_labels(eg: Example) -> bool:
-    """Tell whether a teacher has annotated the reference of an example.
-
-    eg (Example): The example.
-    RETURNS (bool): Whether it has soft tags.
-    """
+    """Return whether the reference of an example has soft labels."""
     return KEY in eg.reference.user_data
+
+
+def is_gold(eg: Example) -> bool:
+    """Return whether the entities of an example are gold annotation, not a teacher's."""
+    return not has_soft_labels(eg)
 
 
 def soft_targets(
     examples: Sequence[Example], labels: Sequence[str]
 ) -> SoftTargets | None:
-    """Get the soft tags of a batch on the tokens of the predicted docs.
+    """Return the soft labels of a batch for a student with these labels; None if no document
+    has any. Tokens that differ between the predicted and the reference document have none.
 
-    examples (Sequence[Example]): The batch.
-    labels (Sequence[str]): The labels of the student.
-    RETURNS (SoftTargets | None): The targets; None if no doc has soft tags. Tokens
-        that are not the same in both docs have none.
-    RAISES (WeltError): As `get_soft_tags`.
+    RAISES (WeltError): If soft labels do not belong to the tokens of their document.
     """
     if not any(map(has_soft_labels, examples)):
         return None
     n_tags = 2 * len(labels) + 1
-    parts, known, taught, hidden = [], [], [], []
+    columns: list[tuple[NDArray[Any], ...]] = []
     for eg in examples:
-        n = len(eg.predicted)
-        soft = get_soft_tags(eg.reference)
-        probs = np.zeros((n, n_tags), dtype="float32")
-        rows = np.zeros(n, dtype=bool)
-        if soft is not None:
-            found = to_student(*soft, student=labels)
+        n_tokens = len(eg.predicted)
+        soft_labels = get_soft_labels(eg.reference)
+        probs = np.zeros((n_tokens, n_tags), dtype="float32")
+        has_target = np.zeros(n_tokens, dtype=bool)
+        if soft_labels is not None:
+            student_probs = to_student(*soft_labels, student=labels)
             if same_tokens(eg.predicted, eg.reference):
-                probs, rows = found, np.ones(n, dtype=bool)
+                probs, has_target = student_probs, np.ones(n_tokens, dtype=bool)
             else:
-                places, targets = _one_to_one(eg)
-                probs[places], rows[places] = found[targets], True
-        parts.append(probs)
-        known.append(rows)
-        taught.append(np.full(n, soft is not None))
-        unknown = masked_tags(None if soft is None else soft[1], labels)
-        hidden.append(np.repeat(unknown[None], n, axis=0))
-    return SoftTargets(
-        np.concatenate(parts),
-        np.concatenate(known),
-        np.concatenate(taught),
-        np.concatenate(hidden),
-    )
+                predicted, reference = _align_one_to_one(eg)
+                probs[predicted], has_target[predicted] = student_probs[reference], True
+        masked = masked_tags(None if soft_labels is None else soft_labels[1], labels)
+        columns.append(
+            (
+                probs,
+                has_target,
+                np.full(n_tokens, soft_labels is not None),
+                np.repeat(masked[None], n_tokens, axis=0),
+            )
+        )
+    return SoftTargets(*map(np.concatenate, zip(*columns)))
 
 
-def _one_to_one(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    forth, back = eg.alignment.x2y, eg.alignment.y2x
+def _align_one_to_one(eg: Example) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    to_reference, to_predicted = eg.alignment.x2y, eg.alignment.y2x
     pairs = [
-        (i, int(forth[i][0]))
+        (i, int(to_reference[i][0]))
         for i in range(len(eg.predicted))
-        if len(forth[i]) == 1 and len(back[int(forth[i][0])]) == 1
+        if len(to_reference[i]) == 1 and len(to_predicted[int(to_reference[i][0])]) == 1
     ]
     array = np.array(pairs, dtype="int64").reshape(-1, 2)
     return array[:, 0], array[:, 1]

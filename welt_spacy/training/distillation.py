@@ -20,7 +20,7 @@ from ..corpora.texts import read_texts
 from ..errors import WeltError
 from ..pipeline.inference import get_welt_ner, predict_tags
 from ..pipeline.welt_ner import WeltNER
-from ..tagging.soft_labels import MOST
+from ..tagging.soft_labels import MAX_TAGS
 from ..tokens.docs import bare_doc
 from ..tokens.document_id import get_document_id
 from ..util.files import write_atomically
@@ -49,7 +49,7 @@ class LabelSettings:
     keep_gold: bool = False
     n_sents: int = 1
     rename: dict[str, str] = field(default_factory=lambda: dict(RENAMED))
-    max_tags: int = MOST
+    max_tags: int = MAX_TAGS
     shard_size: int = 2000
 
 

@@ -11,7 +11,7 @@ from spacy.training import Example
 from ..pipeline.entities import find_earlier, fit_entities
 from ..tagging.decoding import decode
 from ..tagging.gold import gold_tags
-from ..tagging.soft_labels import MOST, map_tags, set_soft_labels, to_student
+from ..tagging.soft_labels import MAX_TAGS, map_tags, set_soft_labels, to_student
 from ..tagging.tags import MISSING
 from ..tokens.annotated_labels import get_annotated_labels
 from ..util.arrays import starts_of
@@ -33,7 +33,7 @@ def label_docs(
     gold: Sequence[Doc | None],
     outputs: Sequence[TeacherOutput],
     *,
-    max_tags: int = MOST,
+    max_tags: int = MAX_TAGS,
 ) -> None:
     """Set the soft labels of documents, and the entities that follow from them.
 
@@ -59,7 +59,7 @@ def label_docs(
     for doc, reference, start, end in zip(docs, gold, offsets, offsets[1:]):
         of_doc = [TeacherOutput(names, probs[start:end]) for names, probs in outputs]
         combined.append(combine_outputs(_add_gold(doc, reference, of_doc), labels))
-        set_soft_labels(doc, combined[-1], labels, most=max_tags)
+        set_soft_labels(doc, combined[-1], labels, max_tags=max_tags)
     # For components that do not read soft labels
     earlier = [find_earlier(doc, "", spans_key=None, overwrite=True) for doc in docs]
     entities = fit_entities(docs, decode(np.concatenate(combined), lengths), earlier)
