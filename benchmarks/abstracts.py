@@ -12,7 +12,7 @@ from typing import Any
 
 import spacy
 import typer
-from common import about, spread
+from common import about, format_mean_sd
 from spacy.language import Language
 
 from welt_spacy.evaluation.tuning.label_propagation import tune_label_propagation
@@ -60,7 +60,8 @@ def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
             settings.append(found.settings)
         cells = [
             " / ".join(
-                spread([100 * one[f"ents_{k}"] for one in column]) for k in "prf"
+                format_mean_sd([100 * one[f"ents_{k}"] for one in column])
+                for k in "prf"
             )
             if column
             else ""

@@ -15,7 +15,15 @@ import re
 from pathlib import Path
 
 import typer
-from common import ROOT, about, make_batcher, prepare, run_trainings, score, spread
+from common import (
+    ROOT,
+    about,
+    format_mean_sd,
+    make_batcher,
+    prepare,
+    run_trainings,
+    score,
+)
 from spacy.language import Language
 from spacy.util import load_config, registry
 from thinc.api import Config
@@ -116,12 +124,14 @@ def main(
             output / f"{side.replace(' ', '-')}-{epochs}-{seed}" for seed in seeds
         ]
         curves = [curve_of(folder) for folder in folders]
-        cells = [", ".join(spread(list(f1)) for f1 in zip(*curves))]
+        cells = [", ".join(format_mean_sd(list(f1)) for f1 in zip(*curves))]
         for split in ("dev", "test"):
             found = [score_of(folder, data, split) for folder in folders]
-            cells.append(" / ".join(spread([s[name] for s in found]) for name in "prf"))
+            cells.append(
+                " / ".join(format_mean_sd([s[name] for s in found]) for name in "prf")
+            )
         seconds = [float((folder / "seconds").read_text()) for folder in folders]
-        cells.append(spread([s / 60 for s in seconds]))
+        cells.append(format_mean_sd([s / 60 for s in seconds]))
         print(f"| {side} | {' | '.join(cells)} |")
     print(f"\nmean ± standard deviation; {about(['spacy', 'torch', 'transformers'])}")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import spacy
 import typer
-from common import about, spread
+from common import about, format_mean_sd
 
 from welt_spacy.evaluation.tuning.decoding import Objective, Point, sweep, tune
 from welt_spacy.pipeline.inference import get_welt_ner
@@ -60,7 +60,10 @@ def main(
             tune(vanilla, examples, Objective())
             found.setdefault("vanilla, best F1 on dev", []).append(score(vanilla, test))
         for side, points in found.items():
-            cells = [spread([100 * getattr(p, name) for p in points]) for name in "prf"]
+            cells = [
+                format_mean_sd([100 * getattr(p, name) for p in points])
+                for name in "prf"
+            ]
             biases = ", ".join(f"{point.o_bias:+.2f}" for point in points)
             print(f"| {corpus} | {side} | {' | '.join(cells)} | {biases} |", flush=True)
     print(f"\nSeeds {', '.join(map(str, seeds))}; mean ± standard deviation; "

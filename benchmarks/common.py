@@ -20,7 +20,7 @@ from spacy.util import load_model_from_config, registry
 from thinc.api import Config, Optimizer
 from weasel.util.hashing import get_checksum
 
-from welt_spacy.experiments.results import spread  # noqa: F401  # for the others
+from welt_spacy.experiments.significance_tables import format_mean_sd  # noqa: F401
 
 SPEED_DOCS = 1200  # of the test data, for words a second
 ROOT = Path(__file__).parents[1]

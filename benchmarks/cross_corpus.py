@@ -11,7 +11,7 @@ of a row are left out of it.
 from pathlib import Path
 
 import typer
-from common import about, spread
+from common import about, format_mean_sd
 from spacy.tokens import Span
 from spacy.vocab import Vocab
 
@@ -69,7 +69,7 @@ def main(models: list[str], folder: Path = Path("corpus/bio")) -> None:
             header = list(cells)
             print(f"| trained on | {' | '.join(header)} |")
             print("|---" * (len(header) + 1) + "|")
-        row = [spread(cells[cell]) if cells[cell] else "" for cell in header]
+        row = [format_mean_sd(cells[cell]) if cells[cell] else "" for cell in header]
         print(f"| {name} | {' | '.join(row)} |", flush=True)
     print(f"\n{about(['spacy', 'thinc', 'numpy'])}")
 

@@ -15,11 +15,11 @@ import typer
 from common import (
     about,
     evaluate,
+    format_mean_sd,
     measure_speed,
     prepare,
     run_trainings,
     size_of,
-    spread,
 )
 from thinc.api import Config
 
@@ -91,14 +91,16 @@ def main(
         test = [
             evaluate(model, data / "test.spacy", data, model.parent) for model in models
         ]
-        told = [spread([100 * one["strict"][key] for one in test]) for key in "prf"]
+        told = [
+            format_mean_sd([100 * one["strict"][key] for one in test]) for key in "prf"
+        ]
         unseen = [
             100 * one["slices"]["mention in train"]["unseen"]["f"] for one in test
         ]
         size = size_of(models[0])
         print(
-            f"| {name} | {spread([100 * one['strict']['f'] for one in dev])} "
-            f"| {' / '.join(told)} | {spread(unseen)} "
+            f"| {name} | {format_mean_sd([100 * one['strict']['f'] for one in dev])} "
+            f"| {' / '.join(told)} | {format_mean_sd(unseen)} "
             f"| {speeds[name]:,.0f} | {speeds[name] / base:.2f} | {size:.0f} |",
             flush=True,
         )

@@ -37,8 +37,9 @@ from welt_spacy.corpora.catalog import get_corpus
 from welt_spacy.corpora.convert import convert_corpus, convert_file, is_converted
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import read_grid
-from welt_spacy.experiments.jobs import is_done, job_of, result_files
+from welt_spacy.experiments.jobs import make_jobs
 from welt_spacy.experiments.results import read_results
+from welt_spacy.experiments.workspace import Workspace
 from welt_spacy.formats.problems import Report
 from welt_spacy.packaging.push import read_package, write_repository
 from welt_spacy.tokens.docs import read_docs
@@ -389,25 +390,26 @@ def _readers(place: Workplace) -> dict[str, Maker]:
         return check
 
     def run(folder: Path, rng: random.Random) -> Callable[[], Any]:
-        one = place.grid.runs()[0]
+        workspace = Workspace(folder, place.folder / "data")
         with _chdir(place.folder):
-            job = job_of(place.grid, one, place.folder / "data")
-        inside = folder / "runs" / job.name
-        inside.mkdir(parents=True)
+            job = make_jobs(place.grid, workspace)[0]
         scores = {f"{way}_{key}": 0.5 for way in ("strict", "fair") for key in "prf"}
         keys = ("corpus", "encoder", "selection", "scheme", "seed")
-        row = {key: getattr(one, key) for key in keys}
+        row = {key: getattr(job.run, key) for key in keys}
         row.update(scores, tuned="", by_doc=[[1, 2, 2]], train_seconds=1.0, peak_mb=1)
-        data = json.dumps([row]).encode("utf8")
-        (inside / "metrics.json").write_bytes(mutate(data, rng))
-        for name in result_files(one):
-            (inside / name).write_bytes(b"{}")
-        record = json.dumps({"settings": {}, "results": {}}).encode("utf8")
-        (inside / "run.json").write_bytes(mutate(record, rng))
+        row.update(docs=1, seconds=2.0)
+        with workspace.get_run(job.name).open() as output:
+            output.start(job.fingerprint)
+            data = json.dumps([row]).encode("utf8")
+            output.add("metrics.json", mutate(data, rng))
+            output.finish()
+        record = output.path / "run.json"
+        if rng.random() < 0.5:
+            record.write_bytes(mutate(record.read_bytes(), rng))
 
         def read() -> None:
-            assert not is_done(job, folder)
-            read_results(place.grid, folder)
+            with _chdir(place.folder):
+                read_results(place.grid, workspace)
 
         return read
 

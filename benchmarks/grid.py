@@ -1,9 +1,9 @@
-"""One grid by every executor: how long, and whether the results are the same.
+"""Run one grid with every engine, and compare durations and results.
 
     python benchmarks/grid.py configs/experiments/laptop.yml --corpora corpus
 
-One run at a time, two at once, two processes that share a folder by claims, and Ray with two nodes
-on this machine, each into a folder of its own. Overhead: the time of the whole command times the
+One run at a time, two at once, two commands in one folder, and Ray with two nodes on this machine,
+each into a folder of its own. Overhead: the time of the whole command times the
 runs at once, over the sum of what the processes of its runs took; and over the sum of what was done
 in them, without the start of Python and spaCy. Needs the extra `ray`.
 """
@@ -45,7 +45,7 @@ def on_ray(experiment: Path, corpora: Path, output: Path) -> Any:
 
 
 def figures(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """All that is told of each run but what it took."""
+    """The metrics of each run without its costs."""
     return {
         path.parent.name: [
             {key: value for key, value in row.items() if key not in COSTS}
@@ -58,10 +58,8 @@ def figures(output: Path) -> dict[str, list[dict[str, Any]]]:
 def main(experiment: Path, corpora: Path = Path("corpus")) -> None:
     ways = {
         "one at a time": lambda to: [start(experiment, corpora, to)],
-        "two at once": lambda to: [start(experiment, corpora, to, "--at-once", "2")],
-        "two with --claim": lambda to: [
-            start(experiment, corpora, to, "--claim") for _ in range(2)
-        ],
+        "two at once": lambda to: [start(experiment, corpora, to, "--jobs", "2")],
+        "two commands": lambda to: [start(experiment, corpora, to) for _ in range(2)],
         "Ray, two nodes": lambda to: [on_ray(experiment, corpora, to)],
     }
     print(
@@ -76,20 +74,22 @@ def main(experiment: Path, corpora: Path = Path("corpus")) -> None:
             codes = [process.wait() for process in begin(output)]
             wall = time.perf_counter() - began
             assert not any(codes), f"{way} ended with {codes}"
-            taken = [
-                sum(
-                    srsly.read_json(path)[key] for path in output.glob(f"runs/*/{name}")
-                )
-                for name, key in (("run.json", "wall"), ("*.usage.json", "seconds"))
+            processes = [
+                srsly.read_json(path)[0]["seconds"]
+                for path in output.glob("runs/*/metrics.json")
             ]
-            found = figures(output)
-            first = first or found
+            steps = [
+                srsly.read_json(path)["seconds"]
+                for path in output.glob("runs/*/*.usage.json")
+            ]
+            metrics = figures(output)
+            first = first or metrics
             workers = 1 if way == "one at a time" else 2
             print(
-                f"| {way} | {wall / 60:.1f} | {workers * wall / taken[0]:.3f} "
-                f"| {workers * wall / taken[1]:.3f} | {len(found)} "
+                f"| {way} | {wall / 60:.1f} | {workers * wall / sum(processes):.3f} "
+                f"| {workers * wall / sum(steps):.3f} | {len(metrics)} "
                 f"| {sum(p.is_file() for p in output.glob('runs/**/*'))} "
-                f"| {'yes' if found == first else 'NO'} |",
+                f"| {'yes' if metrics == first else 'NO'} |",
                 flush=True,
             )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import spacy
 import typer
-from common import about, evaluate, measure_speed, prepare, size_of, spread
+from common import about, evaluate, format_mean_sd, measure_speed, prepare, size_of
 from spacy.tokens import DocBin
 
 from welt_spacy.corpora.catalog import get_corpus
@@ -76,9 +76,14 @@ def main(
         test = [one["strict"] for one in found["bc5cdr"]]
         slices = [one["slices"]["mention in train"] for one in found["bc5cdr"]]
         told = [
-            " / ".join(spread([100 * one[key] for one in test]) for key in "prf"),
-            *(spread([100 * s[w]["f"] for s in slices]) for w in ("seen", "unseen")),
-            spread([100 * one["strict"]["f"] for one in found["biored"]]),
+            " / ".join(
+                format_mean_sd([100 * one[key] for one in test]) for key in "prf"
+            ),
+            *(
+                format_mean_sd([100 * s[w]["f"] for s in slices])
+                for w in ("seen", "unseen")
+            ),
+            format_mean_sd([100 * one["strict"]["f"] for one in found["biored"]]),
             f"{speeds[name]:,.0f}",
             f"{size_of(paths[0]):.0f}",
         ]

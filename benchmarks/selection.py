@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import srsly
 import typer
-from common import ROOT, about, evaluate, prepare, run_trainings, spread
+from common import ROOT, about, evaluate, format_mean_sd, prepare, run_trainings
 
 from welt_spacy.scoring.significance import approximate_randomization
 
@@ -116,8 +116,8 @@ def main(
             p = approximate_randomization(summed(runs), summed(others))
             n_docs, n_mentions = count_selected(strategy, output / corpus, seeds[0])
             print(
-                f"| {strategy} | {scheme} | {n_docs} | {n_mentions} | {spread(f)} | "
-                f"{spread(strings)} | {spread(unseen)} | {difference:+.2f} | {p:.3f} |"
+                f"| {strategy} | {scheme} | {n_docs} | {n_mentions} | {format_mean_sd(f)} | "
+                f"{format_mean_sd(strings)} | {format_mean_sd(unseen)} | {difference:+.2f} | {p:.3f} |"
             )
 
 

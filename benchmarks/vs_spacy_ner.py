@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 import typer
-from common import ROOT, about, prepare, run_trainings, score, spread
+from common import ROOT, about, format_mean_sd, prepare, run_trainings, score
 from thinc.api import Config
 
 NER = """
@@ -101,7 +101,9 @@ def main(
                 score(output / f"{config.stem}-{seed}" / "model-best", data, split)
                 for seed in seeds
             ]
-            cells.append(" / ".join(spread([s[n] for s in scores]) for n in "prf"))
+            cells.append(
+                " / ".join(format_mean_sd([s[n] for s in scores]) for n in "prf")
+            )
             means.setdefault(side, {})[split] = mean(s["f"] for s in scores)
             speeds = [s["speed"] for s in scores]
         print(f"| {side} | {' | '.join(cells)} | {mean(speeds):,.0f} |")

@@ -1,27 +1,26 @@
-"""Experiments that go wrong: every result is there once after all, none half-made."""
+"""Experiments that are killed: every result is there once in the end, none half-made."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from welt_spacy.experiments.jobs import failures, is_done
-from welt_spacy.experiments.local import run_all, status
-from welt_spacy.experiments.results import read_results
+from welt_spacy.experiments.driver import get_status
+from welt_spacy.experiments.local import run_local
+from welt_spacy.experiments.results import Group, read_results
+from welt_spacy.experiments.workspace import Workspace
 
 from ..factories.experiments import (
-    SMALL,
+    LONG,
     VANILLA,
+    find_workers,
     make_corpora,
     make_grid,
-    one_run,
-    trainings,
+    make_one_job,
     write_grid,
 )
 
@@ -31,91 +30,101 @@ def corpora(tmp_path_factory):
     return make_corpora(tmp_path_factory.mktemp("corpora"))
 
 
-def test_two_runners_train_each_run_once(tmp_path, corpora):
-    grid = make_grid(tmp_path, tuned={}, seeds=[0, 1])
-    output = tmp_path / "out"
-    told = [[], []]
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.05)
+
+
+def is_training(workspace):
+    """Whether the first line of a training is in its log."""
+    logs = workspace.output.glob("runs/*/train.log")
+    return any("\n  0       0 " in log.read_text() for log in logs)
+
+
+def test_two_drivers_train_each_run_once(tmp_path, corpora):
+    grid = make_grid(tmp_path, tuned={}, seeds=[0, 1], keep_models=False)
+    workspace, lines = Workspace(tmp_path / "out", corpora), []
     with ThreadPoolExecutor(2) as pool:
-        jobs = [
-            pool.submit(run_all, grid, corpora, output, report=lines.append)
-            for lines in told
+        drivers = [
+            pool.submit(run_local, grid, workspace, report=lines.append)
+            for _ in range(2)
         ]
-        assert [job.result() for job in jobs] == [[], []]
-    trained = [line for lines in told for line in lines if re.search(r": \d+ s", line)]
-    assert len(trained) == 4
-    assert len(read_results(grid, output)[("ncbi_disease", "", "")]) == 2
-    assert len(list((output / "runs").iterdir())) == 4
-    assert not list((output / "claims").iterdir())
+        assert [driver.result() for driver in drivers] == [[], []]
+    assert sum(": done (" in line for line in lines) == 4
+    assert sum(": was run by another process (" in line for line in lines) <= 4
+    assert len(read_results(grid, workspace).scores[Group("ncbi_disease")]) == 2
+    assert len(list(workspace.output.glob("runs/*"))) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
-def test_a_runner_that_is_ended_leaves_no_training(tmp_path, corpora, number):
-    """And what it was at is trained again from the beginning, by one process."""
-    path = write_grid(
-        tmp_path,
-        schemes={"vanilla": VANILLA},
-        tuned=None,
-        overrides={**SMALL, "training.max_steps": 100000},
-    )
+def test_a_driver_that_is_ended_leaves_no_training(tmp_path, corpora, number):
+    """And nothing that blocks the next one."""
+    settings = {"schemes": {"vanilla": VANILLA}, "overrides": LONG}
+    path = write_grid(tmp_path, tuned=None, **settings)
+    workspace = Workspace(tmp_path / "out", corpora)
     command = [sys.executable, "-m", "spacy", "welt", "experiment", "run", str(path)]
-    command += ["--corpora", str(corpora), "--output", str(tmp_path / "out")]
-    runner = subprocess.Popen(
+    command += ["--corpora", str(corpora), "--output", str(workspace.output)]
+    driver = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
         start_new_session=True,
         # A shell in the background has it ignored
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    limit = time.monotonic() + 60
     try:
-        while not any(
-            "0     " in log.read_text()
-            for log in (tmp_path / "out/runs").glob(".*/train.log")
-        ):
-            assert time.monotonic() < limit
-            time.sleep(0.1)
-        os.kill(runner.pid, number)  # the runner alone, not its group
-        _, errors = runner.communicate(timeout=30)
+        wait_until(lambda: is_training(workspace) or driver.poll() is not None)
+        os.kill(driver.pid, number)  # the driver alone, not its group
+        _, errors = driver.communicate()
     finally:
-        runner.kill()
-    wanted = {signal.SIGTERM: 143, signal.SIGKILL: -9, signal.SIGINT: 130}
-    assert runner.returncode == wanted[number]
+        driver.kill()
+    statuses = {signal.SIGTERM: 143, signal.SIGKILL: -9, signal.SIGINT: 130}
+    assert driver.returncode == statuses[number]
     assert b"Traceback" not in errors
-    limit = time.monotonic() + 15
-    while trainings(tmp_path):
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-    grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
-    assert failures(tmp_path / "out") == {}
-    assert run_all(grid, corpora, tmp_path / "out", report=str) == []
-    left = [path.name for path in (tmp_path / "out/runs").iterdir()]
-    assert len(left) == 1, left  # and nothing half-made
+    wait_until(lambda: not find_workers(tmp_path) and not get_status(workspace).running)
+    status = get_status(workspace)
+    assert (status.done, status.failed) == (0, {})
+    # What is half-made does not count, and the run itself can begin at once
+    (folder,) = workspace.output.glob("runs/*")
+    with workspace.get_run(folder.name).open() as output:
+        assert not output.is_finished
 
 
-def test_a_training_that_is_killed_is_a_failure_and_is_made_good(tmp_path, corpora):
-    long = {**SMALL, "training.max_steps": 100000}
-    grid, output, job = one_run(tmp_path, corpora, overrides=long)
-    killed, seen = [], []
+def test_a_worker_that_is_killed_once_is_replaced(tmp_path, corpora):
+    grid, workspace, job = make_one_job(tmp_path, corpora)
+    lines, killed = [], []
 
-    def kill():
-        limit = time.monotonic() + 60
-        while not trainings(output) and time.monotonic() < limit:
-            time.sleep(0.1)
-        seen.append(status(output))
-        for line in trainings(output):
-            killed.append(int(line.split()[0]))
-            os.kill(killed[-1], signal.SIGKILL)
+    def report(line):
+        lines.append(line)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    (failed,) = run_all(grid, corpora, output, report=str)
-    killer.join()
-    assert killed and failed.startswith("ncbi_disease-vanilla-0: train: ")
-    assert (seen[0].done, list(seen[0].running)) == (0, [job.name])
-    assert list(failures(output)) == [job.name]
-    assert not list((output / "runs").iterdir())
-    short, _, _ = one_run(tmp_path, corpora)
-    assert run_all(short, corpora, output, report=str) == []
+    with ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(run_local, grid, workspace, report=report)
+        wait_until(lambda: find_workers(tmp_path) or driver.done())
+        for pid in find_workers(tmp_path):
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+        assert driver.result() == []
+    assert killed
+    assert (
+        "⚠ ncbi_disease-vanilla-0: its process ended (signal 9). It is run again"
+        in lines
+    )
+    assert job.is_done(workspace)
+
+
+def test_a_worker_that_is_always_killed_is_a_failure(tmp_path, corpora):
+    grid, workspace, job = make_one_job(tmp_path, corpora, overrides=LONG)
+    with ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(run_local, grid, workspace, report=str)
+        while not driver.done():
+            for pid in find_workers(tmp_path):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        (failed,) = driver.result()
+    assert failed.startswith(
+        "ncbi_disease-vanilla-0: its process ended 2 times (signal"
+    )
+    assert list(get_status(workspace).failed) == [job.name]
+    assert not job.is_done(workspace)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, corpora):
@@ -125,12 +134,13 @@ def test_a_full_disk_loses_nothing(tmp_path, corpora):
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("can't mount a small file system")
     try:
-        grid, _, job = one_run(tmp_path, corpora)
-        (failed,) = run_all(grid, corpora, small / "out", report=str)
+        grid, _, job = make_one_job(tmp_path, corpora)
+        workspace = Workspace(small / "out", corpora)
+        (failed,) = run_local(grid, workspace, report=str)
         assert "No space left" in failed
-        assert not list((small / "out/runs").iterdir())
+        assert not job.is_done(workspace)
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        assert run_all(grid, corpora, small / "out", report=str) == []
-        assert is_done(job, small / "out") and failures(small / "out") == {}
+        assert run_local(grid, workspace, report=str) == []
+        assert job.is_done(workspace) and get_status(workspace).failed == {}
     finally:
         subprocess.run(["umount", str(small)], check=True)

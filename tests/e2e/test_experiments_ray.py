@@ -1,30 +1,35 @@
-"""Experiments on Ray: the same figures as on this machine, whatever is lost; what fails stops
-nothing."""
+"""Experiments on Ray: the same results as on this machine, whatever is lost; a run that fails
+stops no other."""
 
+import os
+import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from welt_spacy.experiments.jobs import failures
-from welt_spacy.experiments.local import CLAIMS, run_all, status
+from welt_spacy.experiments.driver import get_status
+from welt_spacy.experiments.local import run_local
 from welt_spacy.experiments.ray import run_ray
 from welt_spacy.experiments.results import read_results
-from welt_spacy.parallel.claims import Claims
+from welt_spacy.experiments.workspace import Workspace
 
 from ..factories.experiments import (
+    BROKEN,
     ENS,
-    SMALL,
+    LONG,
     VANILLA,
+    find_workers,
     make_corpora,
     make_grid,
-    trainings,
     write_grid,
 )
 
 pytest.importorskip("ray")
+
+ONE_RUN = {"schemes": {"vanilla": VANILLA}, "tuned": {}, "keep_models": False}
 
 
 @pytest.fixture(scope="module")
@@ -32,122 +37,135 @@ def corpora(tmp_path_factory):
     return make_corpora(tmp_path_factory.mktemp("corpora"))
 
 
-def files_in(output):
-    return sorted(p.relative_to(output).as_posix() for p in output.glob("runs/**/*"))
+@pytest.fixture
+def connect(ray_cluster):
+    import ray
+
+    return lambda: ray
+
+
+def wait_until(condition):
+    while not condition():
+        time.sleep(0.05)
+
+
+def list_files(workspace):
+    paths = workspace.output.glob("runs/**/*")
+    return sorted(path.relative_to(workspace.output).as_posix() for path in paths)
+
+
+def compute_scores(grid, workspace):
+    return {
+        (group, scheme, seed): (scored.strict, scored.fair)
+        for group, schemes in read_results(grid, workspace).scores.items()
+        for scheme, runs in schemes.items()
+        for seed, scored in runs.items()
+    }
 
 
 @pytest.mark.slow
 def test_a_lost_node_and_a_run_that_fails_change_nothing(
-    tmp_path, corpora, ray_cluster
+    tmp_path, corpora, ray_cluster, connect
 ):
-    import ray
-
     ray_cluster.make_second()
-    settings = {
-        "tuned": {},
-        "keep_models": False,
-        # Long enough to be at it when the node goes
-        "overrides": {**SMALL, "training.max_steps": 60},
-    }
+    settings = {"tuned": {}, "keep_models": False}
     good = {"vanilla": VANILLA, "ens_0.3": ENS}
-    grid = make_grid(tmp_path, schemes={"bad": {"@misc": "x"}, **good}, **settings)
-    output, told, running = tmp_path / "ray", [], []
-    ended = threading.Event()
-
-    def lose_a_node():
-        while not ended.is_set() and not running:
-            time.sleep(0.1)
-            names = {p.parent.name for p in output.glob("runs/.*/train.log")}
-            if any("-vanilla-" in n for n in names) and any("-ens" in n for n in names):
-                running.extend(names)
+    grid = make_grid(tmp_path, schemes={**good, "bad": BROKEN}, **settings)
+    workspace, lines = Workspace(tmp_path / "ray", corpora), []
+    with ThreadPoolExecutor(1) as pool:
+        driver = pool.submit(
+            run_ray, grid, workspace, connect=connect, report=lines.append
+        )
+        # Two workers: one on each node. They are stopped, so that both are at work when
+        # the node goes, however fast the machine is
+        stopped: set[int] = set()
+        while len(stopped) < 2 and not driver.done():
+            for pid in {*find_workers(workspace.output)} - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+            time.sleep(0.02)
         ray_cluster.remove_node(ray_cluster.second, allow_graceful=False)
         ray_cluster.second = None
-
-    thread = threading.Thread(target=lose_a_node)
-    thread.start()
-    try:
-        failed = run_ray(grid, corpora, output, connect=lambda: ray, report=told.append)
-    finally:
-        ended.set()
-        thread.join()
-    assert running
+        # The worker of the lost node ends with its parent
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        failed = driver.result()
+    assert len(stopped) == 2
     assert len(failed) == 1 and failed[0].startswith("ncbi_disease-bad-0: train: ")
-    assert told[0] == "3 runs, 0 of them done before" and len(told) == 4
-    assert len(failures(output)) == 1 and status(output).done == 2
+    assert lines[0] == "3 runs, 0 of them done before"
+    assert sum(line[0] in "✔✘" for line in lines[1:]) == 3
+    status = get_status(workspace)
+    assert len(status.failed) == 1 and status.done == 2
     grid = make_grid(tmp_path, schemes=good, **settings)
-    assert run_all(grid, corpora, tmp_path / "local", report=str) == []
-    one, other = (read_results(grid, place) for place in (output, tmp_path / "local"))
-    assert one.keys() == other.keys()
-    for group, schemes in one.items():
-        for name, runs in schemes.items():
-            assert runs[0].strict == other[group][name][0].strict
-            assert runs[0].fair == other[group][name][0].fair
-    # The processes of the lost node end by themselves
-    limit = time.monotonic() + 30
-    while Claims(output / CLAIMS).held() and time.monotonic() < limit:
-        time.sleep(0.2)
-    # Nothing is left to do but to clean up, so nobody is connected to
-    assert run_ray(grid, corpora, output, connect=lambda: None, report=str) == []
-    assert files_in(output) == files_in(tmp_path / "local")
+    local = Workspace(tmp_path / "local", corpora)
+    assert run_local(grid, local, n_jobs=2, report=str) == []
+    assert compute_scores(grid, workspace) == compute_scores(grid, local)
+    (bad,) = status.failed
+    names = [name for name in list_files(workspace) if bad not in name]
+    assert names == list_files(local)
 
 
 @pytest.mark.slow
-def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster):
-    """What a task needs comes from the storage, and goes there."""
-    import ray
+def test_a_finished_experiment_needs_no_cluster(tmp_path, corpora, connect):
+    grid = make_grid(tmp_path, **ONE_RUN)
+    workspace = Workspace(tmp_path / "out", corpora)
+    assert run_ray(grid, workspace, connect=connect, report=str) == []
+    assert run_ray(grid, workspace, connect=lambda: None, report=str) == []
 
+
+@pytest.mark.slow
+def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster, connect):
+    """A task fetches its corpus from the storage, and sends its results there."""
     pytest.importorskip("fsspec")
     from welt_spacy.experiments.remote import Storage
 
-    grid = make_grid(
-        tmp_path, schemes={"vanilla": VANILLA}, tuned={}, keep_models=False
-    )
-    output = tmp_path / "driver"
-    failed = run_ray(
-        *(grid, corpora, output),
-        connect=lambda: ray,
-        storage=Storage(f"file://{tmp_path}/store"),
-        report=str,
-    )
-    assert failed == [] and status(output).done == 1
-    assert len(files_in(tmp_path / "store")) == len(files_in(output)) > 5
+    grid = make_grid(tmp_path, **ONE_RUN)
+    storage = Storage(f"file://{tmp_path}/store")
+    workspace = Workspace(tmp_path / "driver", corpora, storage)
+    store = Workspace(tmp_path / "store", corpora)
+    assert run_ray(grid, workspace, connect=connect, report=str) == []
+    assert get_status(workspace).done == 1
+    assert len(list_files(store)) == len(list_files(workspace)) > 5
     # The task worked in a folder of its own, and left nothing but the corpus
     (node,) = ray_cluster.caches.glob("experiments/*")
-    assert not list(node.glob("runs/*")) and not list(node.glob("claims/*"))
+    assert not list(node.glob("runs/*"))
     assert len(list(node.glob("corpora/ncbi_disease/*.spacy"))) == 3
-    assert not list(output.glob("claims/*"))
-    assert not (output / "corpora").exists()
+    assert not (workspace.output / "corpora").exists()
 
 
 @pytest.mark.slow
-def test_a_driver_that_is_killed_leaves_no_training(tmp_path, corpora, ray_cluster):
-    """The next one makes what is left, and each result is there once."""
-    import ray
+def test_relative_paths_start_in_the_folder_of_the_driver(
+    tmp_path, corpora, connect, monkeypatch
+):
+    """And the process of the task stays in its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text("a")
+    grid = make_grid(tmp_path, **ONE_RUN)
+    overrides = {**grid.overrides, "paths.init_tok2vec": "names.txt"}
+    grid = make_grid(tmp_path, **ONE_RUN, overrides=overrides)
+    workspace = Workspace(tmp_path / "out", corpora)
+    (failed,) = run_ray(grid, workspace, connect=connect, report=str)
+    # It was read, and is no file of weights
+    assert "train: " in failed and "names.txt" not in failed
 
-    path = write_grid(
-        tmp_path,
-        schemes={"vanilla": VANILLA},
-        tuned=None,
-        keep_models=False,
-        overrides={**SMALL, "training.max_steps": 100000},
-    )
-    output = tmp_path / "out"
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_leaves_no_training(
+    tmp_path, corpora, ray_cluster, connect
+):
+    """And nothing that blocks the next one."""
+    settings = {**ONE_RUN, "tuned": None}
+    path = write_grid(tmp_path, **settings, overrides=LONG)
+    workspace = Workspace(tmp_path / "out", corpora)
     command = [sys.executable, "-m", "spacy", "welt", "experiment", "run", str(path)]
-    command += ["--corpora", str(corpora), "--output", str(output), "--engine", "ray"]
-    command += ["--ray-address", ray_cluster.address]
+    command += ["--corpora", str(corpora), "--output", str(workspace.output)]
+    command += ["--engine", "ray", "--ray-address", ray_cluster.address]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as driver:
-        limit = time.monotonic() + 120
-        while not list(output.glob("runs/.*/train.log")):
-            assert time.monotonic() < limit and driver.poll() is None
-            time.sleep(0.1)
+        logs = workspace.output / "runs"
+        wait_until(lambda: list(logs.glob("*/train.log")) or driver.poll() is not None)
+        assert driver.poll() is None
         driver.kill()
-    limit = time.monotonic() + 60
-    while trainings(tmp_path):
-        assert time.monotonic() < limit
-        time.sleep(0.2)
-    grid = make_grid(
-        tmp_path, schemes={"vanilla": VANILLA}, tuned={}, keep_models=False
-    )
-    assert run_ray(grid, corpora, output, connect=lambda: ray, report=str) == []
-    assert len(list((output / "runs").iterdir())) == 1
-    assert status(output).done == 1 and failures(output) == {}
+    wait_until(lambda: not find_workers(tmp_path))
+    grid = make_grid(tmp_path, **ONE_RUN)
+    assert run_ray(grid, workspace, connect=connect, report=str) == []
+    assert get_status(workspace).done == 1 and get_status(workspace).failed == {}

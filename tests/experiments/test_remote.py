@@ -5,125 +5,173 @@ import shutil
 import pytest
 
 from welt_spacy.errors import WeltError
-from welt_spacy.experiments.jobs import checksum, failures, is_whole, to_json
+from welt_spacy.experiments.driver import get_status
 from welt_spacy.experiments.remote import Storage
+from welt_spacy.experiments.workspace import Workspace
+from welt_spacy.util.fingerprint import Fingerprint, checksum
 
-from ..factories.experiments import VANILLA, invoke, make_corpora, write_grid
+from ..factories.experiments import (
+    VANILLA,
+    make_corpora,
+    run_experiment_command,
+    write_grid,
+)
 
 fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
-def address():
+def memory():
+    return fsspec.filesystem("memory")
+
+
+@pytest.fixture
+def address(memory):
     yield "memory://grid/one"
-    fsspec.filesystem("memory").rm("/grid", recursive=True)
+    if memory.exists("/grid"):
+        memory.rm("/grid", recursive=True)
 
 
-def put(output, name):
-    """A whole run, with a pipeline."""
-    folder = output / "runs" / name
-    (folder / "model-best").mkdir(parents=True)
-    (folder / "model-best/meta.json").write_text("{}")
-    (folder / "test.json").write_text(name)
-    results = {"test.json": checksum(folder / "test.json")}
-    (folder / "run.json").write_text(to_json({"results": results}))
+@pytest.fixture
+def here(tmp_path):
+    return Workspace(tmp_path / "here", tmp_path / "corpora")
+
+
+@pytest.fixture
+def there(tmp_path):
+    return Workspace(tmp_path / "there", tmp_path / "corpora")
+
+
+def put(workspace, name):
+    """A finished run, with a pipeline."""
+    folder = workspace.get_run(name)
+    (folder.path / "model-best").mkdir(parents=True)
+    (folder.path / "model-best/meta.json").write_text("{}")
+    with folder.open() as output:
+        output.start(Fingerprint({"name": name}, {}, {}))
+        output.add("test.json", name)
+        output.finish()
     return folder
 
 
-def test_runs_go_there_and_come_back(tmp_path, address):
-    here, there = tmp_path / "here", tmp_path / "there"
+def is_whole(workspace, name):
+    return workspace.get_run(name).open().is_intact()
+
+
+@pytest.fixture
+def two_runs(here, address):
+    """The storage to which two runs were sent."""
     for name in ("a-1", "b-2"):
         put(here, name)
+    here.write_plan(["a-1", "b-2", "c-3"])
     storage = Storage(address)
-    storage.fetch_all(there)
-    assert not there.exists()
-    (here / "experiment.json").write_text("{}")
-    storage.send_missing(["a-1", "b-2", "c-3"], here)
-    Storage(address + "/").fetch_all(there)
+    storage.send_missing(["a-1", "b-2", "c-3"], here.output)
+    return storage
+
+
+def test_an_empty_storage(there, address):
+    Storage(address).fetch_all(there.output)
+    assert not there.output.exists()
+
+
+def test_runs_are_fetched_without_their_pipelines(two_runs, there, address, memory):
+    Storage(address + "/").fetch_all(there.output)
     for name in ("a-1", "b-2"):
-        assert is_whole(name, there)
-        # Pipelines are kept where all can get them, and not fetched
-        assert not (there / "runs" / name / "model-best").exists()
-    files = fsspec.filesystem("memory").find("/grid/one/runs/a-1")
+        assert is_whole(there, name)
+        assert not (there.get_run(name).path / "model-best").exists()
+    files = memory.find("/grid/one/runs/a-1")
     assert [path.rpartition("runs/a-1/")[2] for path in files] == [
         *("model-best/meta.json", "run.json", "test.json")
     ]
-    assert sorted(p.name for p in (there / "runs").iterdir()) == ["a-1", "b-2"]
-    # What is damaged here is fetched again
-    (there / "runs/a-1/test.json").write_text("x")
-    storage.fetch_run("a-1", there)
-    assert is_whole("a-1", there)
+    assert sorted(p.name for p in there.output.glob("runs/*")) == ["a-1", "b-2"]
+    assert there.read_plan()[0] == ["a-1", "b-2", "c-3"]
 
 
-def test_what_was_sent_in_part_is_not_fetched(tmp_path, address):
-    put(tmp_path / "here", "a-1")
-    storage, memory = Storage(address), fsspec.filesystem("memory")
-    storage.send_run("a-1", tmp_path / "here")
+def test_a_damaged_run_is_fetched_again(two_runs, there):
+    two_runs.fetch_all(there.output)
+    (there.get_run("a-1").path / "test.json").write_text("x")
+    two_runs.fetch_run(there.get_run("a-1"))
+    assert is_whole(there, "a-1")
+
+
+def test_a_run_that_was_sent_in_part_is_not_fetched(two_runs, here, there, memory):
     memory.rm("/grid/one/runs/a-1/run.json")
-    storage.fetch_all(tmp_path / "there")
-    assert not list(tmp_path.glob("there/runs/*"))
-    (tmp_path / "here/experiment.json").write_text("{}")
-    storage.send_missing(["a-1"], tmp_path / "here")
-    storage.fetch_all(tmp_path / "there")
-    assert is_whole("a-1", tmp_path / "there")
+    two_runs.fetch_all(there.output)
+    assert not is_whole(there, "a-1") and is_whole(there, "b-2")
+    two_runs.send_missing(["a-1"], here.output)
+    two_runs.fetch_all(there.output)
+    assert is_whole(there, "a-1")
 
 
-def test_names_that_lead_elsewhere_are_not_followed(tmp_path, address):
-    put(tmp_path / "here", "a-1")
-    storage, memory = Storage(address), fsspec.filesystem("memory")
-    storage.send_run("a-1", tmp_path / "here")
+def test_names_that_lead_elsewhere_are_not_followed(two_runs, there, memory, tmp_path):
     memory.pipe_file("/grid/one/runs/a-1/../../../escaped", b"x")
     memory.pipe_file("/grid/one/runs/.hidden/run.json", b"{}")
-    storage.fetch_all(tmp_path / "there/deep")
-    assert sorted(p.name for p in tmp_path.glob("there/deep/runs/*")) == ["a-1"]
+    two_runs.fetch_all(there.output)
+    assert sorted(p.name for p in there.output.glob("runs/*")) == ["a-1", "b-2"]
     assert not list(tmp_path.rglob("escaped*"))
 
 
-def test_failures_until_they_are_made_good(tmp_path, address):
-    here, there = tmp_path / "here", tmp_path / "there"
-    storage = Storage(address)
-    (here / "failed/a-1").mkdir(parents=True)
-    (here / "failed/a-1/reason.txt").write_text("out of memory\n")
-    storage.send_failure("a-1", here)
-    storage.send_failure("none", here)
-    storage.fetch_all(there)
-    assert failures(there) == {"a-1": "out of memory"}
-    put(here, "a-1")
-    storage.send_run("a-1", here)
-    storage.fetch_all(there)
-    assert failures(there) == {}
-    again = tmp_path / "again"
-    storage.fetch_all(again)
-    assert failures(again) == {} and is_whole("a-1", again)
+def test_a_failure_is_sent_until_the_run_is_done(here, there, address):
+    storage, folder = Storage(address), here.get_run("a-1")
+    folder.write_error("out of memory")
+    (folder.path / "train.log").write_text("Killed")
+    here.write_plan(["a-1"])
+    storage.send_missing([], here.output)
+    storage.send_failure(folder)
+    storage.send_failure(here.get_run("none"))
+    storage.fetch_all(there.output)
+    assert get_status(there).failed == {"a-1": "out of memory"}
+    assert (there.get_run("a-1").path / "train.log").read_text() == "Killed"
+    shutil.rmtree(folder.path)
+    storage.send_run(put(here, "a-1"))
+    storage.fetch_all(there.output)
+    status = get_status(there)
+    assert status.failed == {} and status.done == 1
 
 
-def test_corpora_by_their_content(tmp_path, address):
-    storage = Storage(address)
-    make_corpora(tmp_path / "corpora")
-    splits = ["train", "dev", "test"]
-    storage.send_corpus("ncbi_disease", splits, tmp_path / "corpora")
-    folder = tmp_path / "corpora/ncbi_disease"
-    data = {split: checksum(folder / f"{split}.spacy") for split in splits}
+SPLITS = ("train", "dev", "test")
+
+
+@pytest.fixture
+def corpus(here, address):
+    """The checksums of a corpus that was sent."""
+    make_corpora(here.corpora)
+    Storage(address).send_corpus("ncbi_disease", SPLITS, here.corpora)
+    return {split: checksum(here.get_split("ncbi_disease", split)) for split in SPLITS}
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Workspace(tmp_path / "node", tmp_path / "node/corpora")
+
+
+def test_a_corpus_is_fetched_by_its_content(here, node, corpus, address):
     for _ in range(2):
-        storage.fetch_corpus("ncbi_disease", data, tmp_path / "node")
-        for split in splits:
-            found = (tmp_path / f"node/ncbi_disease/{split}.spacy").read_bytes()
-            assert found == (folder / f"{split}.spacy").read_bytes()
-    # A part that a killed sender has left, and what nobody has sent
-    memory = fsspec.filesystem("memory")
+        Storage(address).fetch_corpus("ncbi_disease", corpus, node.corpora)
+        for split in SPLITS:
+            expected = here.get_split("ncbi_disease", split).read_bytes()
+            assert node.get_split("ncbi_disease", split).read_bytes() == expected
+
+
+def test_a_corpus_that_was_sent_in_part(here, node, corpus, address, memory):
     (place, *_) = memory.find("/grid/one/corpora")
     memory.pipe_file(place, b"x")
-    shutil.rmtree(tmp_path / "node")
+    storage = Storage(address)
     with pytest.raises(WeltError, match="is not the file that was sent"):
-        storage.fetch_corpus("ncbi_disease", data, tmp_path / "node")
-    assert not list((tmp_path / "node/ncbi_disease").glob(".*"))
-    storage.send_corpus("ncbi_disease", splits, tmp_path / "corpora")
-    storage.fetch_corpus("ncbi_disease", data, tmp_path / "node")
+        storage.fetch_corpus("ncbi_disease", corpus, node.corpora)
+    assert not list((node.corpora / "ncbi_disease").glob(".*"))
+    storage.send_corpus("ncbi_disease", SPLITS, here.corpora)
+    storage.fetch_corpus("ncbi_disease", corpus, node.corpora)
+
+
+def test_a_corpus_that_was_not_sent(node, corpus, address):
     with pytest.raises(WeltError, match="memory://grid/one"):
-        storage.fetch_corpus("linnaeus", {"train": "0" * 64}, tmp_path / "node")
+        Storage(address).fetch_corpus("linnaeus", {"train": "0" * 64}, node.corpora)
 
 
-def test_two_machines_train_each_run_once(tmp_path, address):
+def test_two_machines_train_each_run_once(tmp_path):
+    # Workers are processes of their own, so not in memory
+    address = f"file://{tmp_path}/store"
     corpora = make_corpora(tmp_path / "corpora")
     path = write_grid(
         tmp_path,
@@ -131,24 +179,28 @@ def test_two_machines_train_each_run_once(tmp_path, address):
         tuned=None,
         keep_models=False,
     )
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two = (Workspace(tmp_path / name, corpora) for name in ("one", "two"))
     to = ("--storage", address)
-    first = invoke("run", path, corpora, one, *to, "--shard", "1/2")
+    first = run_experiment_command("run", path, one, *to, "--shard", "1/2")
     assert first.exit_code == 0, first.output
-    rest = invoke("run", path, corpora, two, *to)
+    rest = run_experiment_command("run", path, two, *to)
     assert rest.exit_code == 0, rest.output
     assert "2 runs, 1 of them done before" in rest.stderr
-    for output in (one, tmp_path / "elsewhere"):
-        told = invoke("status", path, None, output, *to).stdout
-        assert "2 of 2 runs are done, 0 running, 0 failed" in told
-    results = [invoke("results", path, None, output).stdout for output in (one, two)]
-    assert results[0] == results[1] and "| other |" in results[0]
+    elsewhere = Workspace(tmp_path / "elsewhere", tmp_path / "none")
+    for workspace in (one, elsewhere):
+        text = run_experiment_command("status", path, workspace, *to).stdout
+        assert "2 of 2 runs are done, 0 running, 0 failed" in text
+    results = [
+        run_experiment_command("results", path, workspace).stdout
+        for workspace in (one, two, elsewhere)
+    ]
+    assert results[0] == results[1] == results[2] and "| other |" in results[0]
 
 
-def test_addresses_that_are_wrong(tmp_path):
-    for wrong in ("nosuch://x/y", "http://127.0.0.1:9/x"):
-        told = invoke(
-            "status", write_grid(tmp_path), None, tmp_path / "out", "--storage", wrong
-        )
-        assert told.exit_code == 1 and "Traceback" not in told.output
-        assert wrong in told.stderr
+@pytest.mark.parametrize("wrong", ["nosuch://x/y", "http://127.0.0.1:9/x"])
+def test_addresses_that_are_wrong(tmp_path, wrong):
+    workspace = Workspace(tmp_path / "out", tmp_path)
+    options = ("--storage", wrong)
+    result = run_experiment_command("status", write_grid(tmp_path), workspace, *options)
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert wrong in result.stderr

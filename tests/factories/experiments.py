@@ -1,13 +1,14 @@
 """Small experiments."""
 
-import json
 import subprocess
 
 import srsly
 
 from welt_spacy.corpora.convert import write_docs
 from welt_spacy.experiments.grid import Grid
-from welt_spacy.experiments.jobs import jobs_of
+from welt_spacy.experiments.jobs import make_jobs
+from welt_spacy.experiments.layout import METRICS, to_json
+from welt_spacy.experiments.workspace import Workspace
 from welt_spacy.training.config import ConfigSettings, make_config
 
 from .commands import run_command
@@ -15,6 +16,8 @@ from .pipelines import make_examples, make_nlp
 
 VANILLA = {"@misc": "welt_spacy.vanilla_weights.v1"}
 ENS = {"@misc": "welt_spacy.ens_weights.v1", "beta": 0.3}
+# Registered, but training fails: the corpus has no such label
+BROKEN = {"@misc": "welt_spacy.explicit_weights.v1", "weights": {"Nonsense": 2.0}}
 SMALL = {
     "components.tok2vec.model.encode.width": 16,
     "components.tok2vec.model.encode.depth": 1,
@@ -22,9 +25,11 @@ SMALL = {
     "training.max_steps": 4,
     "training.eval_frequency": 2,
 }
+LONG = {**SMALL, "training.max_steps": 100000}
 
 
 def make_grid(folder, **changes):
+    """An experiment with two schemes, of which the first is tuned."""
     config = folder / "welt_cpu.cfg"
     config.write_text(make_config(ConfigSettings(encoder="cpu")), encoding="utf8")
     settings = {
@@ -39,56 +44,66 @@ def make_grid(folder, **changes):
 
 
 def write_grid(folder, **changes):
-    grid = make_grid(folder)
-    found = {**vars(grid), "config": str(grid.config), **changes}
+    """The YAML file of `make_grid`; a change to None removes a key."""
+    record = {**make_grid(folder).model_dump(mode="json"), **changes}
     path = folder / "grid.yml"
-    srsly.write_yaml(path, {k: v for k, v in found.items() if v is not None})
+    srsly.write_yaml(path, {k: v for k, v in record.items() if v is not None})
     return path
 
 
 def make_corpora(folder):
+    """A folder with a small corpus."""
     nlp = make_nlp()
-    # As often as it takes for 0.3^n to be nothing beside 1
+    # Repeated, so that 0.3^n is nothing beside 1
     docs = [eg.reference for eg in make_examples(nlp)] * 30
     for split in ("train", "dev", "test"):
         write_docs(folder / "ncbi_disease" / f"{split}.spacy", docs)
     return folder
 
 
-def invoke(command, experiment, corpora, output, *options):
-    arguments = ["experiment", command, experiment, "--output", output, *options]
-    if corpora is not None:
-        arguments += ["--corpora", corpora]
-    return run_command(*arguments)
+def run_experiment_command(command, experiment, workspace, *options):
+    """Run `spacy welt experiment COMMAND`."""
+    arguments = ["experiment", command, experiment, "--output", workspace.output]
+    if command != "status":
+        arguments += ["--corpora", workspace.corpora]
+    return run_command(*arguments, *options)
 
 
-def one_run(tmp_path, corpora, **changes):
+def make_one_job(tmp_path, corpora, **changes):
+    """An experiment of one run: its grid, workspace and job."""
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={}, **changes)
-    (job,) = jobs_of(grid, corpora)
-    return grid, tmp_path / "out", job
+    workspace = Workspace(tmp_path / "out", corpora)
+    (job,) = make_jobs(grid, workspace)
+    return grid, workspace, job
 
 
-def trainings(folder):
-    found = subprocess.run(
+def find_workers(folder):
+    """The process ids of workers that write below a folder."""
+    lines = subprocess.run(
         ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True
-    ).stdout
+    ).stdout.splitlines()
     return [
-        line for line in found.splitlines() if "step" in line and str(folder) in line
+        int(line.split()[0])
+        for line in lines
+        if "experiments.worker" in line and str(folder) in line
     ]
 
 
-def put_run(output, run, rows, f=None, knob=""):
-    """A run with known scores."""
-    f = sum(row[0] for row in rows) / sum(row[1] for row in rows) if f is None else f
-    folder = output / "runs" / f"{run.name}-0123456789abcdef"
-    folder.mkdir(parents=True)
+def put_run(workspace, job, by_doc, f=None, tuned=""):
+    """A finished run with known scores: F1 from documents, or as given."""
+    if f is None:
+        f = sum(row[0] for row in by_doc) / sum(row[1] for row in by_doc)
+    names = ("corpus", "encoder", "selection", "scheme", "seed")
     row = {
-        **{k: getattr(run, k) for k in ("corpus", "encoder", "selection", "scheme", "seed")},
-        **{"tuned": knob, "by_doc": rows, "docs": len(rows), "per_type": {"X": f}},
+        **{name: getattr(job.run, name) for name in names},
+        **{"tuned": tuned, "by_doc": by_doc, "docs": len(by_doc), "per_type": {"X": f}},
         **{f"{way}_{key}": f for way in ("strict", "fair") for key in "prf"},
-        **{"weights": {"O": 1.0}, "versions": {"spacy": "3"}, "revision": "", "words_s": 9.0},
+        **{"weights": {"O": 1.0}, "versions": {"spacy": "3"}, "words_s": 9.0},
         **{"seconds": 2.0, "train_seconds": 1.0, "peak_mb": 100, "checksum": "0"},
-    }  # fmt: skip
-    (folder / "metrics.json").write_text(json.dumps([row]))
-    (folder / "run.json").write_text("{}")
+    }
+    folder = workspace.get_run(job.name)
+    with folder.open() as output:
+        output.start(job.fingerprint)
+        output.add(METRICS, to_json([row]))
+        output.finish()
     return folder

@@ -1,33 +1,14 @@
-"""`spacy welt experiment`: corpora, encoders, schemes and seeds, and their tables."""
+"""`spacy welt experiment`: grids of trainings, and tables of their results."""
 
 import sys
 import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import WeltError
-from ..experiments.estimate import estimate, measure
-from ..experiments.grid import Grid, read_grid
-from ..experiments.jobs import jobs_of
-from ..experiments.local import convert_missing, run_all, status
-from ..experiments.ray import run_ray
-from ..experiments.remote import Storage
-from ..experiments.results import read_results, to_markdown, write_parquet
-from ..experiments.tables import (
-    beside_markdown,
-    beside_paper,
-    layout_csv,
-    layout_html,
-    layout_latex,
-    layout_markdown,
-    rows_of,
-)
-from ..parallel.processes import n_cores
-from ..parallel.ray import connect_ray
-from ..util.files import write_atomically
 from ._util import (
     ENGINE,
     NUM_CPUS,
@@ -38,33 +19,48 @@ from ._util import (
     one_line_errors,
     print_table,
     sigterm_ends,
+    warn,
 )
+
+if TYPE_CHECKING:
+    from ..experiments.estimate import Estimate
+    from ..experiments.workspace import Workspace
 
 EXPERIMENT = typer.Argument(
     ..., help="A YAML file, such as configs/experiments/schemes.yml."
 )
 CORPORA = typer.Option(
-    Path("corpus"), "--corpora", "-c", help="The folder of converted corpora."
+    Path("corpus"), "--corpora", "-c", help="Folder of converted corpora."
 )
 OUTPUT = typer.Option(
-    None, "--output", "-o", help="Where runs go; training/experiments/NAME."
+    None,
+    "--output",
+    "-o",
+    help="Folder of the runs; by default training/experiments/NAME.",
 )
 STORAGE = typer.Option(
     None,
     "--storage",
-    help="An address that fsspec knows, such as s3://bucket/experiment, where runs of all "
-    "machines are kept. OUTPUT is then this machine's copy.",
+    help="Address that fsspec knows, such as s3://bucket/experiment, with the runs of all "
+    "machines. OUTPUT is then this machine's copy.",
+)
+JOBS = typer.Option(
+    0,
+    "--jobs",
+    "-n",
+    min=0,
+    help="Number of runs at the same time; 0 for one, or one for each GPU.",
 )
 
 experiment_app = typer.Typer(
     name="experiment",
-    help="Corpora, encoders, schemes and seeds: train, compare, set beside the paper.",
+    help="Corpora, encoders, schemes and seeds: train, compare, compare with the paper.",
     no_args_is_help=True,
 )
 
 
-class Form(str, Enum):
-    """Forms of tables."""
+class Format(str, Enum):
+    """Formats of tables."""
 
     tests = "tests"
     markdown = "markdown"
@@ -74,75 +70,48 @@ class Form(str, Enum):
     parquet = "parquet"
 
 
-def _read(
-    experiment: Path, output: Path | None, storage: str | None = None
-) -> tuple[Grid, Path]:
-    grid = read_grid(experiment)
-    output = output or Path("training/experiments") / experiment.stem
-    if storage is not None:
-        Storage(storage).fetch_all(output)
-    return grid, output
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
-
-
 @experiment_app.command("plan")
 @one_line_errors
 def plan_cli(
     experiment: Path = EXPERIMENT,
     corpora: Path = CORPORA,
     output: Path | None = OUTPUT,
-    measured: bool = typer.Option(
-        False, "--measure", help="Train each encoder for a few steps, to know how long."
+    measure: bool = typer.Option(
+        False, "--measure", help="Train each encoder for a few steps to measure time."
     ),
-    at_once: int = typer.Option(1, "--at-once", "-n", min=1),
-    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", min=-1),
+    n_jobs: int = JOBS,
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", min=-1, help="GPU of --measure."),
     names: bool = typer.Option(False, "--names", help="List the runs."),
 ) -> None:
-    """Tell what would be run, and how long it would take. Nothing is asked, and nothing
-    but --measure is trained.
+    """Show the planned runs and an estimate of their duration. Nothing is trained unless
+    --measure is given.
     """
-    grid, output = _read(experiment, output)
-    convert_missing(grid, corpora, report=_say)
-    jobs = jobs_of(grid, corpora)
+    from ..experiments.driver import convert_missing
+    from ..experiments.estimate import estimate, measure_rates
+    from ..experiments.grid import read_grid
+    from ..experiments.jobs import make_jobs
+    from ..experiments.workspace import Workspace
+    from ..parallel.processes import n_cores
+
+    grid, workspace = read_grid(experiment), _open(experiment, corpora, output)
+    convert_missing(grid, workspace, report=_print_progress)
+    jobs = make_jobs(grid, workspace)
+    n_jobs = max(1, n_jobs)
     rates = None
-    if measured:
-        threads = max(1, n_cores() // at_once)
+    if measure:
         with tempfile.TemporaryDirectory() as folder, sigterm_ends():
-            rates = measure(
-                *(jobs, grid, corpora, Path(folder)),
-                threads=threads,
+            rates = measure_rates(
+                jobs,
+                Workspace(Path(folder), corpora),
                 gpu_id=gpu_id,
-                report=_say,
+                threads=max(1, n_cores() // n_jobs),
+                report=_print_progress,
             )
-    found = estimate(jobs, grid, corpora, output, rates=rates)
+    estimates = estimate(jobs, workspace, rates=rates)
     if names:
         for job in jobs:
             typer.echo(job.name)
-    print_table(
-        f"{len(jobs)} runs",
-        ["corpus", "encoder", "runs", "left", "words", "hours", "MB", "GPU MB", "from"],
-        [
-            [
-                *(one.corpus, one.encoder, one.runs, one.left, f"{one.words:,}"),
-                "?" if one.hours is None else f"{one.hours:.2f}",
-                "?" if one.peak_mb is None else f"{one.peak_mb:,.0f}",
-                "?" if one.peak_gpu_mb is None else f"{one.peak_gpu_mb:,.0f}",
-                one.source,
-            ]
-            for one in found
-        ],
-    )
-    known = [one.hours for one in found if one.hours is not None]
-    if len(known) == len(found):
-        typer.echo(
-            f"{sum(one.left for one in found):,} runs are left: {sum(known):.1f} hours one "
-            f"after another, {sum(known) / at_once:.1f} with {at_once} at once"
-        )
-    else:
-        typer.echo("Some were not measured: use --measure, or run one of each")
+    _print_estimates(estimates, n_jobs)
 
 
 @experiment_app.command("run")
@@ -151,21 +120,9 @@ def run_cli(
     experiment: Path = EXPERIMENT,
     corpora: Path = CORPORA,
     output: Path | None = OUTPUT,
-    at_once: int = typer.Option(
-        0, "--at-once", "-n", min=0, help="Runs at once; 0: one, or one for each GPU."
-    ),
+    n_jobs: int = JOBS,
     gpu_id: list[int] = typer.Option(
-        [],
-        "--gpu-id",
-        "-g",
-        min=-1,
-        help="A GPU to run on; may be given several times.",
-    ),
-    claim: bool = typer.Option(
-        False,
-        "--claim",
-        help="For jobs of a cluster. Any number of processes may work in one folder, with "
-        "this or without: each takes runs that no other is at. With it, no tables.",
+        [], "--gpu-id", "-g", min=-1, help="GPU to run on; may be given several times."
     ),
     shard: str | None = SHARD,
     engine: str = ENGINE,
@@ -176,41 +133,45 @@ def run_cli(
 ) -> None:
     """Train and compare schemes, encoders, corpora and seeds.
 
-    Every scheme is trained with every encoder on every corpus with every seed, scored and
-    tested. What was run before with the same settings, data and versions is not run again.
-    Runs that fail are listed, and stop nothing.
+    Every scheme is trained with every encoder on every corpus with every seed, and evaluated.
+    Runs that are done with the same settings, data and versions are not repeated. Any number
+    of these commands can work in one folder at the same time. A run that fails is listed and
+    stops no other.
     """
-    grid, output = _read(experiment, output)
+    from ..experiments.grid import read_grid
+    from ..experiments.local import run_local
+    from ..experiments.ray import run_ray
+    from ..parallel.ray import connect_ray
+
+    grid, workspace = read_grid(experiment), _open(experiment, corpora, output, storage)
+    check_engine(engine, {"--shard": shard, "--jobs": n_jobs, "--gpu-id": gpu_id})
     gpus = [gpu for gpu in gpu_id if gpu >= 0]
-    kept = None if storage is None else Storage(storage)
-    of_local = {"--claim": claim, "--shard": shard, "--at-once": at_once}
-    check_engine(engine, {**of_local, "--gpu-id": gpu_id})
     with sigterm_ends():
         if engine == "ray":
             with connect_ray(address) as ray:
                 failed = run_ray(
-                    *(grid, corpora, output),
+                    grid,
+                    workspace,
                     connect=lambda: ray,
                     num_cpus=num_cpus,
                     num_gpus=num_gpus,
-                    storage=kept,
-                    report=_say,
+                    report=_print_progress,
                 )
         else:
-            failed = run_all(
-                *(grid, corpora, output),
-                at_once=at_once or max(1, len(gpus)),
-                gpus=gpus or None,
-                own=shard,
-                storage=kept,
-                report=_say,
+            failed = run_local(
+                grid,
+                workspace,
+                n_jobs=n_jobs or max(1, len(gpus)),
+                gpus=gpus,
+                shard=shard,
+                report=_print_progress,
             )
     if failed:
         for line in failed:
-            _say(f"  {line}")
+            _print_progress(f"  {line}")
         raise WeltError(f"{len(failed)} runs failed, the first: {failed[0]}")
-    if not claim and not shard:
-        typer.echo(to_markdown(grid, output))
+    if shard is None:
+        typer.echo(_render(experiment, workspace, Format.tests))
 
 
 @experiment_app.command("status")
@@ -220,16 +181,20 @@ def status_cli(
     output: Path | None = OUTPUT,
     storage: str | None = STORAGE,
 ) -> None:
-    """Tell how far an experiment is, from its folder alone."""
-    _, output = _read(experiment, output, storage)
-    found = status(output)
+    """Show the state of an experiment, from its folder alone."""
+    from ..experiments.driver import get_status
+    from ..experiments.grid import read_grid
+
+    read_grid(experiment)
+    workspace = _open(experiment, Path("corpus"), output, storage, fetch=True)
+    status = get_status(workspace)
     typer.echo(
-        f"{found.done:,} of {found.runs:,} runs are done, {len(found.running):,} running, "
-        f"{len(found.failed):,} failed"
+        f"{status.done:,} of {status.runs:,} runs are done, {len(status.running):,} running, "
+        f"{len(status.failed):,} failed"
     )
-    for name, told in found.running.items():
-        typer.echo(f"  {name}: {told.get('host')}, process {told.get('pid')}")
-    for name, reason in found.failed.items():
+    for name in status.running:
+        typer.echo(f"  {name}")
+    for name, reason in status.failed.items():
         typer.echo(f"✘ {name}: {reason}")
 
 
@@ -237,37 +202,35 @@ def status_cli(
 @one_line_errors
 def results_cli(
     experiment: Path = EXPERIMENT,
+    corpora: Path = CORPORA,
     output: Path | None = OUTPUT,
-    form: Form = typer.Option(
-        Form.tests,
-        "--form",
+    format_: Format = typer.Option(
+        Format.tests,
+        "--format",
         "-f",
         help="tests: spread and significance, as Markdown. markdown, csv, latex, html: the "
-        "layout of the paper's tables. parquet: a data set, a file a run.",
+        "layout of the paper's tables. parquet: a data set, a file for each run.",
     ),
-    to: Path | None = typer.Option(None, "--to", help="A file to write."),
+    to: Path | None = typer.Option(None, "--to", help="File to write."),
     storage: str | None = STORAGE,
 ) -> None:
-    """Make tables of the runs that exist, without training."""
-    grid, output = _read(experiment, output, storage)
-    if form is Form.parquet:
-        typer.echo(f"✔ {write_parquet(output)}")
+    """Write tables of the runs that are done, without training."""
+    from ..experiments.grid import read_grid
+    from ..experiments.results import read_results, write_parquet
+    from ..util.files import write_atomically
+
+    workspace = _open(experiment, corpora, output, storage, fetch=True)
+    if format_ is Format.parquet:
+        results = read_results(read_grid(experiment), workspace)
+        _warn_of_gaps(results.describe_gaps())
+        write_parquet(results, workspace.results)
+        typer.echo(f"✔ {workspace.results}")
         return
-    if form is Form.tests:
-        told = to_markdown(grid, output)
-    else:
-        rows = rows_of(read_results(grid, output))
-        forms: Any = {
-            Form.markdown: layout_markdown,
-            Form.csv: layout_csv,
-            Form.latex: layout_latex,
-            Form.html: lambda rows: layout_html(rows, experiment.stem),
-        }
-        told = forms[form](rows)
+    text = _render(experiment, workspace, format_)
     if to is None:
-        sys.stdout.write(told)
+        sys.stdout.write(text)
     else:
-        write_atomically(to, told)
+        write_atomically(to, text)
         typer.echo(f"✔ {to}")
 
 
@@ -275,17 +238,99 @@ def results_cli(
 @one_line_errors
 def compare_paper_cli(
     experiment: Path = EXPERIMENT,
+    corpora: Path = CORPORA,
     output: Path | None = OUTPUT,
     storage: str | None = STORAGE,
 ) -> None:
-    """Set the runs that exist beside the paper's figures (Mobasher et al. 2023), cell by
-    cell: the difference, and whether the paper's lies where a further run is expected.
+    """Compare the runs that are done with the paper's figures (Mobasher et al. 2023), cell by
+    cell: the difference, and whether the paper's figure lies where a further run is expected.
     """
-    grid, output = _read(experiment, output, storage)
-    cells = beside_paper(read_results(grid, output))
-    if not cells:
+    from ..experiments.grid import read_grid
+    from ..experiments.paper_comparison import compare_with_paper, render_comparisons
+    from ..experiments.results import read_results
+
+    workspace = _open(experiment, corpora, output, storage, fetch=True)
+    results = read_results(read_grid(experiment), workspace)
+    _warn_of_gaps(results.describe_gaps())
+    comparisons = compare_with_paper(results)
+    if not comparisons:
         raise WeltError(
-            "no run is of a cell of the paper: corpora, encoders and schemes must have its "
+            "no run is of a cell of the paper. Corpora, encoders and schemes must have its "
             "names, as in configs/experiments/paper.yml"
         )
-    typer.echo(beside_markdown(cells))
+    typer.echo(render_comparisons(comparisons))
+
+
+def _open(
+    experiment: Path,
+    corpora: Path,
+    output: Path | None,
+    storage: str | None = None,
+    *,
+    fetch: bool = False,
+) -> "Workspace":
+    from ..experiments.remote import Storage
+    from ..experiments.workspace import Workspace
+
+    output = output or Path("training/experiments") / experiment.stem
+    remote = None if storage is None else Storage(storage)
+    workspace = Workspace(output, corpora, remote)
+    if remote is not None and fetch:
+        remote.fetch_all(output)
+    return workspace
+
+
+def _render(experiment: Path, workspace: "Workspace", format_: Format) -> str:
+    from ..experiments import paper_tables
+    from ..experiments.grid import read_grid
+    from ..experiments.results import read_results
+    from ..experiments.significance_tables import render_tests
+
+    grid = read_grid(experiment)
+    results = read_results(grid, workspace)
+    _warn_of_gaps(results.describe_gaps())
+    if format_ is Format.tests:
+        return render_tests(results, next(iter(grid.schemes)))
+    rows = paper_tables.make_rows(results)
+    if format_ is Format.html:
+        return paper_tables.to_html(rows, experiment.stem)
+    renderers = {
+        Format.markdown: paper_tables.to_markdown,
+        Format.csv: paper_tables.to_csv,
+        Format.latex: paper_tables.to_latex,
+    }
+    return renderers[format_](rows)
+
+
+def _print_progress(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _warn_of_gaps(lines: list[str]) -> None:
+    for line in lines:
+        warn(line)
+
+
+def _print_estimates(estimates: "list[Estimate]", n_jobs: int) -> None:
+    print_table(
+        f"{sum(cell.runs for cell in estimates)} runs",
+        ["corpus", "encoder", "runs", "left", "words", "hours", "MB", "GPU MB", "from"],
+        [
+            [
+                *(cell.corpus, cell.encoder, cell.runs, cell.left, f"{cell.words:,}"),
+                "?" if cell.hours is None else f"{cell.hours:.2f}",
+                "?" if cell.peak_mb is None else f"{cell.peak_mb:,.0f}",
+                "?" if cell.peak_gpu_mb is None else f"{cell.peak_gpu_mb:,.0f}",
+                cell.source,
+            ]
+            for cell in estimates
+        ],
+    )
+    hours = [cell.hours for cell in estimates if cell.hours is not None]
+    if len(hours) < len(estimates):
+        typer.echo("Some runs were not measured: use --measure, or run one of each")
+        return
+    typer.echo(
+        f"{sum(cell.left for cell in estimates):,} runs are left: {sum(hours):.1f} hours one "
+        f"after another, {sum(hours) / n_jobs:.1f} with --jobs {n_jobs}"
+    )

@@ -1,37 +1,40 @@
-"""How long an experiment will take, from what was measured."""
+"""Estimate how long an experiment will take, from measurements."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
 
 import srsly
 from spacy.vocab import Vocab
+from thinc.api import Config
 
 from ..errors import WeltError
 from ..tokens.docs import read_docs
-from .grid import Grid
-from .jobs import METRICS, RUNS, Job, is_done, splits_of
-from .results import read_rows
-from .runs import USAGE, execute
+from .jobs import Job
+from .layout import METRICS
+from .local import run_jobs
+from .metrics import Metrics, read_metrics
+from .results import read_all_rows
+from .steps import USAGE
+from .workspace import Workspace
 
-# Steps of short trainings, and how often they score dev. Of the differences between the first
-# and the others a step and a scoring are measured.
+# Steps of short trainings, and steps between two scorings of dev. The difference between the
+# first and another one is the cost of a step or of a scoring.
 SHORT = ((10, 100), (40, 100), (10, 2))
 
 
 class Estimate(NamedTuple):
-    """What the runs of a corpus and an encoder will take.
+    """The cost of the runs of a corpus and an encoder.
 
-    corpus, encoder (str): Which.
-    runs, left (int): How many, and how many are not done.
+    corpus, encoder (str): The runs.
+    runs, left (int): Number of runs, and of those that are not done.
     words (int): Words of the training data.
-    hours (float | None): Of those that are left, one after another; None if nothing was
-        measured.
-    peak_mb, peak_gpu_mb (float | None): Memory of a run, and of that on a GPU.
-    source (str): What it was measured on.
+    hours (float | None): Duration of the runs that are left, one after another; None if
+        nothing was measured.
+    peak_mb, peak_gpu_mb (float | None): Memory of a run, and of torch on a GPU.
+    source (str): The origin of the estimate.
     """
 
     corpus: str
@@ -45,11 +48,11 @@ class Estimate(NamedTuple):
     source: str
 
 
-class Measured(NamedTuple):
-    """What a run took.
+class Costs(NamedTuple):
+    """The costs of a run.
 
-    seconds (float): Of all of it.
-    peak_mb, peak_gpu_mb (float): Memory of its process, and of that on a GPU.
+    seconds (float): Its duration.
+    peak_mb, peak_gpu_mb (float): Memory of its process, and of torch on a GPU.
     """
 
     seconds: float
@@ -58,13 +61,12 @@ class Measured(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """What an encoder takes.
+    """The costs of an encoder.
 
     start (float): Seconds until the first update.
     step (float): Seconds of an update.
-    dev, test (float): Seconds to score a word of dev while training, and of test in the
-        end.
-    peak_mb, peak_gpu_mb (float): As of `Measured`.
+    dev, test (float): Seconds to score a word of dev during training, and of test at the end.
+    peak_mb, peak_gpu_mb (float): As in `Costs`.
     """
 
     start: float
@@ -76,10 +78,7 @@ class Rate(NamedTuple):
 
 
 class Size(NamedTuple):
-    """How large a split is.
-
-    docs, words (int): How many.
-    """
+    """The number of documents and words of a split."""
 
     docs: int
     words: int
@@ -87,136 +86,155 @@ class Size(NamedTuple):
 
 def estimate(
     jobs: list[Job],
-    grid: Grid,
-    corpora: Path,
-    output: Path,
+    workspace: Workspace,
     *,
     rates: dict[str, Rate] | None = None,
 ) -> list[Estimate]:
-    """Estimate what is left of an experiment.
+    """Estimate the duration of the runs of an experiment that are not done.
 
-    jobs (list[Job]): Its runs.
-    grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora.
-    output (Path): Its folder.
-    rates (dict[str, Rate] | None): For each encoder what it takes, as told by `measure`. Where they are not given, runs that are done count: of the same corpus and
-        encoder, else of the encoder on other corpora by the words of the training data.
-    RETURNS (list[Estimate]): For each corpus and encoder.
+    jobs (list[Job]): The runs.
+    workspace (Workspace): The places of the experiment.
+    rates (dict[str, Rate] | None): Costs of each encoder, as returned by `measure_rates`.
+        Without them, runs that are done count: of the same corpus and encoder, else of the
+        encoder on other corpora, in proportion to the words of the training data.
+    RETURNS (list[Estimate]): An estimate for each corpus and encoder.
     """
-    sizes = {corpus: sizes_of(grid, corpora, corpus) for corpus in grid.corpora}
-    words = {corpus: found[0].words for corpus, found in sizes.items()}
-    past = _past(output)
-    by_cell: dict[tuple[str, str], list[Job]] = {}
+    cells: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
-        by_cell.setdefault((job.run.corpus, job.run.encoder), []).append(job)
-    found = []
-    for (corpus, encoder), cell in sorted(by_cell.items()):
-        left = [job for job in cell if not is_done(job, output)]
-        took, source = _expected(corpus, encoder, words, past)
+        cells.setdefault((job.run.corpus, job.run.encoder), []).append(job)
+    first = {corpus: cell[0] for (corpus, _), cell in cells.items()}
+    sizes = {corpus: read_sizes(job, workspace) for corpus, job in first.items()}
+    words = {corpus: split_sizes[0].words for corpus, split_sizes in sizes.items()}
+    past = _get_past_costs(workspace)
+    estimates = []
+    for (corpus, encoder), cell in sorted(cells.items()):
+        left = [job for job in cell if not job.is_done(workspace)]
+        costs, source = predict_costs(corpus, encoder, words, past)
         if rates and encoder in rates:
             rate = rates[encoder]
-            seconds = mean(_seconds(job, rate, sizes[corpus]) for job in left or cell)
-            took = Measured(seconds, rate.peak_mb, rate.peak_gpu_mb)
+            seconds = mean(
+                _compute_seconds(job, rate, sizes[corpus]) for job in left or cell
+            )
+            costs = Costs(seconds, rate.peak_mb, rate.peak_gpu_mb)
             source = f"{SHORT[1][0] - SHORT[0][0]} steps, measured now"
-        found.append(
+        estimates.append(
             Estimate(
                 corpus,
                 encoder,
                 len(cell),
                 len(left),
                 words[corpus],
-                took and took.seconds * len(left) / 3600,
-                took and took.peak_mb,
-                took and took.peak_gpu_mb,
+                costs and costs.seconds * len(left) / 3600,
+                costs and costs.peak_mb,
+                costs and costs.peak_gpu_mb,
                 source,
             )
         )
-    return found
+    return estimates
 
 
-def _seconds(job: Job, rate: Rate, sizes: Sequence[Size]) -> float:
-    train, dev, test = sizes
-    steps = n_steps(job, train)
-    scorings = 1 + steps // int(job.config["training"].get("eval_frequency") or 200)
-    # What is tuned is scored, too
-    rest = test.words * rate.test * (1 + len(job.run.tuned))
-    trained = steps * rate.step + scorings * dev.words * rate.dev
-    return rate.start + trained + rest
-
-
-def measure(
+def measure_rates(
     jobs: list[Job],
-    grid: Grid,
-    corpora: Path,
-    folder: Path,
+    workspace: Workspace,
     *,
-    threads: int = 1,
     gpu_id: int = -1,
+    threads: int = 1,
     report: Callable[[str], None] = print,
 ) -> dict[str, Rate]:
-    """Measure what each encoder takes, by short trainings on the first corpus.
+    """Measure the costs of each encoder by short trainings on its first corpus.
 
     jobs (list[Job]): The runs of an experiment.
-    grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora.
-    folder (Path): Where to train; it can be deleted afterwards.
+    workspace (Workspace): A temporary folder for the trainings, and the corpora.
+    gpu_id (int): The GPU; -1 for the CPU.
     threads (int): Threads of a training.
-    gpu_id (int): As of `spacy train`.
-    report (Callable[[str], None]): Is given a line about each encoder.
-    RETURNS (dict[str, Rate]): Encoder -> what it takes.
+    report (Callable[[str], None]): Called with a line about each encoder.
+    RETURNS (dict[str, Rate]): Encoder -> costs.
     RAISES (WeltError): If a training fails.
     """
-    found: dict[str, Rate] = {}
+    rates: dict[str, Rate] = {}
     for encoder in dict.fromkeys(job.run.encoder for job in jobs):
         job = next(job for job in jobs if job.run.encoder == encoder)
-        _, dev, test = sizes_of(grid, corpora, job.run.corpus)
-        rows: list[dict[str, Any]] = []
-        tested: list[float] = []
         # Once more at the beginning, for what is fetched and cached
+        rows, tests = [], []
         for number, (steps, every) in enumerate((SHORT[0], *SHORT)):
-            config = job.config.copy()
-            config["training"].update(
-                max_steps=steps, max_epochs=0, eval_frequency=every
+            row, seconds = _measure_run(
+                _shorten(job, number, steps, every), workspace, gpu_id, threads
             )
-            run = replace(job.run, tuned=())
-            name = f"measure-{encoder or 'run'}-{number}"
-            short = job._replace(run=run, config=config, name=name)
-            execute(*(short, grid, corpora, folder), threads=threads, gpu_id=gpu_id)
-            made = folder / RUNS / name
-            rows += srsly.read_json(made / METRICS)
-            usage = srsly.read_json(made / f"evaluate-test{USAGE}")
-            tested.append(usage["seconds"])
-        (least, every), (steps, _), (_, often) = SHORT
-        # By the clock of the process: its start differs more than some steps take
-        _, first, more, scored = (row["train_seconds"] for row in rows)
-        step = max(more - first, 0.0) / (steps - least)
-        scoring = max(scored - first, 0.0) / (least // often - least // every)
-        test_seconds = median(tested[1:])
-        start = max(rows[1]["seconds"] - tested[1] - least * step - scoring, 0.0)
-        found[encoder] = Rate(
-            start,
-            step,
-            scoring / dev.words,
-            test_seconds / test.words,
-            max(row["peak_mb"] for row in rows),
-            max(row.get("peak_gpu_mb", 0) for row in rows),
-        )
+            rows.append(row)
+            tests.append(seconds)
+        rates[encoder] = rate = _compute_rate(rows, tests, read_sizes(job, workspace))
+        _, dev, test = read_sizes(job, workspace)
         report(
-            f"{encoder or 'the config'}: {start:.1f} s to start, {step:.3f} s a step, "
-            f"{scoring:.1f} and {test_seconds:.1f} s to score dev and test of {job.run.corpus}"
+            f"{encoder or 'the config'}: {rate.start:.1f} s to start, {rate.step:.3f} s a "
+            f"step, {rate.dev * dev.words:.1f} and {rate.test * test.words:.1f} s to score dev "
+            f"and test of {job.run.corpus}"
         )
-    return found
+    return rates
 
 
-def n_steps(job: Job, train: Size) -> int:
-    """Estimate how many update steps a run has.
+def _measure_run(
+    job: Job, workspace: Workspace, gpu_id: int, threads: int
+) -> tuple[Metrics, float]:
+    """Run a job and return its metrics and the seconds of the evaluation."""
+    gpus = [gpu_id] if gpu_id >= 0 else []
+    failed = run_jobs(
+        [job], workspace, gpus=gpus, threads=threads, report=lambda line: None
+    )
+    if failed:
+        raise WeltError(failed[0])
+    folder = workspace.get_run(job.name).path
+    (row,) = read_metrics(folder / METRICS)
+    return row, srsly.read_json(folder / f"test{USAGE}")["seconds"]
 
-    job (Job): The run.
-    train (Size): Its training data.
-    RETURNS (int): `max_steps`, or what is planned for the learning rate, or epochs by what
-        is in a batch.
+
+def _shorten(job: Job, number: int, steps: int, every: int) -> Job:
+    """Return a job with a short training, without tuning, and with a name of its own."""
+    config = _read_config(job)
+    config["training"].update(max_steps=steps, max_epochs=0, eval_frequency=every)
+    settings = {**job.fingerprint.settings, "measurement": number}
+    return replace(
+        job,
+        run=replace(job.run, tuned=()),
+        config=config.to_str(interpolate=False),
+        fingerprint=replace(job.fingerprint, settings=settings),
+    )
+
+
+def _compute_rate(
+    rows: Sequence[Metrics], tests: Sequence[float], sizes: Sequence[Size]
+) -> Rate:
+    _, dev, test = sizes
+    (few, every), (many, _), (_, often) = SHORT
+    # Of the training alone: the start of a process differs by more than a few steps take
+    _, first, longer, scored = (row.train_seconds for row in rows)
+    step = max(longer - first, 0.0) / (many - few)
+    scoring = max(scored - first, 0.0) / (few // often - few // every)
+    start = max(rows[1].seconds - tests[1] - few * step - scoring, 0.0)
+    return Rate(
+        start,
+        step,
+        scoring / dev.words,
+        median(tests[1:]) / test.words,
+        max(row.peak_mb for row in rows),
+        max(row.peak_gpu_mb for row in rows),
+    )
+
+
+def _compute_seconds(job: Job, rate: Rate, sizes: Sequence[Size]) -> float:
+    train, dev, test = sizes
+    steps = count_steps(job, train)
+    every = int(_read_config(job)["training"].get("eval_frequency") or 200)
+    scorings = 1 + steps // every
+    tests = test.words * rate.test * len(job.scored)
+    training = steps * rate.step + scorings * dev.words * rate.dev
+    return rate.start + training + tests
+
+
+def count_steps(job: Job, train: Size) -> int:
+    """Estimate the number of update steps of a run: `max_steps`, or the steps of the learning
+    rate, or epochs divided by the size of a batch.
     """
-    training: dict[str, Any] = job.config.interpolate()["training"]
+    training: dict[str, Any] = _read_config(job).interpolate()["training"]
     if training.get("max_steps"):
         return int(training["max_steps"])
     rate = training.get("optimizer", {}).get("learn_rate")
@@ -231,57 +249,55 @@ def n_steps(job: Job, train: Size) -> int:
     return math.ceil(n / float(size)) * int(training.get("max_epochs") or 1)
 
 
-def sizes_of(grid: Grid, corpora: Path, corpus: str) -> tuple[Size, Size, Size]:
-    """RETURNS (tuple[Size, Size, Size]): How large the training data, dev and test of a corpus
-    are.
-
-    grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora.
-    corpus (str): Its id.
-    """
-    found = []
-    for split in splits_of(grid):
-        docs = read_docs(corpora / corpus / f"{split}.spacy", Vocab())
-        found.append(Size(len(docs), sum(len(doc) for doc in docs)))
-    train, dev, test = found
+def read_sizes(job: Job, workspace: Workspace) -> tuple[Size, Size, Size]:
+    """Return the sizes of the splits for training, dev and test."""
+    sizes = []
+    for split in job.splits:
+        docs = read_docs(workspace.get_split(job.run.corpus, split), Vocab())
+        sizes.append(Size(len(docs), sum(len(doc) for doc in docs)))
+    train, dev, test = sizes
     return train, dev, test
 
 
-def _past(output: Path) -> dict[tuple[str, str], Measured]:
+def _get_past_costs(workspace: Workspace) -> dict[tuple[str, str], Costs]:
     try:
-        rows = read_rows(output)
+        rows = read_all_rows(workspace)
     except WeltError:
         return {}
-    took: dict[tuple[str, str], list[Measured]] = {}
+    costs: dict[tuple[str, str], list[Costs]] = {}
     for row in rows:
-        told = Measured(row["seconds"], row["peak_mb"], row.get("peak_gpu_mb", 0))
-        took.setdefault((row["corpus"], row["encoder"]), []).append(told)
-    return {key: _typical(values) for key, values in took.items()}
+        run = Costs(row.seconds, row.peak_mb, row.peak_gpu_mb)
+        costs.setdefault((row.corpus, row.encoder), []).append(run)
+    return {key: _summarize(values) for key, values in costs.items()}
 
 
-def _typical(runs: Sequence[Measured]) -> Measured:
-    return Measured(
+def _summarize(runs: Sequence[Costs]) -> Costs:
+    return Costs(
         median(run.seconds for run in runs),
         max(run.peak_mb for run in runs),
         max(run.peak_gpu_mb for run in runs),
     )
 
 
-def _expected(
+def predict_costs(
     corpus: str,
     encoder: str,
     words: dict[str, int],
-    past: dict[tuple[str, str], Measured],
-) -> tuple[Measured | None, str]:
+    past: dict[tuple[str, str], Costs],
+) -> tuple[Costs | None, str]:
+    """Predict the costs of a run from past runs, by corpus and encoder, and name the source."""
     if same := past.get((corpus, encoder)):
         return same, "runs that are done"
     others = {
-        other: told._replace(seconds=told.seconds * words[corpus] / words[other])
-        for (other, name), told in past.items()
+        other: costs._replace(seconds=costs.seconds * words[corpus] / words[other])
+        for (other, name), costs in past.items()
         if name == encoder and words.get(other)
     }
     if not others:
         return None, "not measured"
-    return _typical(
-        list(others.values())
-    ), f"runs on {', '.join(sorted(others))}, by words"
+    names = ", ".join(sorted(others))
+    return _summarize(list(others.values())), f"runs on {names}, by words"
+
+
+def _read_config(job: Job) -> Config:
+    return Config().from_str(job.config, interpolate=False)

@@ -1,224 +1,224 @@
-"""What decides the result of a run, and whether the result is there.
+"""Jobs: runs with everything that is needed to run them and to recognise their results."""
 
-A run has a folder below `runs`, named after it and the checksum of all that decides its
-result, so a result can't be taken for that of other settings.
-"""
-
-import contextlib
-import hashlib
-import json
-from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pooch
-import srsly
 from thinc.api import Config
 
-from ..errors import WeltError
-from .grid import Grid, Run
+from ..corpora.catalog import CATALOG
+from ..errors import WeltError, first_line
+from ..training.config import ConfigSettings, make_config
+from ..util.fingerprint import Fingerprint, fingerprint
+from .grid import Encoder, Grid, Run, SelectionOptions
+from .layout import METRICS
+from .workspace import Workspace
 
-RUNS, FAILED, REASON = "runs", "failed", "reason.txt"
-RECORD, METRICS, PLAN = "run.json", "metrics.json", "experiment.json"
-PACKAGES = ("welt-spacy", "spacy", "thinc", "numpy", "torch", "transformers")
-# What the paths of a config are at the time of training
-PATHS = ("train", "dev")
+# These paths of a config are set when training starts
+TRAINING_PATHS = ("paths.train", "paths.dev")
 
 
-class Job(NamedTuple):
-    """A run, and what decides its result.
+@dataclass(frozen=True)
+class Job:
+    """A run with everything that it needs, independent of its experiment.
 
     run (Run): The run.
-    config (Config): Its complete training config.
-    settings (dict[str, Any]): The config, checksums of data and encoder, versions of packages.
-    name (str): The name of its folder.
+    config (str): Its complete training config.
+    splits (tuple[str, str, str]): Names of the splits for training, dev and test.
+    selection (SelectionOptions | None): The selection of training data.
+    keep_models (bool): Whether trained pipelines are kept.
+    fingerprint (Fingerprint): Everything that decides the result.
     """
 
     run: Run
-    config: Config
-    settings: dict[str, Any]
-    name: str
+    config: str
+    splits: tuple[str, str, str]
+    selection: SelectionOptions | None
+    keep_models: bool
+    fingerprint: Fingerprint
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.run.name}-{self.fingerprint.digest[:16]}"
+
+    @property
+    def scored(self) -> dict[str, str]:
+        """Parameter that was tuned, "" for none -> suffix of the files with its results."""
+        return {"": "", **{name: f"-{name}" for name in self.run.tuned}}
+
+    @property
+    def outputs(self) -> list[str]:
+        """The files by which the run is done."""
+        names = [METRICS]
+        for suffix in self.scored.values():
+            names += [f"test{suffix}.json", f"predictions{suffix}.spacy"]
+        return names
+
+    def is_done(self, workspace: Workspace) -> bool:
+        """Return whether the results are there, undamaged."""
+        return workspace.get_run(self.name).is_done(self.fingerprint)
+
+    def check_inputs(self, workspace: Workspace) -> None:
+        """Raise a `WeltError` if files or packages are not those of the fingerprint."""
+        now = _make_fingerprint(
+            self.run, _parse(self.config), self.splits, self.selection, workspace
+        )
+        versions = Fingerprint({}, {}, self.fingerprint.versions)
+        names = versions.differences(Fingerprint({}, {}, now.versions))
+        files = self.fingerprint.files
+        names += [f"files.{key}" for key in files if files[key] != now.files.get(key)]
+        if names:
+            raise WeltError(
+                f"inputs are not those with which the run was planned ({', '.join(names)} "
+                "differ). Run the experiment again"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the job as JSON data."""
+        selection = self.selection and self.selection.model_dump(mode="json")
+        return {
+            **{"run": asdict(self.run), "config": self.config, "splits": self.splits},
+            **{"selection": selection, "keep_models": self.keep_models},
+            "fingerprint": self.fingerprint.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> "Job":
+        """Read what `to_dict` returned."""
+        run = Run(**{**record["run"], "tuned": tuple(record["run"]["tuned"])})
+        selection = record["selection"]
+        if selection is not None:
+            selection = SelectionOptions.model_validate(selection, strict=False)
+        return cls(
+            run,
+            record["config"],
+            tuple(record["splits"]),
+            selection,
+            record["keep_models"],
+            Fingerprint(**record["fingerprint"]),
+        )
 
 
-def jobs_of(grid: Grid, corpora: Path) -> list[Job]:
-    """Get all runs of an experiment with what decides their results.
+def make_jobs(grid: Grid, workspace: Workspace) -> list[Job]:
+    """Make the jobs of all runs of an experiment.
 
-    grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora.
-    RETURNS (list[Job]): The runs.
-    RAISES (WeltError): If a corpus is not there, or a config can't be made.
+    RAISES (WeltError): If a corpus is missing, or a config can't be made.
     """
     for corpus in grid.corpora:
-        for split in splits_of(grid):
-            path = corpora / corpus / f"{split}.spacy"
+        for split in grid.splits:
+            path = workspace.get_split(corpus, split)
             if not path.is_file():
                 raise WeltError(
-                    f"{path} is missing: 'spacy welt corpora convert {corpus} --output "
-                    f"{corpora}' makes it"
+                    f"{path} is missing. Make it with 'spacy welt corpora convert {corpus} "
+                    f"--output {workspace.corpora}'"
                 )
-    return [job_of(grid, run, corpora) for run in grid.runs()]
+    return list(iterate_jobs(grid, workspace))
 
 
-def splits_of(grid: Grid) -> tuple[str, ...]:
-    """RETURNS (tuple[str, ...]): What is trained on, looked at in between, and scored.
+def iterate_jobs(grid: Grid, workspace: Workspace) -> Iterator[Job]:
+    """Yield the jobs of all runs. Corpora that are missing are left out of the fingerprints."""
+    for run in grid.runs():
+        config = make_run_config(grid, run)
+        selection = grid.selections.get(run.selection)
+        yield Job(
+            run,
+            config.to_str(interpolate=False),
+            grid.splits,
+            selection,
+            grid.keep_models,
+            _make_fingerprint(run, config, grid.splits, selection, workspace),
+        )
 
-    grid (Grid): The experiment.
-    """
-    return ("train_dev" if grid.train_on_dev else "train", "dev", "test")
 
-
-def job_of(grid: Grid, run: Run, corpora: Path) -> Job:
-    """Collect what decides the result of a run.
-
-    grid (Grid): The experiment.
-    run (Run): The run.
-    corpora (Path): The folder of the converted corpora.
-    RETURNS (Job): The run with its settings and its name.
-    RAISES (WeltError): If a file can't be read.
-    """
-    config = grid.config_of(run)
-    told = config.copy()
-    for path in PATHS:
-        told["paths"][path] = None
-    selection = grid.selections.get(run.selection) or {}
-    settings: dict[str, Any] = {
-        "corpus": run.corpus,
-        "tuned": list(run.tuned),
-        "selection": {**selection, "seed": run.seed} if selection else {},
-        "config": told.to_str(interpolate=False),
-        "data": data_checksums(grid, run, corpora),
-        "files": file_checksums(config),
-        "versions": {name: _version(name) for name in PACKAGES},
+def make_run_config(grid: Grid, run: Run) -> Config:
+    """Return the complete training config of a run. Raise a `WeltError` if it can't be made."""
+    encoder = grid.encoders.get(run.encoder) or Encoder(config=grid.config)
+    overrides = {
+        **grid.overrides,
+        **grid.per_corpus.get(run.corpus, {}),
+        **encoder.overrides,
+        **encoder.per_corpus.get(run.corpus, {}),
+        "system.seed": run.seed,
     }
-    found = hashlib.sha256(to_json(settings).encode("utf8")).hexdigest()
-    return Job(run, config, settings, f"{run.name}-{found[:16]}")
-
-
-def data_checksums(grid: Grid, run: Run, corpora: Path) -> dict[str, str]:
-    """RETURNS (dict[str, str]): SHA-256 of each split of the corpus of a run.
-
-    grid (Grid): The experiment.
-    run (Run): The run.
-    corpora (Path): The folder of the converted corpora.
-    RAISES (WeltError): If a file can't be read.
-    """
+    if encoder.config is None:
+        text = make_config(
+            ConfigSettings(
+                corpus=run.corpus,
+                encoder=run.encoder,
+                scheme="vanilla",
+                paper=run.corpus in CATALOG,
+                train_on_dev=grid.train_on_dev,
+            )
+        )
+    else:
+        text = _read_config(encoder.config)
     try:
-        return {
-            split: checksum(corpora / run.corpus / f"{split}.spacy")
-            for split in splits_of(grid)
-        }
-    except OSError as err:
-        raise WeltError(f"can't read the corpus: {err}") from None
+        config = _parse(text, overrides)
+        config["components"]["welt_ner"]["weighting"] = dict(run.weighting)
+    except (ValueError, KeyError) as err:  # thinc's errors are ValueErrors
+        raise WeltError(
+            f"{encoder.config or run.encoder}: can't make the config of {run.name}: "
+            f"{' '.join(str(err).split())[:200]}"
+        ) from None
+    return config
 
 
-def file_checksums(config: Config) -> dict[str, dict[str, str]]:
-    """Get checksums of what a config names in its section `paths`: an encoder, vectors, a
-    lexicon. A name on a model hub is not a path, and is left out.
+def _make_fingerprint(
+    run: Run,
+    config: Config,
+    splits: tuple[str, str, str],
+    selection: SelectionOptions | None,
+    workspace: Workspace,
+) -> Fingerprint:
+    settings: dict[str, Any] = {"corpus": run.corpus, "tuned": list(run.tuned)}
+    models = {}
+    if selection is not None:
+        settings["selection"] = selection.model_dump(mode="json") | {"seed": run.seed}
+        for key in ("scorer_model", "tagger"):
+            if (model := getattr(selection, key)) is not None:
+                models[f"selection.{key}"] = model
+    paths = {split: workspace.get_split(run.corpus, split) for split in splits}
+    return fingerprint(
+        settings,
+        files={split: path for split, path in paths.items() if path.is_file()},
+        config=config,
+        models=models,
+        exclude=TRAINING_PATHS,
+    )
 
-    config (Config): The config; what it names as `train` and `dev` is not looked at.
-    RETURNS (dict[str, dict[str, str]]): Key of `paths` -> file below it -> SHA-256.
-    RAISES (WeltError): If a file can't be read.
+
+def cache_encoders(grid: Grid) -> list[str]:
+    """Fetch `config.json` of encoders on the hub, so that their commits are known and become a
+    part of the fingerprints. Return the names of those that can't be fetched.
     """
-    found: dict[str, dict[str, str]] = {}
-    for key, value in config["paths"].items():
-        path = Path(str(value))
-        if key in PATHS or not value or not path.exists():
-            continue
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        try:
-            found[key] = {
-                file.relative_to(path).as_posix(): checksum(file)
-                for file in files
-                if file.is_file()
-            }
-        except OSError as err:
-            raise WeltError(f"paths.{key}: can't read {path}: {err}") from None
-    return found
+    runs = {(run.encoder, run.corpus): run for run in grid.runs()}
+    configs = [make_run_config(grid, run) for run in runs.values()]
+    names = {str(config.get("paths", {}).get("encoder") or "") for config in configs}
+    return sorted(name for name in names if name and not _is_known(name))
 
 
-def result_files(run: Run) -> list[str]:
-    """RETURNS (list[str]): The files with the scores of a run.
-
-    run (Run): The run.
-    """
-    return ["test.json", *(f"test-{knob}.json" for knob in run.tuned)]
-
-
-def is_done(job: Job, output: Path) -> bool:
-    """Tell whether a run need not be repeated.
-
-    job (Job): The run.
-    output (Path): The folder of the experiment.
-    RETURNS (bool): Whether it was run with the same settings, data and versions, and
-        its results are as they were written.
-    """
-    record = _record(output / RUNS / job.name)
-    names = {*result_files(job.run), METRICS}
-    return record.get("settings") == job.settings and names <= set(record["results"])
-
-
-def is_whole(name: str, output: Path) -> bool:
-    """Tell whether the results of a run are there as they were written, without looking at
-    what decides them.
-
-    name (str): The name of its folder.
-    output (Path): The folder of the experiment.
-    RETURNS (bool): Whether they are.
-    """
-    return bool(_record(output / RUNS / name))
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """What is told of a run; nothing if its results are damaged."""
+def _is_known(encoder: str) -> bool:
+    if Path(encoder).exists():
+        return True
     try:
-        record = srsly.read_json(folder / RECORD)
-        results = record["results"]
-        if results and all(checksum(folder / n) == told for n, told in results.items()):
-            return dict(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    return {}
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+        if isinstance(try_to_load_from_cache(encoder, "config.json"), str):
+            return True
+        hf_hub_download(encoder, "config.json")
+    except Exception:  # not installed, no network, no such model
+        return False
+    return True
 
 
-def failures(output: Path) -> dict[str, str]:
-    """RETURNS (dict[str, str]): Runs that have failed and were not run since, with reasons.
-
-    output (Path): The folder of the experiment.
-    """
-    found: dict[str, str] = {}
-    for path in sorted((output / FAILED).glob(f"*/{REASON}")):
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            found[path.parent.name] = path.read_text(encoding="utf8").strip()
-    return found
+def _parse(text: str, overrides: dict[str, Any] | None = None) -> Config:
+    return Config().from_str(text, interpolate=False, overrides=overrides or {})
 
 
-@cache
-def _version(package: str) -> str:
+def _read_config(path: Path) -> str:
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def checksum(path: Path) -> str:
-    """RETURNS (str): SHA-256 of a file.
-
-    path (Path): The file.
-    """
-    stat = path.stat()
-    return _checksum_of(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-
-
-@lru_cache(maxsize=4096)
-def _checksum_of(path: Path, *state: int) -> str:
-    """The checksum of a file that is read again only when it has changed."""
-    return pooch.file_hash(str(path))
-
-
-def to_json(record: Any) -> str:
-    """RETURNS (str): JSON for people, the same for the same content.
-
-    record (Any): What can be written as JSON.
-    """
-    return json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return path.read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise WeltError(f"{path}: can't read this config: {first_line(err)}") from None

@@ -1,6 +1,5 @@
-"""Runs on a Ray cluster: a task a run."""
+"""Run an experiment on a Ray cluster, a task for each run."""
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -9,138 +8,113 @@ from typing import Any
 
 from ..corpora.fetch import default_cache
 from ..errors import WeltError
-from ..parallel.claims import Claims, share_work
+from ..parallel.pool import WorkerPool
 from ..parallel.ray import RayTaskPool, has_node
+from .driver import Driver, Report, prepare_jobs
 from .grid import Grid
-from .jobs import RUNS, Job, is_done, splits_of
-from .local import CLAIMS, prepare
+from .jobs import Job
+from .local import MAX_LOSSES
 from .remote import CORPORA, Storage
-from .runs import make
+from .worker import MODULE, get_arguments
+from .workspace import Workspace
 
-# How often a task is given out again when its node, or its process, is lost
-MOST_LOSSES = 3
+# Number of lost nodes after which a run has failed
+MAX_NODE_LOSSES = 3
 
 
 def run_ray(
     grid: Grid,
-    corpora: Path,
-    output: Path,
+    workspace: Workspace,
     *,
     connect: Callable[[], Any],
     num_cpus: float = 1.0,
     num_gpus: float = 0.0,
-    storage: Storage | None = None,
-    report: Callable[[str], None] = print,
+    report: Report = print,
 ) -> list[str]:
-    """Run what has not been run yet, on a Ray cluster: a task a run.
+    """Run all runs of an experiment that are not done, on a Ray cluster.
 
-    A task whose node is lost is given out again; one that fails is not.
+    A run whose node is lost is run again; a run that fails is not.
 
     grid (Grid): The experiment.
-    corpora (Path): The folder of the converted corpora.
-    output (Path): The folder of the experiment. Without a storage, all nodes see both
-        folders under the same names.
-    connect (Callable[[], Any]): Gets the connected module `ray`.
-    num_cpus, num_gpus (float): What each run needs; a GPU may be shared.
-    storage (Storage | None): Where runs and corpora are kept for all nodes, which
-        then need no file system in common.
-    report (Callable[[str], None]): Is given a line about each run.
-    RETURNS (list[str]): What failed, a line a run.
-    RAISES (WeltError): As `executors.prepare`.
+    workspace (Workspace): Its places. Without a remote storage, all nodes see both folders
+        under the same names.
+    connect (Callable[[], Any]): Returns the connected module `ray`; not called if all is done.
+    num_cpus, num_gpus (float): Resources of a run; a GPU may be shared.
+    report (Callable[[str], None]): Called with a line about each run.
+    RETURNS (list[str]): A line for each run that failed.
+    RAISES (WeltError): As `prepare_jobs`.
     """
-    jobs = prepare(grid, corpora, output, storage=storage, report=report)
-    claims = Claims(output / CLAIMS)
-    claims.clean(output / RUNS)
-    total = len(jobs)
-    jobs = [job for job in jobs if not is_done(job, output)]
-    n = total - len(jobs)
-    report(f"{total} runs, {n} of them done before")
-    if not jobs:
+    jobs = prepare_jobs(grid, workspace, report=report)
+    driver = Driver(jobs, workspace, report=report)
+    if not driver.waiting:
         return []
-    address = None
-    if storage is not None:
-        address = storage.address
-        for corpus in {job.run.corpus for job in jobs}:
-            storage.send_corpus(corpus, splits_of(grid), corpora)
+    remote = workspace.remote
+    if remote is not None:
+        for corpus in {job.run.corpus for job in driver.waiting}:
+            remote.send_corpus(corpus, grid.splits, workspace.corpora)
     ray = connect()
     needs = {"CPU": num_cpus, "GPU": num_gpus}
     if not has_node(ray, needs):
-        told = ", ".join(f"{need:g} {name}s" for name, need in needs.items() if need)
-        report(f"No node of the cluster has {told}: waiting for one")
+        names = ", ".join(f"{need:g} {name}s" for name, need in needs.items() if need)
+        report(f"No node of the cluster has {names}: waiting for one")
     run = partial(
-        _run_task,
-        grid=grid,
-        corpora=corpora.resolve(),
-        output=output.resolve(),
+        run_task,
+        output=workspace.output.resolve(),
+        corpora=workspace.corpora.resolve(),
         folder=Path.cwd(),
-        address=address,
+        address=remote.address if remote else None,
         threads=int(num_cpus) or 1,
-        gpu=num_gpus > 0,
+        gpu_id=0 if num_gpus else -1,  # Ray shows a process its own GPU alone
     )
-    failed: dict[str, str] = {}
-    with RayTaskPool(ray, run, needs=needs, max_losses=MOST_LOSSES) as pool:
-        for job in jobs:
-            pool.submit(job)
-        while pool.n_unfinished:
-            for event in filter(lambda event: event.is_last, pool.wait()):
-                n += 1
-                name = event.task.run.name
-                if event.value:
-                    failed[name] = event.value
-                end = f": {event.value}" if event.value else ""
-                report(f"{'✘' if event.value else '✔'} {name}{end} ({n} of {total})")
-    if storage is not None:
-        storage.fetch_all(output)
-    claims.clean(output / RUNS)
-    return [f"{name}: {told}" for name, told in failed.items()]
+    with RayTaskPool(ray, run, needs=needs, max_losses=MAX_NODE_LOSSES) as pool:
+        failed = driver.run(pool, lambda job: job)
+    if remote is not None:
+        remote.fetch_all(workspace.output)
+    return failed
 
 
-def _run_task(
+def run_task(
     job: Job,
     *,
-    grid: Grid,
-    corpora: Path,
     output: Path,
+    corpora: Path,
     folder: Path,
     address: str | None,
     threads: int,
-    gpu: bool,
+    gpu_id: int,
 ) -> str:
-    """Why a run failed; empty if it did not. An exception would be retried by nobody."""
-    if folder.is_dir():
-        # Paths of the experiment begin where its command runs
-        os.chdir(folder)
-    storage = None
-    failed: list[str] = []
-    try:
-        if address is not None:
-            storage = Storage(address)
-            # Nothing of this node's user is touched
-            output = default_cache() / "experiments" / storage.name
-            corpora = output / CORPORA
-            storage.fetch_corpus(job.run.corpus, job.settings["data"], corpora)
+    """Run a job on a node, in a process of its own, and return the outcome of `run_job`."""
+    workspace = Workspace(output, corpora)
+    if address is not None:
+        storage = Storage(address)
+        # The files of this node's user are not touched
+        output = default_cache() / "experiments" / storage.name
+        workspace = Workspace(output, output / CORPORA, storage)
+        files = job.fingerprint.files
+        checksums = {split: files[split] for split in job.splits}
+        storage.fetch_corpus(job.run.corpus, checksums, workspace.corpora)
+    outcome = _run_in_worker(job, workspace, folder, threads, gpu_id)
+    if address is not None and outcome != "busy":
+        # It is in the storage, and pipelines would fill the disk of the node
+        shutil.rmtree(workspace.get_run(job.name).path, ignore_errors=True)
+    return outcome
 
-        def do(name: str, claim: Any) -> None:
-            try:
-                make(
-                    *(job, grid, corpora, output, storage),
-                    threads=threads,
-                    # Ray shows the process its own GPU alone
-                    gpu_id=0 if gpu else -1,
-                )
-            except WeltError as err:
-                failed.append(str(err))
 
-        # Another driver may be at the same run
-        share_work(
-            Claims(output / CLAIMS),
-            [job.name],
-            lambda name: bool(failed) or is_done(job, output),
-            do,
-        )
-        if storage is not None and not failed:
-            # It is in the storage; pipelines would fill the disk of the node
-            shutil.rmtree(output / RUNS / job.name, ignore_errors=True)
-    except WeltError as err:
-        failed.append(str(err))
-    return "".join(failed)
+def _run_in_worker(
+    job: Job, workspace: Workspace, folder: Path, threads: int, gpu_id: int
+) -> str:
+    with WorkerPool(
+        MODULE,
+        [get_arguments(workspace, gpu_id)],
+        threads=threads,
+        max_losses=MAX_LOSSES,
+        # Paths of the experiment begin in the folder of its driver
+        folder=folder if folder.is_dir() else None,
+    ) as pool:
+        pool.submit(job.to_dict())
+        while True:
+            for event in pool.wait():
+                if event.kind == "done":
+                    return str(event.value)
+                if event.is_last:
+                    raise WeltError(event.value)

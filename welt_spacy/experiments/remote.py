@@ -1,21 +1,21 @@
-"""Runs kept at an address that fsspec knows, for machines that share no file system.
+"""Runs at an address of fsspec, for machines without a common file system.
 
-Each machine works in a folder of its own. An object store can't rename, so the file by
-which a run counts as whole is sent last, and only a run that has it is fetched.
+Each machine works in a folder of its own. An object store can't rename, so the record by
+which a run is done is sent last, and only a run that has it is fetched.
 """
 
 import contextlib
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import WeltError, extra_needed, first_line
-from ..util.files import partial_path, replace_dir
-from .jobs import FAILED, PLAN, REASON, RECORD, RUNS, checksum, is_whole
+from ..util.files import exclusive_lock, partial_path
+from ..util.fingerprint import checksum
+from .layout import ERROR, RECORD, RunFolder, get_plan, get_run, get_split
 
-CORPORA = "corpora"
-# Without folders: making one would make a bucket whose name has a typing error
+RUNS, CORPORA, PLAN = "runs", "corpora", "experiment.json"
+# No folders are made there: a typing error in its name would make a bucket
 OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
 
 
@@ -32,103 +32,84 @@ class Storage:
             import fsspec
         with self._errors():
             self._fs, self._root = fsspec.core.url_to_fs(self.address)
-        told = self._fs.protocol
-        protocols = {told} if isinstance(told, str) else {*told}
+        protocol = self._fs.protocol
+        protocols = {protocol} if isinstance(protocol, str) else {*protocol}
         self._is_object_store = bool(protocols & OBJECT_STORES)
 
     @property
     def name(self) -> str:
-        """RETURNS (str): A name for a folder that is this storage's alone."""
+        """The name of a local folder for this storage alone."""
         return hashlib.sha256(self.address.encode("utf8")).hexdigest()[:16]
 
-    def fetch_run(self, name: str, output: Path) -> None:
-        """Fetch a run without its pipelines, unless it is here.
-
-        name (str): The name of its folder.
-        output (Path): The folder of the experiment.
-        RAISES (WeltError): If the storage can't be read.
+    def fetch_run(self, folder: RunFolder) -> None:
+        """Fetch a run without its pipelines, or the error with which it failed, unless it is
+        here. The caller holds the lock of the folder.
         """
-        self._fetch(RUNS, name, output, RECORD)
+        if folder.open().is_intact():
+            return
+        for last in (RECORD, ERROR):
+            if self._has(RUNS, folder.name, last):
+                self._fetch(folder, last)
+                return
 
     def fetch_all(self, output: Path) -> None:
-        """Fetch the list of runs, all that are not here, without their pipelines, and what is
-        told of those that have failed.
-
-        output (Path): The folder of the experiment.
-        RAISES (WeltError): If the storage can't be read.
-        """
+        """Fetch the plan and all runs that are not here, without their pipelines."""
         for name in self._names(RUNS):
-            self._fetch(RUNS, name, output, RECORD)
-        for name in self._names(FAILED):
-            self._fetch(FAILED, name, output, REASON)
+            folder = get_run(output, name)
+            if not folder.is_locked() and not folder.open().is_intact():
+                with exclusive_lock(folder.path / RECORD):
+                    self.fetch_run(folder)
         if self._has(PLAN):
-            self._get(self._place(PLAN), output / PLAN)
+            self._get(self._place(PLAN), get_plan(output))
 
-    def send_run(self, name: str, output: Path) -> None:
-        """Send a run, with its pipelines if they were kept.
-
-        name (str): The name of its folder.
-        output (Path): The folder of the experiment.
-        RAISES (WeltError): If the storage can't be written to.
-        """
-        self._send(RUNS, name, output, RECORD)
-        if self._has(FAILED, name):
+    def send_run(self, folder: RunFolder) -> None:
+        """Send a run, with its pipelines if they are kept."""
+        self._send(folder, RECORD)
+        if self._has(RUNS, folder.name, ERROR):
             with self._errors():
-                self._fs.rm(self._place(FAILED, name), recursive=True)
+                self._fs.rm(self._place(RUNS, folder.name, ERROR))
 
-    def send_failure(self, name: str, output: Path) -> None:
-        """Send what is told of a run that has failed.
-
-        name (str): The name of its folder.
-        output (Path): The folder of the experiment.
-        RAISES (WeltError): If the storage can't be written to.
-        """
-        if (output / FAILED / name / REASON).is_file():
-            self._send(FAILED, name, output, REASON)
+    def send_failure(self, folder: RunFolder) -> None:
+        """Send the logs and the error of a run that failed."""
+        if folder.read_error():
+            self._send(folder, ERROR, "*.log")
 
     def send_missing(self, names: Sequence[str], output: Path) -> None:
-        """Send the list of runs, and those that are here and not there, such as of a time
+        """Send the plan, and runs that are here and not there, such as those that were run
         without a network.
-
-        names (Sequence[str]): The names of their folders.
-        output (Path): The folder of the experiment.
-        RAISES (WeltError): If the storage can't be read or written to.
         """
-        self._put(output / PLAN, self._place(PLAN))
+        self._put(get_plan(output), self._place(PLAN))
         for name in names:
-            if is_whole(name, output) and not self._has(RUNS, name, RECORD):
-                self.send_run(name, output)
+            folder = get_run(output, name)
+            if folder.open().is_intact() and not self._has(RUNS, name, RECORD):
+                self.send_run(folder)
 
-    def send_corpus(self, name: str, splits: Sequence[str], corpora: Path) -> None:
-        """Send a converted corpus.
-
-        name (str): Its id.
-        splits (Sequence[str]): Which splits.
-        corpora (Path): The folder of the converted corpora.
-        RAISES (WeltError): If the storage can't be written to.
-        """
+    def send_corpus(self, corpus: str, splits: Sequence[str], corpora: Path) -> None:
+        """Send the splits of a converted corpus."""
         for split in splits:
-            path = corpora / name / f"{split}.spacy"
-            place = self._place(CORPORA, name, checksum(path), path.name)
+            path = get_split(corpora, corpus, split)
+            place = self._place(CORPORA, corpus, checksum(path), path.name)
             with self._errors():
-                # A sender that was killed may have left a part
+                # A killed sender may have left a part
                 size = self._fs.size(place) if self._fs.exists(place) else None
                 if size != path.stat().st_size:
                     self._put(path, place)
 
-    def fetch_corpus(self, name: str, data: dict[str, str], corpora: Path) -> None:
-        """Fetch a converted corpus, unless it is here.
+    def fetch_corpus(
+        self, corpus: str, checksums: dict[str, str], corpora: Path
+    ) -> None:
+        """Fetch the splits of a corpus that are not here.
 
-        name (str): Its id.
-        data (dict[str, str]): SHA-256 of each split.
-        corpora (Path): The folder to put it in.
+        corpus (str): Its id.
+        checksums (dict[str, str]): Split -> SHA-256.
+        corpora (Path): The folder of the converted corpora.
         RAISES (WeltError): If the storage can't be read, or has another corpus.
         """
-        for split, expected in data.items():
-            path = corpora / name / f"{split}.spacy"
-            if path.is_file() and checksum(path) == expected:
-                continue
-            self._get(self._place(CORPORA, name, expected, path.name), path, expected)
+        for split, expected in checksums.items():
+            path = get_split(corpora, corpus, split)
+            if not path.is_file() or checksum(path) != expected:
+                place = self._place(CORPORA, corpus, expected, path.name)
+                self._get(place, path, expected)
 
     def _place(self, *parts: str) -> str:
         return "/".join((self._root, *parts))
@@ -142,37 +123,30 @@ class Storage:
         if not self._has(kind):
             return []
         with self._errors():
-            found = self._fs.ls(self._place(kind), detail=False)
-        names = {path.rstrip("/").rpartition("/")[2] for path in found}
+            paths = self._fs.ls(self._place(kind), detail=False)
+        names = {path.rstrip("/").rpartition("/")[2] for path in paths}
         return sorted(name for name in names if name and name[0] != ".")
 
-    def _fetch(self, kind: str, name: str, output: Path, last: str) -> None:
-        """Fetch a folder whose last file is there, if the run is not here."""
-        if is_whole(name, output) or not self._has(kind, name, last):
-            return
-        place = self._place(kind, name)
-        work = partial_path(output / kind / name)
-        try:
-            with self._errors():
-                for path in self._fs.find(place):
-                    told = path[len(place) :].lstrip("/")
-                    if told.startswith("model-") or ".." in told.split("/"):
-                        continue
-                    (work / told).parent.mkdir(parents=True, exist_ok=True)
-                    self._fs.get_file(path, str(work / told))
-                replace_dir(work, output / kind / name)
-                if kind == RUNS:
-                    shutil.rmtree(output / FAILED / name, ignore_errors=True)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    def _fetch(self, folder: RunFolder, last: str) -> None:
+        place = self._place(RUNS, folder.name)
+        folder.clear()
+        with self._errors():
+            paths = {
+                path[len(place) :].lstrip("/"): path for path in self._fs.find(place)
+            }
+        # The record makes the run complete, so it comes last
+        for name in sorted(paths, key=lambda name: name == last):
+            is_outside = ".." in name.split("/")
+            if not is_outside and not name.startswith("model-"):
+                self._get(paths[name], folder.path / name)
 
-    def _send(self, kind: str, name: str, output: Path, last: str) -> None:
-        folder = output / kind / name
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        place = self._place(kind, name)
-        # It counts from when its last file is there
-        for path in sorted(files, key=lambda path: path == folder / last):
-            self._put(path, f"{place}/{path.relative_to(folder).as_posix()}")
+    def _send(self, folder: RunFolder, last: str, pattern: str = "*") -> None:
+        files = {path for path in folder.path.rglob(pattern) if path.is_file()}
+        files = {path for path in files if not path.name.endswith(".lock")}
+        files.add(folder.path / last)
+        for path in sorted(files, key=lambda path: (path == folder.path / last, path)):
+            name = path.relative_to(folder.path).as_posix()
+            self._put(path, self._place(RUNS, folder.name, name))
 
     def _put(self, path: Path, place: str) -> None:
         with self._errors():
@@ -181,20 +155,20 @@ class Storage:
             self._fs.put_file(str(path), place)
 
     def _get(self, place: str, path: Path, expected: str | None = None) -> None:
-        part = partial_path(path)
+        partial = partial_path(path)
         try:
             with self._errors():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(place, str(part))
-                if expected is not None and checksum(part) != expected:
+                self._fs.get_file(place, str(partial))
+                if expected is not None and checksum(partial) != expected:
                     raise WeltError(f"{place} is not the file that was sent")
-                part.replace(path)
+                partial.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        """What goes wrong with a file system, in one line: each kind has its own errors."""
+        """Turn errors of a file system into one line, because each kind has its own."""
         try:
             yield
         except WeltError:

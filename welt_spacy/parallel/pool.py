@@ -17,6 +17,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import WeltError, first_line, shorten
@@ -89,6 +90,7 @@ class WorkerPool:
     threads (int): Threads of a worker, for what computes in it.
     max_losses (int): Number of lost workers after which a task counts as lost.
     max_tasks (int | None): Number of tasks after which a worker is replaced, None for never.
+    folder (Path | None): The current folder of the workers; None for that of this process.
     """
 
     def __init__(
@@ -99,8 +101,9 @@ class WorkerPool:
         threads: int = 1,
         max_losses: int = 3,
         max_tasks: int | None = None,
+        folder: Path | None = None,
     ) -> None:
-        self._module, self._threads = module, threads
+        self._module, self._threads, self._folder = module, threads, folder
         self._max_losses, self._max_tasks = max_losses, max_tasks
         self._slots = [_Slot(values) for values in arguments]
         self._waiting: deque[_Task] = deque()
@@ -179,6 +182,7 @@ class WorkerPool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            cwd=self._folder,
             text=True,
             encoding="utf8",
         )

@@ -114,6 +114,11 @@ class _RayPool:
         """The number of tasks that have not ended."""
         return len(self._waiting) + len(self._running)
 
+    @property
+    def n_free(self) -> int:
+        """The number of tasks that could be handed out now."""
+        return max(0, self._get_capacity() - self.n_unfinished)
+
     def submit(self, task: Any) -> None:
         """Add a task, which must be picklable."""
         self._waiting.append(task)
@@ -124,6 +129,7 @@ class _RayPool:
         """
         events = self._assign()
         if not self._running:
+            time.sleep(timeout)
             return events
         ready, _ = self._ray.wait(
             list(self._running), num_returns=len(self._running), timeout=0
@@ -148,15 +154,13 @@ class _RayPool:
 
     def _assign(self) -> list[Event]:
         events = []
-        while self._waiting and self.n_free > 0:
+        while self._waiting and len(self._running) < self._get_capacity():
             task = self._waiting.popleft()
             self._running[self._start(task)] = task
             events.append(Event("started", task))
         return events
 
-    @property
-    def n_free(self) -> int:
-        """The number of tasks that could be handed out now."""
+    def _get_capacity(self) -> int:
         raise NotImplementedError
 
     def _start(self, task: Any) -> Any:
@@ -192,17 +196,14 @@ class RayTaskPool(_RayPool):
         self._remote = ray.remote(**options)(call_with_errors)
         self._run = ray.put(run)
 
-    @property
-    def n_free(self) -> int:
-        """The number of tasks that could be handed out now."""
+    def _get_capacity(self) -> int:
         resources = self._ray.cluster_resources()
         places = [
             int(resources.get(name, 0.0) // need)
             for name, need in self._needs.items()
             if need
         ]
-        window = 2 * max(1, min(places, default=1))
-        return max(0, window - len(self._running))
+        return 2 * max(1, min(places, default=1))
 
     def _start(self, task: Any) -> Any:
         return self._remote.remote(self._run, task)
@@ -243,10 +244,8 @@ class RayActorPool(_RayPool):
         self._idle: list[Any] = []
         self._busy: dict[Any, Any] = {}  # reference to a result -> actor
 
-    @property
-    def n_free(self) -> int:
-        """The number of tasks that could be handed out now."""
-        return self._workers - len(self._busy)
+    def _get_capacity(self) -> int:
+        return self._workers
 
     def close(self) -> None:
         """End all actors."""

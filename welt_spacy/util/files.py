@@ -141,7 +141,7 @@ def exclusive_lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
     RAISES (WeltError): `Busy` if another process holds the lock; or if it can't be written.
     """
     path = Path(os.path.realpath(path))
-    lock_path = path.parent / f".{path.name}.lock"
+    lock_path = _lock_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(lock_path, thread_local=False)
@@ -160,3 +160,18 @@ def exclusive_lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
         with contextlib.suppress(OSError):
             lock_path.unlink()
         lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the `exclusive_lock` of a file or folder."""
+    if not _lock_path(Path(os.path.realpath(path))).exists():
+        return False
+    try:
+        with exclusive_lock(path):
+            return False
+    except Busy:
+        return True
+
+
+def _lock_path(path: Path) -> Path:
+    return path.parent / f".{path.name}.lock"

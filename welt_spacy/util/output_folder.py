@@ -83,15 +83,18 @@ class OutputFolder:
         """The names of the outputs with their checksums; "" if one is not finished."""
         return dict(self._content.get("outputs", {}))
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether `finish` was called; outputs may be damaged since."""
+        return self._content.get("complete") is True
+
     def is_current(self, fingerprint: Fingerprint) -> bool:
         """Check whether the folder is finished, of this fingerprint, and undamaged."""
         return self.is_intact() and self.fingerprint == fingerprint
 
     def is_intact(self) -> bool:
         """Check whether the folder is finished and all outputs are as they were written."""
-        return self._content.get("complete") is True and all(
-            map(self.has, self.outputs)
-        )
+        return self.is_finished and all(map(self.has, self.outputs))
 
     def has(self, name: str) -> bool:
         """Check whether an output is there as it was written."""
