@@ -152,7 +152,7 @@ def test_no_document_is_left(lm, data, tmp_path):
 
 @pytest.fixture(scope="module")
 def learned(root, tmp_path_factory):
-    """Sixteen documents, and a pipeline that was trained on them and saved."""
+    """Return sixteen documents and the result of training on them."""
     folder = tmp_path_factory.mktemp("learned")
     docs = convert_file(root / "assets/sample/train.pubtator", "pubtator").docs
     docs = [doc for doc in docs if len(doc.ents) > 1][:14] + [
@@ -247,7 +247,7 @@ def test_the_state_of_the_process_is_restored(lm, data, tmp_path):
 
 @pytest.fixture
 def finetuned(lm, data, tmp_path):
-    """A configuration with its own base model and data, and the result for it."""
+    """Return a configuration, with its own base model and data, that was trained."""
     shutil.copytree(lm, tmp_path / "lm")
     shutil.copy(data, tmp_path / "data.spacy")
     config = make_config(
@@ -352,7 +352,7 @@ def test_the_command_trains_a_pipeline(yaml_file, tmp_path):
 
 
 def test_a_killed_command_resumes(lm, data, tmp_path):
-    """After SIGKILL at any point, a second call ends with the weights of a single one."""
+    """Compare the weights of a call that was killed and repeated with those of one call."""
     config = tmp_path / "finetune.yml"
     lines = [
         *(f"model: {lm}", f"train: {data}", f"dev: {data}", "lora: null", "steps: 12"),

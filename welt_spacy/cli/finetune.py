@@ -24,7 +24,7 @@ def finetune_cli(
     ),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Fine-tune a language model to respond in JSON.
+    """Train a language model to respond in JSON.
 
     Training that was interrupted resumes from its last checkpoint.
     """

@@ -1,10 +1,9 @@
-"""`spacy welt optimize`: faster prediction."""
+"""`spacy welt optimize`: speed up prediction."""
 
 from pathlib import Path
 
 import typer
 
-from ..packaging.optimize import MAX_LOSS, optimize
 from ._util import one_line_errors, print_table
 
 
@@ -14,11 +13,11 @@ def optimize_cli(
     output: Path | None = typer.Argument(
         None, help="The folder to write; MODEL-int8 and so on if not given."
     ),
-    to: str = typer.Option(
+    encoder_format: str = typer.Option(
         "int8",
-        "--to",
-        "-t",
-        help="onnx: ONNX Runtime, full precision; int8: the same, 8 bits; "
+        "--format",
+        "-f",
+        help="onnx: ONNX Runtime, full precision; int8: ONNX Runtime, 8 bits; "
         "bf16: bfloat16, for CPUs and GPUs that have it; auto: the fastest that keeps "
         "F1.",
     ),
@@ -30,35 +29,41 @@ def optimize_cli(
         "not given.",
     ),
     max_loss: float = typer.Option(
-        MAX_LOSS, "--max-loss", help="Points of F1 on dev that may be lost."
+        0.5, "--max-loss", help="Maximum loss of F1 on dev in points."
     ),
     force: bool = typer.Option(
         False,
         "--force",
         "-F",
-        help="Replace OUTPUT, and take what is slower on this machine.",
+        help="Replace OUTPUT, and accept a pipeline that is slower on this machine.",
     ),
 ) -> None:
-    """Make a pipeline with a transformer faster.
+    """Optimize a pipeline with a transformer for fast prediction.
 
-    It is refused if it loses F1 on dev, or is slower than before on this machine. In
+    The result is refused if it loses F1 on dev or is slower on this machine. In
     ONNX and int8 it runs on the CPU, without torch and transformers.
     """
+    from ..packaging.optimize import optimize
+
     if output is None:
-        output = model.parent / f"{model.name}-{to}"
-    found = optimize(model, output, to, dev, max_loss=max_loss, force=force)
+        output = model.parent / f"{model.name}-{encoder_format}"
+    result = optimize(
+        model, output, encoder_format, dev, max_loss=max_loss, force=force
+    )
     rows = [
         [
             name,
-            *(f"{100 * scores[key]:.2f}" for key in ("ents_p", "ents_r", "ents_f")),
-            f"{scores['speed']:,.0f}",
+            *(f"{100 * value:.2f}" for value in (s.ents_p, s.ents_r, s.ents_f)),
+            f"{s.speed:,.0f}",
         ]
-        for name, scores in ((str(model), found.before), (str(output), found.after))
+        for name, s in ((str(model), result.before), (str(output), result.after))
     ]
-    print_table(f"On {found.dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
-    for form, why in found.tried.items():
-        typer.echo(f"  {form}: {why}")
-    change = 0.0 - round(found.loss, 2)  # 0.0, not -0.0
+    print_table(f"On {result.dev}", ["pipeline", "P", "R", "F1", "words/s"], rows)
+    for name, reason in result.rejected.items():
+        typer.echo(f"  {name}: {reason}")
+    change = 0.0 - round(result.loss, 2)  # 0.0, not -0.0
+    state = "" if result.is_new else " is up to date"
     typer.echo(
-        f"✔ {output}: {found.to}, {found.ratio:.2f} times as fast, {change:+.2f} F1"
+        f"✔ {output}{state}: {result.encoder_format}, {result.speedup:.2f} times as fast, "
+        f"{change:+.2f} F1"
     )

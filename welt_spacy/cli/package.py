@@ -1,4 +1,4 @@
-"""`spacy welt package`: a trained pipeline as a wheel."""
+"""`spacy welt package`: package a trained pipeline as a wheel."""
 
 from pathlib import Path
 

@@ -1,10 +1,9 @@
-"""`spacy welt push`: a packaged pipeline to the model hub."""
+"""`spacy welt push`: publish a packaged pipeline on the model hub."""
 
 from pathlib import Path
 
 import typer
 
-from ..packaging.push import check_repo, push, read_package, write_repository
 from ._util import one_line_errors
 
 
@@ -19,16 +18,21 @@ def push_cli(
         None, "--revision", help="The branch to push to; main if not given."
     ),
     dry_run: bool = typer.Option(
-        False, "--dry-run", help="Write the folder that would be uploaded, and stop."
+        False, "--dry-run", help="Write the folder to be uploaded, and stop."
     ),
     output: Path | None = typer.Option(
-        None, "--output", "-o", help="That folder; PACKAGE-hub beside the wheel."
+        None,
+        "--output",
+        "-o",
+        help="The folder of --dry-run; PACKAGE-hub beside the wheel if not given.",
     ),
 ) -> None:
     """Push a packaged pipeline to the model hub.
 
-    With a model card whose scores the hub can read.
+    The repository gets a model card with scores that the hub can read.
     """
+    from ..packaging.push import check_repo, push, read_package, write_repository
+
     if not dry_run:
         url = push(package, repo, private=private, revision=revision)
         typer.echo(f"✔ {url}")

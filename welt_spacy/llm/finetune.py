@@ -39,7 +39,7 @@ class FinetuneResult:
 
 
 def finetune(config: FinetuneConfig, *, gpu_id: int = -1) -> FinetuneResult:
-    """Fine-tune a language model. If the output is up to date, nothing is trained; if the last
+    """Train a language model to respond in JSON. If the output is up to date, nothing is trained; if the last
     call was killed, training resumes from its last checkpoint.
 
     config (FinetuneConfig): The settings.

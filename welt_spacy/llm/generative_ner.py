@@ -222,7 +222,7 @@ class GenerativeNER(Pipe):
                 yield from docs
 
     def predict(self, docs: Sequence[Doc]) -> list[list[PromptUnit]]:
-        """Prompt for the entities of documents without setting anything.
+        """Request the entities of documents without setting anything.
 
         docs (Sequence[Doc]): The documents.
         RETURNS (list[list[PromptUnit]]): The parts of each document with the responses.

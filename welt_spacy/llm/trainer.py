@@ -94,7 +94,7 @@ def train_pipeline(config: FinetuneConfig, folder: Path) -> TrainedPipeline:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed all random number generators. Their states, and the environment variables that
+    """Set the seed of all random number generators. Their states, and the environment variables that
     accelerate is configured with, are restored at the end.
     """
     import torch

@@ -1,10 +1,11 @@
-"""Faster pipelines for prediction: convert, compare on dev, keep or refuse."""
+"""Optimize pipelines for prediction: convert encoders and compare scores and speed on dev."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from spacy.language import Language
 from spacy.training import Example
@@ -15,68 +16,89 @@ from ..ml.encoder.convert import ONNX, OPTIMIZED, TRANSFORMER, optimize_encoder
 from ..pipeline.requirements import note_requirements
 from ..scoring.labels import require_known_labels
 from ..tokens.docs import bare_doc, read_examples
+from ..util.fingerprint import Fingerprint, fingerprint
+from ..util.output_folder import OutputFolder
 from ..util.pipelines import load_pipeline, replace_pipeline
 
-# Points of F1 that a faster pipeline may lose.
+COMMAND = "spacy welt optimize"
+# Maximum loss of F1 in points
 MAX_LOSS = 0.5
 AUTO = "auto"
-SCORES = ("ents_p", "ents_r", "ents_f", "ents_per_type")
-# Passes of each pipeline over so many words, in turns; the first is not counted
+# Passes of each pipeline, the first of which is not counted, and words per pass
 TURNS, WORDS = 4, 10_000
 
 
-class Comparison(NamedTuple):
-    """Scores on dev, as `nlp.evaluate` gives them; "speed" is in words a second, of
-    passes in turns.
+@dataclass(frozen=True)
+class DevScores:
+    """Scores and speed of a pipeline on dev.
 
-    dev (Path): The file of dev.
-    to (str): The form: "onnx", "int8" or "bf16".
-    before (dict[str, Any]): The scores of the pipeline.
-    after (dict[str, Any]): Those of the optimized one, as loaded from disk.
-    tried (dict[str, str]): Of other forms, why they were not chosen.
+    ents_p, ents_r, ents_f (float): Precision, recall and F1 of exact spans.
+    ents_per_type (dict[str, dict[str, float]]): "p", "r" and "f" for each label.
+    speed (float): Words per second.
     """
 
-    dev: Path
-    to: str
-    before: dict[str, Any]
-    after: dict[str, Any]
-    tried: dict[str, str]
+    ents_p: float
+    ents_r: float
+    ents_f: float
+    ents_per_type: dict[str, dict[str, float]]
+    speed: float
+
+
+@dataclass(frozen=True)
+class OptimizeResult:
+    """Result of `optimize`.
+
+    dev (str): The file on which the pipelines were compared.
+    encoder_format (str): The format of the encoder: "onnx", "int8" or "bf16".
+    before (DevScores): Scores of the pipeline.
+    after (DevScores): Scores of the optimized pipeline as loaded from disk.
+    rejected (dict[str, str]): The reason why each other format was not chosen.
+    is_new (bool): Whether the output was written; if not, it was up to date.
+    """
+
+    dev: str
+    encoder_format: str
+    before: DevScores
+    after: DevScores
+    rejected: dict[str, str] = field(default_factory=dict)
+    is_new: bool = True
 
     @property
     def loss(self) -> float:
-        """RETURNS (float): Points of F1 that are lost; below 0 if some are won."""
-        return 100 * (self.before["ents_f"] - self.after["ents_f"])
+        """The loss of F1 in points; negative for a gain."""
+        return 100 * (self.before.ents_f - self.after.ents_f)
 
     @property
-    def ratio(self) -> float:
-        """RETURNS (float): How many times as fast it is."""
-        return self.after["speed"] / self.before["speed"]
+    def speedup(self) -> float:
+        """The speed of the optimized pipeline divided by that of the original."""
+        return self.after.speed / self.before.speed
 
 
-def optimize_pipeline(nlp: Language, to: str) -> None:
-    """Convert the encoders of a pipeline in place. They only predict from then on.
+def optimize_pipeline(nlp: Language, encoder_format: str) -> None:
+    """Convert the encoders of a pipeline in place. They can't be trained any more.
 
     nlp (Language): A pipeline with `welt_spacy.TransformerEncoder.v1`.
-    to (str): "onnx", "int8" or "bf16"; see `optimize_encoder`.
+    encoder_format (str): "onnx", "int8" or "bf16"; see `optimize_encoder`.
     RAISES (WeltError): If there is no such encoder, or it can't be converted.
     """
-    found = False
+    has_encoder = False
     for name, pipe in nlp.components:
         model = getattr(pipe, "model", None)
         if not isinstance(model, Model):
             continue
         for layer in [n for n in model.walk() if n.name == "transformer_encoder"]:
-            found = True
-            made = optimize_encoder(layer, to)
-            if made is layer:
+            has_encoder = True
+            converted = optimize_encoder(layer, encoder_format)
+            if converted is layer:
                 continue
             if model is layer:
-                pipe.model = made  # type: ignore[attr-defined]
+                pipe.model = converted  # type: ignore[attr-defined]
             else:
-                model.replace_node(layer, made)
-            settings = made.attrs["encoder"].settings
-            _replace(nlp.get_pipe_config(name), {"@architectures": ONNX, **settings})
-    if not found:
+                model.replace_node(layer, converted)
+            settings = converted.attrs["encoder"].settings
+            block = {"@architectures": ONNX, **settings}
+            _replace_encoder(nlp.get_pipe_config(name), block)
+    if not has_encoder:
         raise WeltError(
             "There is nothing to optimize: no component of this pipeline has "
             "welt_spacy.TransformerEncoder.v1"
@@ -86,105 +108,153 @@ def optimize_pipeline(nlp: Language, to: str) -> None:
     note_requirements(nlp)
 
 
-def _replace(block: dict[str, Any], encoder: dict[str, Any]) -> None:
-    """Put the new encoder into the config of a component."""
-    for key, value in block.items():
+def _replace_encoder(config: dict[str, Any], encoder: dict[str, Any]) -> None:
+    """Replace the blocks of encoders in the config of a component."""
+    for key, value in config.items():
         if isinstance(value, dict):
             if value.get("@architectures") == TRANSFORMER:
-                block[key] = encoder
+                config[key] = encoder
             else:
-                _replace(value, encoder)
+                _replace_encoder(value, encoder)
 
 
 def optimize(
     model: Path,
     output: Path,
-    to: str,
+    encoder_format: str,
     dev: Path | None = None,
     *,
     max_loss: float = MAX_LOSS,
     force: bool = False,
-) -> Comparison:
-    """Write a faster copy of a pipeline, unless it scores worse or is slower.
+) -> OptimizeResult:
+    """Write an optimized copy of a pipeline, unless it scores worse or is slower. If the
+    output is up to date, nothing is measured.
 
     model (Path): The folder of the pipeline, or its name if it is installed.
-    output (Path): The folder to write. Nothing is left there if it is refused.
-    to (str): "onnx", "int8" or "bf16"; "auto": the fastest that may be kept.
-    dev (Path | None): The .spacy file to compare them on; `paths.dev` of the
-        pipeline's config if not set.
-    max_loss (float): Points of F1 that the copy may lose.
-    force (bool): Whether to replace what is there, and to take a copy that is slower.
-    RETURNS (Comparison): The scores of both.
-    RAISES (WeltError): If a file is missing or in the way, dev has no entities or only
-        some that the pipeline can't find, the encoder can't be converted, or the copy
-        loses more than `max_loss` or is slower.
+    output (Path): The folder to write.
+    encoder_format (str): "onnx", "int8" or "bf16"; "auto" for the fastest that is accepted.
+    dev (Path | None): The .spacy file to compare on; `paths.dev` of the pipeline's config if
+        not set.
+    max_loss (float): Maximum loss of F1 in points.
+    force (bool): Whether to replace an existing pipeline, and to accept a slower one.
+    RETURNS (OptimizeResult): Scores of both pipelines.
+    RAISES (WeltError): If a file is missing, the output exists, dev has no entities or none
+        of the pipeline's labels, the encoder can't be converted, or the copy is refused. Then
+        the output is as before.
     """
     check_number("max_loss", max_loss, low=-100, high=100)
+    nlp = load_pipeline(model)
+    dev = dev or _get_dev_path(nlp)
+    examples = read_examples(nlp, dev)
+    require_known_labels(nlp, examples, str(dev))
+    settings = {"encoder_format": encoder_format, "max_loss": max_loss}
+    current = fingerprint(settings, files={"dev": dev}, models={"model": model})
+    existing = OutputFolder(output, COMMAND)
+    if not force and existing.is_current(current):
+        return _from_summary(existing.summary)
     with replace_pipeline(output, force=force, source=model) as write:
-        nlp = load_pipeline(model)
-        if dev is None:
-            told = nlp.config.get("paths", {}).get("dev")
-            if not told:
-                raise WeltError("There is no data to compare on: give it with --dev")
-            dev = Path(told)
-        examples = read_examples(nlp, dev)
-        require_known_labels(nlp, examples, str(dev))
         before = nlp.evaluate(examples)
-        refused: dict[str, str] = {}
-        best: Comparison | None = None
-        chosen: Any = None
-        for form in OPTIMIZED if to == AUTO else (to,):
+        formats = OPTIMIZED if encoder_format == AUTO else (encoder_format,)
+        accepted: list[tuple[OptimizeResult, Language]] = []
+        rejected: dict[str, str] = {}
+        for name in formats:
             try:
-                made = load_pipeline(model)
-                optimize_pipeline(made, form)
+                converted = load_pipeline(model)
+                optimize_pipeline(converted, name)
             except WeltError as err:
-                if to != AUTO:
+                if encoder_format != AUTO:
                     raise
-                refused[form] = str(err)
+                rejected[name] = str(err)
                 continue
-            loaded = load_pipeline(write(made))
-            after = loaded.evaluate(read_examples(loaded, dev))
-            speeds = measure_speeds([nlp, loaded], examples)
-            one, other = ({"speed": speed} for speed in speeds)
-            found = Comparison(
-                dev, form, {**before, **one}, {**after, **other}, refused
-            )
-            reason = _why_not(found, max_loss, slower=force and to != AUTO)
-            if reason:
-                refused[form] = reason
-            elif best is None or found.ratio > best.ratio:
-                if best is not None:
-                    refused[best.to] = f"{best.ratio:.2f} times as fast"
-                best, chosen = found, loaded
+            loaded = load_pipeline(write(converted))
+            result = _compare(nlp, loaded, before, examples, dev, name)
+            accept_slower = force and encoder_format != AUTO
+            if reason := _get_reason(result, max_loss, accept_slower=accept_slower):
+                rejected[name] = reason
             else:
-                refused[form] = f"{found.ratio:.2f} times as fast"
-        if best is None:
-            reasons = "; ".join(f"{form} {why}" for form, why in refused.items())
+                accepted.append((result, loaded))
+        if not accepted:
+            reasons = "; ".join(f"{name} {why}" for name, why in rejected.items())
             raise WeltError(f"Refused: {reasons}. Nothing was written.")
-        performance = chosen.meta.setdefault("performance", {})
-        performance.update({name: best.after[name] for name in SCORES})
-        chosen.meta["optimized"] = {
-            "to": best.to,
-            "dev": str(dev),
-            "ents_f_before": best.before["ents_f"],
-            "ents_f": best.after["ents_f"],
-            "times_as_fast": round(best.ratio, 2),
-        }
-        write(chosen)
+        accepted.sort(key=lambda pair: -pair[0].speedup)
+        for result, _ in accepted[1:]:
+            rejected[result.encoder_format] = f"{result.speedup:.2f} times as fast"
+        best, chosen = accepted[0]
+        best = replace(best, rejected=rejected)
+        _add_meta(chosen, best)
+        _write_record(write(chosen), current, best)
     return best
 
 
-def _why_not(found: Comparison, max_loss: float, slower: bool) -> str:
-    if found.loss > max_loss:
+def _get_dev_path(nlp: Language) -> Path:
+    path = nlp.config.get("paths", {}).get("dev")
+    if not path:
+        raise WeltError("There is no data to compare on. Give a .spacy file with --dev")
+    return Path(path)
+
+
+def _compare(
+    nlp: Language,
+    optimized: Language,
+    before: Mapping[str, Any],
+    examples: Sequence[Example],
+    dev: Path,
+    encoder_format: str,
+) -> OptimizeResult:
+    after = optimized.evaluate(read_examples(optimized, dev))
+    speeds = measure_speeds([nlp, optimized], examples)
+    scores = map(_make_scores, (before, after), speeds)
+    return OptimizeResult(str(dev), encoder_format, *scores)
+
+
+def _make_scores(scores: Mapping[str, Any], speed: float) -> DevScores:
+    ents_p, ents_r, ents_f = (float(scores[f"ents_{key}"]) for key in "prf")
+    return DevScores(ents_p, ents_r, ents_f, scores["ents_per_type"], speed)
+
+
+def _add_meta(nlp: Language, result: OptimizeResult) -> None:
+    scores = asdict(result.after)
+    del scores["speed"]
+    nlp.meta.setdefault("performance", {}).update(scores)
+    nlp.meta["optimized"] = {
+        "format": result.encoder_format,
+        "dev": result.dev,
+        "ents_f_before": result.before.ents_f,
+        "ents_f": result.after.ents_f,
+        "times_as_fast": round(result.speedup, 2),
+    }
+
+
+def _write_record(folder: Path, current: Fingerprint, result: OptimizeResult) -> None:
+    """Add the record of the command to the folder of a pipeline."""
+    with OutputFolder(folder, COMMAND) as record:
+        record.start(current, [path.name for path in _list_files(folder)], force=True)
+        record.finish(asdict(result))
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _from_summary(summary: dict[str, Any]) -> OptimizeResult:
+    before, after = (DevScores(**summary[key]) for key in ("before", "after"))
+    scores = {"before": before, "after": after}
+    return OptimizeResult(**{**summary, **scores, "is_new": False})
+
+
+def _get_reason(result: OptimizeResult, max_loss: float, *, accept_slower: bool) -> str:
+    """Return the reason to refuse an optimized pipeline; "" if it is accepted."""
+    before, after = result.before, result.after
+    if result.loss > max_loss:
         return (
-            f"loses {found.loss:.2f} points of F1 on {found.dev} "
-            f"({100 * found.before['ents_f']:.2f} to {100 * found.after['ents_f']:.2f}), "
+            f"loses {result.loss:.2f} points of F1 on {result.dev} "
+            f"({100 * before.ents_f:.2f} to {100 * after.ents_f:.2f}), "
             f"more than --max-loss {max_loss}"
         )
-    if found.ratio < 1 and not slower:
+    if result.speedup < 1 and not accept_slower:
         return (
-            f"is slower on this machine ({found.after['speed']:,.0f} words/s, not "
-            f"{found.before['speed']:,.0f}; --force takes it all the same)"
+            f"is slower on this machine ({after.speed:,.0f} words/s, not "
+            f"{before.speed:,.0f}; --force accepts it)"
         )
     return ""
 
@@ -192,12 +262,12 @@ def _why_not(found: Comparison, max_loss: float, slower: bool) -> str:
 def measure_speeds(
     pipelines: Sequence[Language], examples: Sequence[Example]
 ) -> list[float]:
-    """Measure how fast pipelines are, in turns, so that all see the machine in the same
-    state.
+    """Measure the speed of pipelines on the same documents. They take turns, because the speed
+    of a machine changes over time.
 
     pipelines (Sequence[Language]): The pipelines.
-    examples (Sequence[Example]): What they read; some thousand words are enough.
-    RETURNS (list[float]): Words a second of each; the medians of the turns.
+    examples (Sequence[Example]): The documents; the first 10,000 words are used.
+    RETURNS (list[float]): Words per second of each pipeline, the median of its turns.
     """
     docs, n_words = [], 0
     for eg in examples:
@@ -207,10 +277,10 @@ def measure_speeds(
             break
     seconds: list[list[float]] = [[] for _ in pipelines]
     for _ in range(TURNS):
-        for found, nlp in zip(seconds, pipelines):
+        for turns, nlp in zip(seconds, pipelines):
             copies = [bare_doc(doc, nlp.vocab) for doc in docs]
             started = time.perf_counter()
             for _ in nlp.pipe(copies):
                 pass
-            found.append(time.perf_counter() - started)
-    return [n_words / median(found[1:]) for found in seconds]
+            turns.append(time.perf_counter() - started)
+    return [n_words / median(turns[1:]) for turns in seconds]

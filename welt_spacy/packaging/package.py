@@ -13,6 +13,7 @@ import srsly
 from ..about import __version__
 from ..errors import WeltError, first_line
 from ..util.files import write_atomically
+from ..util.output_folder import RECORD
 from ..util.pipelines import is_pipeline
 from .model_card import base_models, hub_metadata, model_card
 
@@ -73,7 +74,8 @@ def package_pipeline(
     full_name = f"{meta['lang']}_{meta['name']}-{meta['version']}"
     with tempfile.TemporaryDirectory() as folder:
         staged, built = Path(folder) / "model", Path(folder) / "built"
-        shutil.copytree(model, staged)
+        # The record of a command has checksums of other files than those of the package
+        shutil.copytree(model, staged, ignore=shutil.ignore_patterns(RECORD))
         srsly.write_json(staged / "meta.json", meta)
         card = model_card(model, meta, scores, about)
         (staged / "README.md").write_text(card, encoding="utf8")

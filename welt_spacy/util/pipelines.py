@@ -11,11 +11,11 @@ from spacy.language import Language
 from thinc.api import require_gpu
 
 from ..errors import WeltError, first_line
-from .output_folder import replace_folder
+from .output_folder import RECORD, replace_folder
 
 # Names in the folder of a pipeline, besides a folder for each component
 PIPELINE_FILES = {"config.cfg", "meta.json", "tokenizer", "vocab", "README.md"}
-PIPELINE_FILES |= {"LICENSE", "LICENSES_SOURCES", "lookups", "accuracy.json"}
+PIPELINE_FILES |= {"LICENSE", "LICENSES_SOURCES", "lookups", "accuracy.json", RECORD}
 
 
 def use_gpu(gpu_id: int) -> None:
