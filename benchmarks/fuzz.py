@@ -34,7 +34,8 @@ from typer.testing import CliRunner
 
 from welt_spacy.cli import app
 from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import convert_corpus, convert_file, is_converted
+from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.corpus_folder import convert_corpus, is_converted
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import read_grid
 from welt_spacy.experiments.jobs import make_jobs
@@ -385,7 +386,7 @@ def _readers(place: Workplace) -> dict[str, Maker]:
 
         def check() -> None:
             found = is_converted(place.corpus, place.files, output)
-            assert not found or same or path.name == "corpus.json", path.name
+            assert not found or same or path.name == "welt.json", path.name
 
         return check
 

@@ -14,12 +14,8 @@ from models import find_vectors, run_steps
 from wasabi import msg
 
 from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import (
-    convert_corpus,
-    convert_file,
-    is_converted,
-    write_docs,
-)
+from welt_spacy.corpora.convert import convert
+from welt_spacy.corpora.corpus_folder import convert_corpus
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 
@@ -52,7 +48,7 @@ def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
 def prepare() -> str:
     """RETURNS (str): The name of the converted corpus."""
     try:
-        convert("bc5cdr")
+        convert_to_corpus("bc5cdr")
     except WeltError as err:
         msg.divider("SAMPLE CORPUS")
         msg.warn(
@@ -62,7 +58,7 @@ def prepare() -> str:
         )
         return prepare_sample()
     try:
-        convert("bc5cdr_docs")
+        convert_to_corpus("bc5cdr_docs")
     except WeltError as err:
         msg.warn(
             "The pipeline is scored on sentences, not on whole abstracts.", str(err)
@@ -71,19 +67,17 @@ def prepare() -> str:
     return "bc5cdr"
 
 
-def convert(name: str) -> None:
+def convert_to_corpus(name: str) -> None:
     corpus, output = get_corpus(name), Path("corpus") / name
     files = fetch(corpus, cache=Path("assets/corpora"), progress=True)
     msg.divider(corpus.title)
-    if not is_converted(corpus, files, output):
-        convert_corpus(corpus, files, output)
+    convert_corpus(corpus, files, output)
 
 
 def prepare_sample() -> str:
     output = Path("corpus/sample")
     for split in ("train", "dev", "test"):
-        path = SAMPLE / f"{split}.pubtator"
-        write_docs(output / f"{split}.spacy", convert_file(path, "pubtator").docs)
+        convert(SAMPLE / f"{split}.pubtator", output / f"{split}.spacy")
     srsly.write_json(
         output / "corpus.json",
         {

@@ -86,7 +86,7 @@ def test_corpora_that_can_not_be_reached(no_sources, monkeypatch, tmp_path):
     )
     assert not (tmp_path / "corpus").exists()
     result = run_command(
-        "corpora", "fetch", "linnaeus", "bc2gm", "--offline", "--reachable"
+        "corpora", "fetch", "linnaeus", "bc2gm", "--offline", "--skip-unavailable"
     )
     assert result.exit_code == 1
     assert result.stderr.count("⚠") == 2
@@ -95,7 +95,7 @@ def test_corpora_that_can_not_be_reached(no_sources, monkeypatch, tmp_path):
 def test_reachable_takes_what_there_is(served):
     result = run_command(
         *("corpora", "fetch", "bc4chemd", "biored_disease"),
-        *("--reachable", "--offline"),
+        *("--skip-unavailable", "--offline"),
     )
     assert result.exit_code == 0
     assert "⚠" in result.stderr and "✔ biored_disease" in result.stdout

@@ -61,7 +61,7 @@ def read(path):
 
 
 def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_path):
-    about, _ = combine_corpora(parts, tmp_path / "bio")
+    about = combine_corpora(parts, tmp_path / "bio").summary
     train = read(tmp_path / "bio/train.spacy")
     assert [(doc[0].text, get_annotated_labels(doc)) for doc in train] == [
         ("TP53", {"Gene"}),
@@ -79,7 +79,8 @@ def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_pat
     assert json.loads((tmp_path / "bio/corpus.json").read_text()) == about
     # again: the same bytes
     before = (tmp_path / "bio/train.spacy").read_bytes()
-    combine_corpora(parts, tmp_path / "bio")
+    assert not combine_corpora(parts, tmp_path / "bio").is_new
+    assert combine_corpora(parts, tmp_path / "bio", force=True).is_new
     assert (tmp_path / "bio/train.spacy").read_bytes() == before
 
 
@@ -104,7 +105,7 @@ def test_what_is_there_is_not_replaced(parts, tmp_path):
         combine_corpora(parts[:1], tmp_path / "bio")
     (tmp_path / "bio").mkdir()
     (tmp_path / "bio/train.spacy").write_text("mine")
-    with pytest.raises(WeltError, match="not written by a conversion"):
+    with pytest.raises(WeltError, match="did not write this"):
         combine_corpora(parts, tmp_path / "bio")
     assert (tmp_path / "bio/train.spacy").read_text() == "mine"
 

@@ -15,13 +15,9 @@ from spacy.training import Corpus as Reader
 from spacy.training import Example
 
 from welt_spacy.corpora.catalog import SPLITS, get_corpus
-from welt_spacy.corpora.convert import (
-    convert_corpus,
-    convert_file,
-    count_docs,
-    is_converted,
-    write_docs,
-)
+from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.corpus_folder import convert_corpus, is_converted
+from welt_spacy.corpora.docbin import count_tags, write_docs
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.formats.problems import Report
@@ -88,7 +84,7 @@ def test_choice_of_types(tmp_path):
     path = write(tmp_path, "x.tsv", IOB)
     docs = convert_file(path, "iob", types={"Disease": "DIS"}).docs
     assert [ents(doc) for doc in docs] == [[], [("chest pain", "DIS")], []]
-    assert count_docs(docs) == {"O": 3, "B-DIS": 1, "I-DIS": 1}
+    assert count_tags(docs) == {"O": 3, "B-DIS": 1, "I-DIS": 1}
 
 
 def test_tokens_of_the_file_are_those_of_training(tmp_path):
@@ -165,17 +161,18 @@ def test_mentions_at_token_borders_come_back(tmp_path_factory, data):
 def test_corpus_folder(files, tmp_path):
     corpus = get_corpus("bc5cdr")
     output = tmp_path / "out"
-    about, report = convert_corpus(corpus, files, output)
-    assert not report.counts
+    result = convert_corpus(corpus, files, output)
+    assert result.is_new and not result.report.counts
     assert sorted(os.listdir(output)) == [
         "corpus.json",
         "dev.spacy",
         "test.spacy",
         "train.spacy",
         "train_dev.spacy",
+        "welt.json",
     ]
-    assert about == json.loads((output / "corpus.json").read_text())
-    assert about["splits"]["train"]["tags"]["B-Chemical"] == 1
+    assert result.summary == json.loads((output / "corpus.json").read_text())
+    assert result.summary["splits"]["train"]["tags"]["B-Chemical"] == 1
     sizes = {
         path.stem: len(DocBin().from_disk(path)) for path in output.glob("*.spacy")
     }
@@ -199,7 +196,7 @@ def test_same_input_same_bytes(files, tmp_path):
     code = (
         "import sys; from pathlib import Path;"
         "from welt_spacy.corpora.catalog import get_corpus;"
-        "from welt_spacy.corpora.convert import convert_corpus;"
+        "from welt_spacy.corpora.corpus_folder import convert_corpus;"
         "i, o = map(Path, sys.argv[1:]);"
         "convert_corpus(get_corpus('bc5cdr'),"
         " {s: i / f'{s}.tsv' for s in ('train', 'dev', 'test')}, o)"
@@ -213,14 +210,14 @@ def test_same_input_same_bytes(files, tmp_path):
             check=True,
         )
         found.append({p.name: p.read_bytes() for p in output.iterdir()})
-    assert found[0] == found[1] and len(found[0]) == 5
+    assert found[0] == found[1] and len(found[0]) == 6
 
 
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
 from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import convert_corpus
+from welt_spacy.corpora.corpus_folder import convert_corpus
 folder, output, left = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 replace = os.replace
 def replace_or_die(*args):
@@ -236,7 +233,7 @@ convert_corpus(get_corpus("bc5cdr"), files, output)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-@pytest.mark.parametrize("n_written", [1, 3, 5])  # the first is a mark
+@pytest.mark.parametrize("n_written", [1, 4, 8, 10])  # each output after its record
 @pytest.mark.parametrize("again", [False, True])
 def test_a_killed_conversion_is_not_taken_for_whole(files, tmp_path, n_written, again):
     corpus = get_corpus("bc5cdr")
@@ -274,7 +271,7 @@ def test_real_files_have_no_problems(mirror, tmp_path):
     report = Report(strict=True)
     found = convert_file(files["dev"], "iob", types=corpus.types, report=report)
     assert found.n_sentences == 4581
-    counts = count_docs(found.docs)
+    counts = count_tags(found.docs)
     assert counts["B-Chemical"] + counts["B-Disease"] == found.n_mentions
 
 
@@ -321,7 +318,9 @@ def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
         assert scores[0][name] == scores[1][name]
 
 
-@pytest.mark.parametrize("name", ["train.spacy", "train_dev.spacy", "corpus.json"])
+@pytest.mark.parametrize(
+    "name", ["train.spacy", "train_dev.spacy", "corpus.json", "welt.json"]
+)
 def test_a_damaged_conversion_is_not_up_to_date(files, tmp_path, name):
     corpus = get_corpus("bc5cdr")
     convert_corpus(corpus, files, tmp_path / "out")
@@ -356,16 +355,10 @@ def test_files_of_others_are_not_replaced(files, tmp_path):
     corpus, output = get_corpus("bc5cdr"), tmp_path / "out"
     output.mkdir()
     (output / "dev.spacy").write_text("precious")
-    with pytest.raises(WeltError, match="not written by a conversion"):
+    with pytest.raises(WeltError, match="did not write this"):
         convert_corpus(corpus, files, output)
     assert os.listdir(output) == ["dev.spacy"]
     assert (output / "dev.spacy").read_text() == "precious"
-    # What a killed conversion left is ours
-    (output / ".converting").write_text("")
-    convert_corpus(corpus, files, output)
-    assert is_converted(corpus, files, output) and ".converting" not in os.listdir(
-        output
-    )
 
 
 @pytest.mark.parametrize("name", ["bc5cdr", "ncbi_disease"])

@@ -13,7 +13,7 @@ import srsly
 import yaml
 from spacy.vocab import Vocab
 
-from welt_spacy.corpora.convert import write_docs
+from welt_spacy.corpora.docbin import write_docs
 from welt_spacy.tokens.annotated_labels import set_annotated_labels
 from welt_spacy.tokens.docs import read_docs
 

@@ -129,7 +129,7 @@ def test_too_few(half_right):
 
 def test_on_a_real_pipeline_the_error_falls(half_right, tmp_path):
     """Read from a file, as the command does."""
-    from welt_spacy.corpora.convert import write_docs
+    from welt_spacy.corpora.docbin import write_docs
 
     nlp, dev = half_right
     write_docs(tmp_path / "dev.spacy", [eg.reference for eg in dev])

@@ -4,7 +4,7 @@ import pytest
 import srsly
 from thinc.api import Config
 
-from welt_spacy.corpora.convert import write_docs
+from welt_spacy.corpora.docbin import write_docs
 from welt_spacy.experiments.estimate import (
     Costs,
     Rate,

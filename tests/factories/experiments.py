@@ -4,7 +4,7 @@ import subprocess
 
 import srsly
 
-from welt_spacy.corpora.convert import write_docs
+from welt_spacy.corpora.docbin import write_docs
 from welt_spacy.experiments.grid import Grid
 from welt_spacy.experiments.jobs import make_jobs
 from welt_spacy.experiments.layout import METRICS, to_json

@@ -1,15 +1,14 @@
-"""`spacy welt convert`: your own files."""
+"""`spacy welt convert`: convert annotated files of the user."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
-from ..corpora.convert import convert_file, write_docs
 from ..errors import WeltError
-from ..formats.problems import Report
-from ..formats.registry import CORPUS_FORMATS, detect_corpus_format
 from ._util import one_line_errors, print_report, warn
+
+# As in `formats.registry`, which is not imported here because every command pays for it
+FORMATS = ("iob", "pubtator", "bioc", "brat")
 
 
 @one_line_errors
@@ -20,7 +19,7 @@ def convert_cli(
         None,
         "--format",
         "-f",
-        help=f"{', '.join(CORPUS_FORMATS)}; by default chosen by the name: .pubtator, .xml "
+        help=f"{', '.join(FORMATS)}; by default chosen by the name: .pubtator, .xml "
         "(BioC), a folder (brat), else iob.",
     ),
     label: str | None = typer.Option(
@@ -30,51 +29,43 @@ def convert_cli(
         None,
         "--type",
         "-t",
-        help="A type to keep, or Type=Label to rename it; all types if not given.",
+        help="A type to keep, or Type=Label to rename it; all types by default.",
     ),
     n_sents: int = typer.Option(
-        1, "--n-sents", "-n", help="Sentences in a doc; 0 for whole documents."
+        1,
+        "--n-sents",
+        "-n",
+        help="Number of sentences of a doc; 0 for whole documents.",
     ),
     strict: bool = typer.Option(
         False, "--strict", help="Fail at the first problem instead of repairing it."
     ),
 ) -> None:
-    """Convert your own annotations to .spacy files."""
-    if format is None:
-        format = detect_corpus_format(path)
-    if format not in CORPUS_FORMATS:
-        raise WeltError(
-            f"Unknown format {format!r}: use one of {', '.join(CORPUS_FORMATS)}"
-        )
-    report = Report(strict=strict)
-    renamed = {
-        name: new or name
-        for name, _, new in (item.partition("=") for item in types or [])
+    """Convert annotated files to .spacy files."""
+    if format is not None and format not in FORMATS:
+        raise WeltError(f"Unknown format {format!r}: use one of {', '.join(FORMATS)}")
+    from ..corpora.convert import convert, describe_missing_types
+    from ..formats.problems import Report
+
+    labels = {
+        name: label or name
+        for name, _, label in (item.partition("=") for item in types or [])
     }
-    result = convert_file(
+    report = Report(strict=strict)
+    conversion = convert(
         path,
-        format,  # type: ignore[arg-type]
-        types=renamed or None,
+        output,
+        format=format,
+        types=labels or None,
         label=label,
         n_sents=n_sents,
         report=report,
     )
-    _check_types(path, renamed, result.types)
-    write_docs(output, result.docs)
+    warning = describe_missing_types(path, labels, conversion.types)
+    if warning:
+        warn(warning)
     print_report(report)
     typer.echo(
-        f"{output}: {len(result.docs)} docs, {result.n_sentences} sentences, "
-        f"{result.n_mentions} mentions, {result.n_unaligned} of them unaligned"
+        f"{output}: {len(conversion.docs)} docs, {conversion.n_sentences} sentences, "
+        f"{conversion.n_mentions} mentions, {conversion.n_unaligned} of them unaligned"
     )
-
-
-def _check_types(path: Path, asked: dict[str, str], found: Mapping[str, int]) -> None:
-    missing = [name for name in asked if name not in found]
-    if not missing:
-        return
-    told = f"{path} has no mention of the type {', '.join(missing)}"
-    most = sorted(found.items(), key=lambda item: -item[1])[:10]
-    has = ", ".join(f"{name[:40]} ({n})" for name, n in most) or "none"
-    if len(missing) == len(asked) and found:
-        raise WeltError(f"{told}; it has {has}: use --type with one of these")
-    warn(f"{told}; it has {has}")

@@ -1,47 +1,46 @@
-"""`spacy welt corpora list|fetch|convert|stats|combine|overlap|names`: the corpora of the paper."""
+"""`spacy welt corpora`: list, fetch, convert, count, combine and compare corpora."""
 
-import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from spacy.tokens import Doc
-from spacy.vocab import Vocab
 
-from ..corpora.catalog import CATALOG, SPLITS, Corpus, get_corpus
-from ..corpora.combine import RENAMED, Part, combine_corpora
-from ..corpora.convert import convert_corpus, convert_splits, is_converted
-from ..corpora.fetch import fetch
-from ..corpora.names import collect_names
-from ..corpora.overlap import find_overlap, index_docs
-from ..corpora.stats import CorpusStats, corpus_stats
 from ..errors import WeltError
-from ..tokens.docs import read_docs
-from ..util.files import write_atomically
 from ._util import one_line_errors, print_report, print_table, warn
 
+if TYPE_CHECKING:
+    from ..corpora.catalog import Corpus
+    from ..corpora.stats import CorpusStats
+
 corpora_app = typer.Typer(
-    help="List, fetch, convert and count the corpora.", no_args_is_help=True
+    help="List, fetch, convert and count corpora.", no_args_is_help=True
 )
 
-IDS = typer.Argument(None, help="Corpus ids; all corpora if none is given.")
+IDS = typer.Argument(None, help="Corpus ids; all corpora by default.")
 CACHE = typer.Option(
-    None, "--cache", help="Where files are kept; default WELT_CORPORA_CACHE."
+    None, "--cache", help="Folder of downloaded files; default WELT_CORPORA_CACHE."
 )
 MIRROR = typer.Option(
-    None, "--mirror", help="Folder or address asked first; default WELT_CORPORA_MIRROR."
+    None,
+    "--mirror",
+    help="Folder or address that is tried first; default WELT_CORPORA_MIRROR.",
 )
 OFFLINE = typer.Option(False, "--offline", help="Don't download from the publisher.")
-REACHABLE = typer.Option(
-    False, "--reachable", help="Skip corpora that can't be fetched."
+SKIP_UNAVAILABLE = typer.Option(
+    False, "--skip-unavailable", help="Skip corpora that can't be fetched."
+)
+FORCE = typer.Option(
+    False, "--force", "-F", help="Convert again even if the output is up to date."
 )
 
 
 @corpora_app.command("list")
 @one_line_errors
 def list_cli() -> None:
-    """List the corpora that this package knows."""
+    """List the corpora of the catalogue."""
+    from ..corpora.catalog import CATALOG
+
     print_table(
         "Corpora",
         ["id", "entity types", "format", "licence", "train / dev / test sentences*"],
@@ -56,7 +55,7 @@ def list_cli() -> None:
             for corpus in CATALOG.values()
         ],
     )
-    typer.echo("* as table 11 of the paper has them")
+    typer.echo("* as in table 11 of the paper")
 
 
 @corpora_app.command("fetch")
@@ -66,10 +65,10 @@ def fetch_cli(
     cache: Path | None = CACHE,
     mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
-    reachable: bool = REACHABLE,
+    skip_unavailable: bool = SKIP_UNAVAILABLE,
 ) -> None:
-    """Fetch corpora: from a mirror, the cache or the publisher, checksummed."""
-    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+    """Fetch corpora from a mirror, the cache or the publisher, and verify checksums."""
+    for corpus, files in _fetch(ids, cache, mirror, offline, skip_unavailable):
         folder = next(iter(files.values())).parent
         typer.echo(f"✔ {corpus.id}: {len(files)} files in {folder}")
 
@@ -79,40 +78,38 @@ def fetch_cli(
 def convert_cli(
     ids: list[str] | None = IDS,
     output: Path = typer.Option(
-        Path("corpus"), "--output", "-o", help="Each corpus gets a folder in here."
+        Path("corpus"), "--output", "-o", help="Folder of a folder for each corpus."
     ),
     n_sents: int | None = typer.Option(
         None,
         "--n-sents",
         "-n",
-        help="Sentences in a doc; 0 for whole documents. By default 1, and 0 for corpora "
-        "of whole abstracts.",
+        help="Number of sentences of a doc; 0 for whole documents. By default 1, and 0 for "
+        "corpora of whole abstracts.",
     ),
     strict: bool = typer.Option(
         False, "--strict", help="Fail at the first problem instead of repairing it."
     ),
-    force: bool = typer.Option(
-        False, "--force", "-F", help="Convert again what is up to date."
-    ),
+    force: bool = FORCE,
     cache: Path | None = CACHE,
     mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
-    reachable: bool = REACHABLE,
+    skip_unavailable: bool = SKIP_UNAVAILABLE,
 ) -> None:
     """Convert corpora to train.spacy, dev.spacy, test.spacy and train_dev.spacy."""
-    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+    from ..corpora.corpus_folder import convert_corpus
+
+    for corpus, files in _fetch(ids, cache, mirror, offline, skip_unavailable):
         folder = output / corpus.id
-        if not (force or strict) and is_converted(
-            corpus, files, folder, n_sents=n_sents
-        ):
+        result = convert_corpus(
+            corpus, files, folder, n_sents=n_sents, strict=strict, force=force
+        )
+        if not result.is_new:
             typer.echo(f"✔ {corpus.id}: {folder} is up to date")
             continue
-        about, report = convert_corpus(
-            corpus, files, folder, n_sents=n_sents, strict=strict
-        )
-        print_report(report)
-        splits = about["splits"].items()
-        sizes = ", ".join(f"{name} {part['sentences']}" for name, part in splits)
+        print_report(result.report)
+        splits = result.summary["splits"].items()
+        sizes = ", ".join(f"{name} {split['sentences']}" for name, split in splits)
         typer.echo(f"✔ {corpus.id}: {folder} ({sizes} sentences)")
 
 
@@ -123,10 +120,12 @@ def stats_cli(
     cache: Path | None = CACHE,
     mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
-    reachable: bool = REACHABLE,
+    skip_unavailable: bool = SKIP_UNAVAILABLE,
 ) -> None:
-    """Count corpora beside the paper's tables 1 and 11, and weigh their classes."""
-    for corpus, files in _fetched(ids, cache, mirror, offline, reachable):
+    """Count corpora beside tables 1 and 11 of the paper, and compute class weights."""
+    from ..corpora.stats import corpus_stats
+
+    for corpus, files in _fetch(ids, cache, mirror, offline, skip_unavailable):
         _print_stats(corpus, corpus_stats(corpus, files))
 
 
@@ -136,70 +135,87 @@ def combine_cli(
     ids: list[str] = typer.Argument(..., help="Corpus ids, two or more."),
     output: Path = typer.Option(..., "--output", "-o", help="The folder to write."),
     n_sents: int = typer.Option(
-        1, "--n-sents", "-n", min=0, help="Sentences in a doc; 0 for whole documents."
+        1,
+        "--n-sents",
+        "-n",
+        min=0,
+        help="Number of sentences of a doc; 0 for whole documents.",
     ),
     renamed: list[str] | None = typer.Option(
-        None, "--rename", help="A label to rename, as OLD=NEW; GENE=Gene is always."
+        None, "--rename", help="A label to rename, as OLD=NEW, besides GENE=Gene."
     ),
+    force: bool = FORCE,
     cache: Path | None = CACHE,
     mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
 ) -> None:
-    """Make one corpus of several, for one pipeline that finds all of their labels.
+    """Combine corpora into one, for a pipeline with the labels of all.
 
-    Each doc knows the labels that its corpus annotates. What stands in the dev or test
-    data of any of the corpora is left out of training.
+    Each doc stores the labels that its corpus annotates. Documents in the dev or test data
+    of any of the corpora are left out of train.
     """
+    from ..corpora.catalog import SPLITS
+    from ..corpora.combine import RENAMED, Part, combine_corpora
+
     rename = dict(RENAMED)
     for item in renamed or []:
         old, _, new = item.partition("=")
         if not old or not new:
             raise WeltError(f"--rename {item!r} is not of the form OLD=NEW")
         rename[old] = new
-    parts = [
-        Part(corpus, files)
-        for corpus, files in _fetched(ids, cache, mirror, offline, reachable=False)
-    ]
-    about, report = combine_corpora(parts, output, n_sents=n_sents, rename=rename)
-    print_report(report)
+    fetched = _fetch(ids, cache, mirror, offline, skip_unavailable=False)
+    result = combine_corpora(
+        [Part(corpus, files) for corpus, files in fetched],
+        output,
+        n_sents=n_sents,
+        rename=rename,
+        force=force,
+    )
+    print_report(result.report)
     print_table(
         str(output),
         ["corpus", "labels", *SPLITS, "left out of train"],
         [
-            [name, ", ".join(told["labels"]), *told["docs"].values(), told["left_out_of_train"]]
-            for name, told in about["parts"].items()
+            [
+                name,
+                ", ".join(part["labels"]),
+                *part["docs"].values(),
+                part["left_out_of_train"],
+            ]
+            for name, part in result.summary["parts"].items()
         ],
-    )  # fmt: skip
-    typer.echo(f"✔ {output}")
+    )
+    typer.echo(f"✔ {output}{'' if result.is_new else ' is up to date'}")
 
 
 @corpora_app.command("overlap")
 @one_line_errors
 def overlap_cli(
-    one: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
-    other: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
+    first: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
+    second: str = typer.Argument(..., help="A corpus id, or a .spacy file."),
     cache: Path | None = CACHE,
     mirror: str | None = MIRROR,
     offline: bool = OFFLINE,
 ) -> None:
-    """Find documents that stand in two corpora, by id and by text.
+    """Find documents that are in two corpora, by id and by text.
 
-    Of a format with documents these are compared, else sentences. What is in both must
-    not be trained on for one and reported on for the other.
+    Documents are compared where the format has them, else sentences. A document in both
+    corpora must not be trained on in one and tested on in the other.
     """
-    parts = _splits(one, cache, mirror, offline)
-    indices = {
-        name: index_docs(docs)
-        for name, docs in _splits(other, cache, mirror, offline).items()
-    }
+    from ..corpora.corpus_folder import read_splits
+    from ..corpora.overlap import find_overlap, index_docs
+
+    splits = read_splits(first, cache=cache, mirror=mirror, offline=offline)
+    others = read_splits(second, cache=cache, mirror=mirror, offline=offline)
+    indices = {name: index_docs(docs) for name, docs in others.items()}
     rows = []
-    for name, docs in parts.items():
-        for other_name, index in indices.items():
-            found = find_overlap(docs, index)
-            told = f"{100 * found.either / max(found.n, 1):.1f}"
-            rows.append([name, other_name, *found, told])
+    for name, docs in splits.items():
+        for other, index in indices.items():
+            overlap = find_overlap(docs, index)
+            share = f"{100 * overlap.either / max(overlap.n, 1):.1f}"
+            rows.append([name, other, *overlap, share])
     header = ["docs of", "in", "docs", "by id", "by text", "either", "%"]
-    print_table(f"{one} in {other}", header, rows)
+    print_table(f"{first} in {second}", header, rows)
 
 
 @corpora_app.command("names")
@@ -208,73 +224,60 @@ def names_cli(
     data: list[Path] = typer.Argument(..., help=".spacy files."),
     output: Path = typer.Argument(..., help="The JSONL file to write."),
 ) -> None:
-    """Write the names of the entities of docs as a list, with their labels.
+    """Write the entities of docs as a lexicon: names with their labels.
 
-    It is one for 'spacy welt config --lexicon', and for spaCy's rulers.
+    'spacy welt config --lexicon' and spaCy's rulers read it.
     """
-    vocab = Vocab()
-    names = collect_names(doc for path in data for doc in read_docs(path, vocab))
-    if not names:
-        raise WeltError(f"{', '.join(map(str, data))}: there are no entities")
-    lines = (json.dumps(name, ensure_ascii=False) + "\n" for name in names)
-    write_atomically(output, "".join(lines))
-    by_label = Counter(name["label"] for name in names)
-    told = ", ".join(f"{n:,} {label}" for label, n in by_label.items())
-    typer.echo(f"✔ {output}: {told}")
+    from ..corpora.names import write_names
+
+    counts = write_names(data, output)
+    labels = ", ".join(f"{n:,} {label}" for label, n in counts.items())
+    typer.echo(f"✔ {output}: {labels}")
 
 
-def _splits(
-    name: str, cache: Path | None, mirror: str | None, offline: bool
-) -> dict[str, list[Doc]]:
-    """The docs of each split of a corpus, or of a file."""
-    if name.endswith(".spacy"):
-        return {name: read_docs(Path(name), Vocab())}
-    corpus = get_corpus(name)
-    files = fetch(corpus, cache=cache, mirror=mirror, progress=True, offline=offline)
-    parts = convert_splits(corpus, files, n_sents=1 if corpus.format == "iob" else 0)
-    return {f"{name} {split}": part.docs for split, part in parts.items()}
-
-
-def _fetched(
+def _fetch(
     ids: list[str] | None,
     cache: Path | None,
     mirror: str | None,
     offline: bool,
-    reachable: bool,
-) -> Iterator[tuple[Corpus, dict[str, Path]]]:
-    # All names first: a typing error shows before any work is done.
+    skip_unavailable: bool,
+) -> Iterator[tuple["Corpus", dict[str, Path]]]:
+    from ..corpora.catalog import CATALOG, get_corpus
+    from ..corpora.fetch import fetch
+
+    # All ids first, so that a typing error shows before any work is done
     corpora = [get_corpus(corpus_id) for corpus_id in ids or CATALOG]
-    missing = 0
+    n_missing = 0
     for corpus in corpora:
         try:
             files = fetch(
                 corpus, cache=cache, mirror=mirror, progress=True, offline=offline
             )
         except WeltError as err:
-            if not reachable:
+            if not skip_unavailable:
                 raise
-            missing += 1
+            n_missing += 1
             warn(str(err))
         else:
             yield corpus, files
-    if missing == len(corpora):
-        raise WeltError("None of these corpora can be reached.")
+    if n_missing == len(corpora):
+        raise WeltError("None of these corpora can be fetched")
 
 
-def _print_stats(corpus: Corpus, stats: CorpusStats) -> None:
+def _print_stats(corpus: "Corpus", stats: "CorpusStats") -> None:
     print_table(
         f"{corpus.id}: sizes",
         ["split", "sentences", "+ 1*", "paper, table 11", "tokens", "mentions"],
         [
             [
                 split,
-                stats.sentences[split],
-                stats.sentences[split] + 1,
+                n_sentences,
+                n_sentences + 1,
                 (corpus.paper_sizes or {}).get(split),
                 stats.tokens[split],
                 stats.mentions[split],
             ]
-            for split in SPLITS
+            for split, n_sentences in stats.sentences.items()
         ],
     )
     paper = corpus.paper_shares or {}

@@ -9,7 +9,7 @@ import typer
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from ..corpora.convert import to_bytes
+from ..corpora.docbin import to_bytes
 from ..errors import WeltError
 from ..evaluation.evaluate import compare, report
 from ..evaluation.html import to_html

@@ -1,61 +1,91 @@
-"""Turning corpora into spaCy's `.spacy` files."""
+"""Convert annotated files to docs for training."""
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import (
-    Any,
-)
 
 import spacy
-from spacy.attrs import ENT_IOB, ENT_TYPE, ORTH, SENT_START, SPACY
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 
-from ..about import __version__
 from ..errors import WeltError
 from ..formats.documents import Document, Mention, Sentence, select_mentions
 from ..formats.iob import read_iob
 from ..formats.problems import Report
-from ..formats.registry import CORPUS_FORMATS, OFFSET_READERS
-from ..pipeline.sentencizer import Splitter, set_sentences
+from ..formats.registry import CORPUS_FORMATS, OFFSET_READERS, detect_corpus_format
 from ..pipeline.tokenizer import make_bio_tokenizer
+from ..tokens.annotated_labels import set_annotated_labels
 from ..tokens.document_id import set_document_id
-from ..util.files import exclusive_lock, write_atomically
-from .catalog import SPLITS, Corpus, Format
-
-# In the folder while a corpus is written: its files are known as ours
-STARTED = ".converting"
-# What a converted split keeps of a doc. Nothing else is annotated.
-ATTRS = ("ENT_IOB", "ENT_TYPE", "SENT_START")
+from .catalog import SPLITS, Corpus
+from .docbin import write_docs
+from .sentences import cut_into_sentences
 
 
 @dataclass
-class Converted:
-    """A file as docs.
+class Conversion:
+    """The docs of a file, with counts.
 
     docs (list[Doc]): The docs, with entities.
-    n_sentences (int): Sentences in them.
-    n_mentions (int): Mentions that the file has, after the choice of types.
-    n_unaligned (int): Mentions of those whose boundaries are not token boundaries.
-    types (Counter): Mentions by type, as the file has them.
+    n_sentences (int): Number of sentences.
+    n_mentions (int): Number of mentions in the file, after the selection of types.
+    n_unaligned (int): Number of mentions whose boundaries are not token boundaries.
+    types (Counter[str]): Number of mentions by type, before the selection of types.
     """
 
     docs: list[Doc] = field(default_factory=list)
     n_sentences: int = 0
     n_mentions: int = 0
     n_unaligned: int = 0
-    types: Counter = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+
+
+def convert(
+    path: Path,
+    output: Path,
+    *,
+    format: str | None = None,
+    types: dict[str, str] | None = None,
+    label: str | None = None,
+    n_sents: int = 1,
+    report: Report | None = None,
+) -> Conversion:
+    """Convert an annotated file to a `.spacy` file.
+
+    path (Path): The file; for brat a folder or an .ann file.
+    output (Path): The `.spacy` file to write.
+    format (str | None): "iob", "pubtator", "bioc" or "brat"; None to detect it.
+    types, label, n_sents, report: See `convert_file`.
+    RETURNS (Conversion): The docs, with counts.
+    RAISES (WeltError): As `convert_file`; if none of the types occurs, or the output can't be
+        written.
+    """
+    format = detect_corpus_format(path) if format is None else format
+    conversion = convert_file(
+        path, format, types=types, label=label, n_sents=n_sents, report=report
+    )
+    if types and conversion.types and not set(types) & set(conversion.types):
+        message = describe_missing_types(path, types, conversion.types)
+        raise WeltError(f"{message}: use --type with one of these")
+    write_docs(output, conversion.docs)
+    return conversion
+
+
+def describe_missing_types(
+    path: Path, types: Iterable[str], counts: Mapping[str, int]
+) -> str:
+    """Describe which types do not occur in a file, and which do; "" if none is missing."""
+    missing = [name for name in types if name not in counts]
+    if not missing:
+        return ""
+    frequent = sorted(counts.items(), key=lambda item: -item[1])[:10]
+    present = ", ".join(f"{name[:40]} ({n})" for name, n in frequent) or "none"
+    return f"{path} has no mention of the type {', '.join(missing)}; it has {present}"
 
 
 def convert_file(
     path: Path,
-    format: Format,
+    format: str,
     *,
     types: dict[str, str] | None = None,
     label: str | None = None,
@@ -63,41 +93,41 @@ def convert_file(
     documents: Collection[str] | None = None,
     report: Report | None = None,
     vocab: Vocab | None = None,
-) -> Converted:
+) -> Conversion:
     """Read a file as docs for training.
 
-    path (Path): The file (for brat: or the folder).
+    path (Path): The file; for brat a folder or an .ann file.
     format (str): "iob", "pubtator", "bioc" or "brat".
-    types (dict[str, str] | None): Types to keep -> their labels; all types
-        as they are if not set.
+    types (dict[str, str] | None): Type -> label of the types to keep; None for all, as they
+        are.
     label (str | None): The label of bare IOB tags.
-    n_sents (int): Sentences in a doc; 0: as many as the document has.
-    documents (Collection[str] | None): The ids of the documents to read, of a format
-        that has ids; all if not set.
-    report (Report | None): Where problems go. A mention whose boundaries are not
-        token boundaries is widened to whole tokens.
+    n_sents (int): Number of sentences of a doc; 0 for whole documents.
+    documents (Collection[str] | None): The ids of the documents to read, of a format that has
+        ids; None for all.
+    report (Report | None): Counts the problems. A mention whose boundaries are not token
+        boundaries is widened to whole tokens.
     vocab (Vocab | None): The vocabulary of the docs.
-    RETURNS (Converted): The docs. Those of tokenised formats have unknown
-        spaces, so that spaCy trains on the tokens of the file.
-    RAISES (WeltError): If the file can't be read; for any problem if the report
-        is strict.
+    RETURNS (Conversion): The docs, with counts. Docs of tokenised formats have unknown spaces,
+        so that spaCy trains on the tokens of the file.
+    RAISES (WeltError): If the file can't be read; for any problem if the report is strict.
     """
     report = Report() if report is None else report
     vocab = Vocab() if vocab is None else vocab
     if n_sents < 0:
         raise WeltError(f"n_sents is {n_sents}: use 0 for whole documents, or more")
     if format == "iob":
-        return _from_sentences(
-            read_iob(path, label=label, report=report), types, n_sents, vocab
-        )
+        sentences = read_iob(path, label=label, report=report)
+        return _convert_sentences(sentences, types, n_sents, vocab)
     if format not in OFFSET_READERS:
         raise WeltError(
             f"Unknown format {format!r}: use one of {', '.join(CORPUS_FORMATS)}"
         )
-    found = OFFSET_READERS[format](path, report=report)
-    if documents is not None:
-        found = (document for document in found if document.id in documents)
-    return _from_documents(found, types, n_sents, report, vocab)
+    selected = (
+        document
+        for document in OFFSET_READERS[format](path, report=report)
+        if documents is None or document.id in documents
+    )
+    return convert_documents(selected, types, n_sents, report, vocab)
 
 
 def convert_splits(
@@ -108,15 +138,15 @@ def convert_splits(
     types: dict[str, str] | None = None,
     report: Report | None = None,
     vocab: Vocab | None = None,
-) -> dict[str, Converted]:
+) -> dict[str, Conversion]:
     """Read the splits of a corpus of the catalogue as docs for training.
 
     corpus (Corpus): The corpus.
     files (dict[str, Path]): The file of each split.
-    n_sents (int | None): Sentences in a doc; that of the corpus if not set.
-    types (dict[str, str] | None): Types -> labels; those of the corpus if not set.
+    n_sents (int | None): Number of sentences of a doc; None for that of the corpus.
+    types (dict[str, str] | None): Type -> label; None for those of the corpus.
     report, vocab: See `convert_file`.
-    RETURNS (dict[str, Converted]): Train, dev and test.
+    RETURNS (dict[str, Conversion]): Train, dev and test.
     RAISES (WeltError): As `convert_file`.
     """
     types = corpus.types if types is None else types
@@ -125,7 +155,7 @@ def convert_splits(
             files[split],
             corpus.format,
             types=types,
-            # The only label, should another edition of the file have bare tags.
+            # For editions of the file with bare tags
             label=next(iter(types.values())) if len(types) == 1 else None,
             n_sents=corpus.n_sents if n_sents is None else n_sents,
             documents=corpus.documents(split),
@@ -136,186 +166,14 @@ def convert_splits(
     }
 
 
-def convert_corpus(
-    corpus: Corpus,
-    files: dict[str, Path],
-    output: Path,
-    *,
-    n_sents: int | None = None,
-    strict: bool = False,
-) -> tuple[dict[str, Any], Report]:
-    """Convert a corpus of the catalogue: `train.spacy`, `dev.spacy`,
-    `test.spacy`, `train_dev.spacy` (the paper's protocol trains on both) and
-    `corpus.json`, which tells what is in them and comes last.
-
-    corpus (Corpus): The corpus.
-    files (dict[str, Path]): The file of each split.
-    output (Path): The folder.
-    n_sents (int | None): Sentences in a doc; 0: as many as the document has; that
-        of the corpus if not set.
-    strict (bool): Whether the first problem is an error.
-    RETURNS (tuple[dict[str, Any], Report]): What `corpus.json` says, and the
-        problems.
-    RAISES (WeltError): As `convert_file`, or if the folder has files of these names
-        that no conversion has written. Then nothing is written.
-    """
-    report = Report(strict=strict)
-    n_sents = corpus.n_sents if n_sents is None else n_sents
-    converted = convert_splits(corpus, files, n_sents=n_sents, report=report)
-    outputs = {
-        f"{split}.spacy": to_bytes(part.docs) for split, part in converted.items()
-    }
-    outputs["train_dev.spacy"] = to_bytes(
-        [*converted["train"].docs, *converted["dev"].docs]
-    )
-    about = {
-        "corpus": corpus.id,
-        "title": corpus.title,
-        "licence": corpus.licence,
-        "citation": corpus.citation,
-        "source": corpus.homepage,
-        **_inputs(files, n_sents),
-        "splits": {
-            split: {
-                "docs": len(part.docs),
-                "sentences": part.n_sentences,
-                "mentions": part.n_mentions,
-                "unaligned_mentions": part.n_unaligned,
-                "tags": dict(sorted(count_docs(part.docs).items())),
-            }
-            for split, part in converted.items()
-        },
-        "problems": dict(sorted(report.counts.items())),
-        "outputs": {name: sha256(content) for name, content in outputs.items()},
-    }
-    write_corpus(output, outputs, about)
-    return about, report
-
-
-def write_corpus(
-    output: Path, outputs: dict[str, bytes], about: dict[str, Any]
-) -> None:
-    """Write the files of a converted corpus, and `corpus.json` last.
-
-    output (Path): The folder.
-    outputs (dict[str, bytes]): Names of files -> their content.
-    about (dict[str, Any]): What `corpus.json` says.
-    RAISES (WeltError): If the folder has files of these names that no conversion has
-        written, or it can't be written to. Then nothing is written.
-    """
-    done, started = output / "corpus.json", output / STARTED
-    with exclusive_lock(output):
-        if not done.is_file() and not started.is_file():
-            others = [name for name in outputs if (output / name).exists()]
-            if others:
-                raise WeltError(
-                    f"{output / others[0]} was not written by a conversion, so it is not "
-                    "replaced: move it away, or use another --output"
-                )
-        write_atomically(started, "")
-        try:
-            done.unlink(missing_ok=True)  # what it says is not true from here on
-        except OSError as err:
-            raise WeltError(f"{done}: can't write this file: {err.strerror}") from None
-        for name, content in outputs.items():
-            write_atomically(output / name, content)
-        write_atomically(done, json.dumps(about, indent=2) + "\n")
-        started.unlink(missing_ok=True)
-
-
-def is_converted(
-    corpus: Corpus,
-    files: dict[str, Path],
-    output: Path,
-    *,
-    n_sents: int | None = None,
-) -> bool:
-    """Tell whether a folder holds a corpus converted from just these files in just
-    this way, undamaged.
-
-    corpus (Corpus): The corpus.
-    files (dict[str, Path]): The file of each split.
-    output (Path): The folder.
-    n_sents (int | None): Sentences in a doc; that of the corpus if not set.
-    RETURNS (bool): Whether a conversion would do nothing new.
-    """
-    try:
-        about = json.loads((output / "corpus.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(about, dict) or not isinstance(about.get("outputs"), dict):
-        return False
-    n_sents = corpus.n_sents if n_sents is None else n_sents
-    inputs = _inputs(files, n_sents).items()
-    try:
-        return all(about.get(key) == value for key, value in inputs) and all(
-            sha256((output / name).read_bytes()) == about["outputs"].get(name)
-            for name in (f"{split}.spacy" for split in (*SPLITS, "train_dev"))
-        )
-    except OSError:
-        return False
-
-
-def _inputs(files: dict[str, Path], n_sents: int) -> dict[str, Any]:
-    return {
-        "n_sents": n_sents,
-        "sha256": {split: sha256(path.read_bytes()) for split, path in files.items()},
-        "made_by": f"welt-spacy {__version__}",
-    }
-
-
-def sha256(content: bytes) -> str:
-    """RETURNS (str): The SHA-256 of bytes.
-
-    content (bytes): The bytes.
-    """
-    return hashlib.sha256(content).hexdigest()
-
-
-def write_docs(path: Path, docs: Iterable[Doc]) -> None:
-    """Write docs as a `.spacy` file; the same docs give the same bytes.
-
-    path (Path): The file, written under a temporary name first.
-    docs (Iterable[Doc]): The docs.
-    """
-    write_atomically(path, to_bytes(docs))
-
-
-def to_bytes(docs: Iterable[Doc]) -> bytes:
-    """RETURNS (bytes): The content of a `.spacy` file with these docs, and with what is
-    known of them in `doc.user_data`.
-
-    docs (Iterable[Doc]): The docs.
-    """
-    docs = list(docs)
-    known = any(doc.user_data for doc in docs)
-    return DocBin(attrs=ATTRS, docs=docs, store_user_data=known).to_bytes()
-
-
-def count_docs(docs: Iterable[Doc]) -> Counter:
-    """Count the tags of docs.
-
-    docs (Iterable[Doc]): The docs.
-    RETURNS (Counter): Tokens by tag, e.g. "B-Disease"; tokens without
-        annotation are left out.
-    """
-    counts: Counter = Counter()
-    for doc in docs:
-        counts["O"] += sum(token.ent_iob_ == "O" for token in doc)
-        for ent in doc.ents:
-            counts[f"B-{ent.label_}"] += 1
-            counts[f"I-{ent.label_}"] += len(ent) - 1
-    return counts
-
-
-def _from_sentences(
+def _convert_sentences(
     sentences: Iterable[Sentence],
     types: dict[str, str] | None,
     n_sents: int,
     vocab: Vocab,
-) -> Converted:
-    result = Converted()
-    for group in _groups(sentences, n_sents):
+) -> Conversion:
+    result = Conversion()
+    for group in _group(sentences, n_sents):
         result.types.update(
             tag[2:]
             for sentence in group
@@ -323,7 +181,7 @@ def _from_sentences(
             if tag is not None and tag.startswith("B-")
         )
         words = [word for sentence in group for word in sentence.words]
-        tags = [_chosen(tag, types) for sentence in group for tag in sentence.tags]
+        tags = [_select_tag(tag, types) for sentence in group for tag in sentence.tags]
         starts: list[bool | int | None] = [
             i == 0 for sentence in group for i in range(len(sentence.words))
         ]
@@ -334,7 +192,7 @@ def _from_sentences(
     return result
 
 
-def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[list[Sentence]]:
+def _group(sentences: Iterable[Sentence], n_sents: int) -> Iterator[list[Sentence]]:
     group: list[Sentence] = []
     for sentence in sentences:
         if group and (sentence.starts_document or len(group) == n_sents):
@@ -345,23 +203,24 @@ def _groups(sentences: Iterable[Sentence], n_sents: int) -> Iterator[list[Senten
         yield group
 
 
-def _chosen(tag: str | None, types: dict[str, str] | None) -> str:
+def _select_tag(tag: str | None, types: dict[str, str] | None) -> str:
     if tag is None:
-        return ""  # spaCy's own sign for "not annotated"
+        return ""  # spaCy's sign for "not annotated"
     if tag == "O" or types is None:
         return tag
     label = types.get(tag[2:])
     return "O" if label is None else f"{tag[:2]}{label}"
 
 
-def _from_documents(
+def convert_documents(
     documents: Iterable[Document],
     types: dict[str, str] | None,
     n_sents: int,
     report: Report,
     vocab: Vocab,
-) -> Converted:
-    result = Converted()
+) -> Conversion:
+    """Tokenise documents, set their entities and cut them into sentences."""
+    result = Conversion()
     tokenizer = make_bio_tokenizer(spacy.blank("en", vocab=vocab))
     for document in documents:
         doc = tokenizer(document.text)
@@ -374,83 +233,34 @@ def _from_documents(
             if span is None:
                 result.n_unaligned += 1
                 span = _widen(document, doc, mention, report)
-            # Widening may have made neighbours touch the same token.
+            # Widening may have made neighbours touch the same token
             if span is not None and not (spans and spans[-1].end > span.start):
                 spans.append(span)
         doc.set_ents(spans, default="outside")
-        n, docs = cut_into_sentences(doc, document.parts, n_sents)
+        n_sentences, docs = cut_into_sentences(doc, document.parts, n_sents)
         for part in docs:
             set_document_id(part, document.id)
-        result.n_sentences += n
+            if document.annotated_labels is not None:
+                set_annotated_labels(part, document.annotated_labels)
+        result.n_sentences += n_sentences
         result.docs.extend(docs)
     return result
 
 
-def cut_into_sentences(
-    doc: Doc, parts: Sequence[int], n_sents: int
-) -> tuple[int, list[Doc]]:
-    """Cut a document into docs of so many sentences. None ends inside an entity.
-
-    doc (Doc): The document; it gets sentence boundaries.
-    parts (list[int]): Offsets where a sentence begins in any case.
-    n_sents (int): Sentences in a doc; 0: as many as the document has.
-    RETURNS (tuple[int, list[Doc]]): How many sentences there are, and the docs.
-    """
-    set_sentences(doc, [*_splitter()(doc.text), *parts])
-    sentences = _sentence_docs(doc)
-    return len(sentences), _join(sentences, n_sents)
-
-
-def cut_at_boundaries(doc: Doc, n_sents: int) -> list[Doc]:
-    """Cut a doc at the sentence boundaries that it has.
-
-    doc (Doc): The doc.
-    n_sents (int): Sentences in a doc; 0: all.
-    RETURNS (list[Doc]): The docs; the doc itself if there is nothing to cut.
-    """
-    if not n_sents or not doc.has_annotation("SENT_START"):
-        return [doc]
-    sentences = _sentence_docs(doc)
-    if len(sentences) <= n_sents:
-        return [doc]
-    parts = _join(sentences, n_sents)
-    for part in parts:
-        part.has_unknown_spaces = doc.has_unknown_spaces
-    return parts
-
-
-def _join(sentences: list[Doc], n_sents: int) -> list[Doc]:
-    todo = iter(sentences)
-    docs = []
-    while group := list(islice(todo, n_sents or len(sentences))):
-        docs.append(group[0] if len(group) == 1 else Doc.from_docs(group, False))
-    return docs
-
-
-def _sentence_docs(doc: Doc) -> list[Doc]:
-    # `Span.as_doc` would make the array of the whole doc for every sentence
-    attrs = [ORTH, SPACY, SENT_START, ENT_IOB, ENT_TYPE]
-    array = doc.to_array(attrs)
-    return [sent.as_doc(array_head=attrs, array=array) for sent in doc.sents]  # type: ignore[call-arg]
-
-
-def _widen(document: Document, doc: Doc, mention: Mention, report: Report):
+def _widen(
+    document: Document, doc: Doc, mention: Mention, report: Report
+) -> Span | None:
     text = document.text
-    quoted = text[mention.start : mention.end]
-    around = text[max(0, mention.start - 15) : mention.end + 15]
+    quote = text[mention.start : mention.end]
+    context = text[max(0, mention.start - 15) : mention.end + 15]
     report.problem(
         "unaligned mention",
         document.path,
         mention.line,
-        f"{mention.label} {quoted!r} in {around!r} (document {document.id}) does not "
+        f"{mention.label} {quote!r} in {context!r} (document {document.id}) does not "
         "begin and end where a token does",
         "widened to whole tokens",
     )
     return doc.char_span(
         mention.start, mention.end, label=mention.label, alignment_mode="expand"
     )
-
-
-@lru_cache(maxsize=1)
-def _splitter() -> Splitter:
-    return Splitter(Vocab())

@@ -1,4 +1,4 @@
-"""Documents that stand in several corpora, found by id and by text."""
+"""Find documents that are in several corpora, by id and by text."""
 
 import re
 from collections.abc import Iterable
@@ -10,19 +10,18 @@ from spacy.tokens import Doc
 from ..errors import check_number
 from ..tokens.document_id import get_document_id
 
-# Words that follow one another: two texts that share so many by chance are rare
+# Number of words of a shingle: few texts share one by chance
 SHINGLE = 8
-# The share of its shingles from which on a text counts as known
+# Minimum share of the shingles of a text that is the same document
 SHARE = 0.5
 _WORD = re.compile(r"\w+")
 
 
 class TextIndex:
-    """Texts, as a set of the runs of words in them. White space, punctuation and case do
-    not matter, so the same abstract is found whether a corpus has it as a document or cut
-    into sentences and tokens.
+    """Index of texts by shingles (sequences of words). White space, punctuation and case are
+    ignored, so an abstract is recognised as a whole document and cut into sentences and tokens.
 
-    shingle (int): How many words a run has.
+    shingle (int): Number of words of a shingle.
     RAISES (WeltError): If that is not above 0.
     """
 
@@ -30,38 +29,28 @@ class TextIndex:
         check_number("shingle", shingle, low=1)
         self.shingle = shingle
         self.ids: set[str] = set()
-        self._runs: set[int] = set()
+        self._shingles: set[int] = set()
 
-    def add(self, text: str, doc_id: str = "") -> None:
-        """Add a text.
-
-        text (str): The text.
-        doc_id (str): The id of its document, such as a PubMed id, if it is known.
-        """
-        self._runs.update(self._of(text))
-        if doc_id:
-            self.ids.add(doc_id)
+    def add(self, text: str, document_id: str = "") -> None:
+        """Add a text, with the id of its document if it is known."""
+        self._shingles.update(self._hash_shingles(text))
+        if document_id:
+            self.ids.add(document_id)
 
     def share(self, text: str) -> float:
-        """Find how much of a text is in those that were added.
-
-        text (str): The text.
-        RETURNS (float): The share of its runs of words that is, in [0, 1]. A text with
-            fewer words than a run has must be one that was added, as a whole.
+        """Return the share of the shingles of a text that are in the index, in [0, 1]. A text
+        shorter than a shingle must have been added as a whole.
         """
-        runs = self._of(text)
-        return sum(run in self._runs for run in runs) / len(runs) if runs else 0.0
+        shingles = self._hash_shingles(text)
+        n_known = sum(shingle in self._shingles for shingle in shingles)
+        return n_known / len(shingles) if shingles else 0.0
 
-    def has(self, text: str, doc_id: str = "") -> bool:
-        """Tell whether a document is known, by its id or by half of its text.
+    def has(self, text: str, document_id: str = "") -> bool:
+        """Return whether a document is in the index, by its id or by half of its text."""
+        has_id = bool(document_id) and document_id in self.ids
+        return has_id or self.share(text) >= SHARE
 
-        text (str): The text.
-        doc_id (str): Its id, if it is known.
-        RETURNS (bool): Whether it is.
-        """
-        return (bool(doc_id) and doc_id in self.ids) or self.share(text) >= SHARE
-
-    def _of(self, text: str) -> list[int]:
+    def _hash_shingles(self, text: str) -> list[int]:
         words = _WORD.findall(text.lower().replace("_", " "))
         if not words:
             return []
@@ -74,12 +63,12 @@ class TextIndex:
 
 
 class Overlap(NamedTuple):
-    """Docs of one file that another one has, too.
+    """Number of docs that are in other data, too.
 
-    n (int): Docs of the first file.
-    by_id (int): Those whose document's id is in the other.
-    by_text (int): Those of whose text at least half is in the other.
-    either (int): Those of which one or the other is true.
+    n (int): All docs.
+    by_id (int): Docs whose document id is in the other data.
+    by_text (int): Docs at least half of whose text is in the other data.
+    either (int): Docs of which one or the other is true.
     """
 
     n: int
@@ -89,11 +78,7 @@ class Overlap(NamedTuple):
 
 
 def index_docs(docs: Iterable[Doc]) -> TextIndex:
-    """Index docs.
-
-    docs (Iterable[Doc]): The docs; those of a format with ids have theirs.
-    RETURNS (TextIndex): The index.
-    """
+    """Index docs by text and document id."""
     index = TextIndex()
     for doc in docs:
         index.add(doc.text, get_document_id(doc))
@@ -101,12 +86,7 @@ def index_docs(docs: Iterable[Doc]) -> TextIndex:
 
 
 def find_overlap(docs: Iterable[Doc], others: TextIndex) -> Overlap:
-    """Find the docs that stand in other data.
-
-    docs (Iterable[Doc]): The docs.
-    others (TextIndex): The other data.
-    RETURNS (Overlap): How many they are.
-    """
+    """Count the docs that are in other data."""
     n = by_id = by_text = either = 0
     for doc in docs:
         same_id = get_document_id(doc) in others.ids

@@ -1,4 +1,4 @@
-"""Counting a corpus beside the paper's tables."""
+"""Count corpora beside the tables of the paper."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 
 from ..ml.class_weights import ens, ins, isns, power, scale_weights, vanilla, welt
 from .catalog import Corpus
-from .convert import convert_splits, count_docs
+from .convert import convert_splits
+from .docbin import count_tags
 
 NOTES = {
     "ncbi_disease": (
@@ -18,16 +19,16 @@ NOTES = {
 BLANK_LINE = "* The paper counts the blank line at the end of each file as a sentence."
 
 
-@dataclass
+@dataclass(frozen=True)
 class CorpusStats:
-    """What is in a corpus.
+    """Counts of a corpus.
 
     sentences, tokens, mentions (dict[str, int]): By split.
-    shares (dict[str, tuple[int, float]]): O, B and I of train, all types taken
-        together: tokens and percentage.
-    weights (dict[str, dict[str, float]]): Scheme -> tag -> weight, scaled to a
-        mean of 1 over the training tokens.
-    notes (list[str]): What a reader of the figures should know.
+    shares (dict[str, tuple[int, float]]): O, B and I of train, all types together: number of
+        tokens and percentage.
+    weights (dict[str, dict[str, float]]): Scheme -> tag -> weight, scaled to a mean of 1 over
+        the training tokens.
+    notes (list[str]): Notes on the figures.
     """
 
     sentences: dict[str, int]
@@ -39,14 +40,9 @@ class CorpusStats:
 
 
 def corpus_stats(corpus: Corpus, files: dict[str, Path]) -> CorpusStats:
-    """Count a corpus.
-
-    corpus (Corpus): The corpus.
-    files (dict[str, Path]): The file of each split.
-    RETURNS (CorpusStats): The figures.
-    """
-    parts = convert_splits(corpus, files, n_sents=1)
-    counts = count_docs(parts["train"].docs)
+    """Count a corpus, given the file of each split."""
+    splits = convert_splits(corpus, files, n_sents=1)
+    counts = count_tags(splits["train"].docs)
     labels = sorted({tag[2:] for tag in counts if tag != "O"})
     ordered = {"O": counts["O"]}
     for label in labels:
@@ -55,43 +51,25 @@ def corpus_stats(corpus: Corpus, files: dict[str, Path]) -> CorpusStats:
     classes = {
         name: sum(n for tag, n in ordered.items() if tag[0] == name) for name in "OBI"
     }
+    notes = [BLANK_LINE] if corpus.paper_sizes else []
     return CorpusStats(
-        sentences={split: part.n_sentences for split, part in parts.items()},
-        tokens={split: sum(map(len, part.docs)) for split, part in parts.items()},
-        mentions={split: part.n_mentions for split, part in parts.items()},
+        sentences={name: split.n_sentences for name, split in splits.items()},
+        tokens={name: sum(map(len, split.docs)) for name, split in splits.items()},
+        mentions={name: split.n_mentions for name, split in splits.items()},
         shares={name: (n, 100 * n / total) for name, n in classes.items()},
         weights=all_weights(ordered),
-        notes=[*([BLANK_LINE] if corpus.paper_sizes else []), *_notes(corpus)],
+        notes=[*notes, *([NOTES[corpus.id]] if corpus.id in NOTES else [])],
     )
 
 
 def all_weights(counts: dict[str, int]) -> dict[str, dict[str, float]]:
-    """Weigh the tags with every scheme, with the settings that people compare.
-
-    counts (dict[str, int]): Tokens by tag.
-    RETURNS (dict[str, dict[str, float]]): Scheme -> tag -> weight, scaled to a
-        mean of 1 over the tokens.
+    """Compute the weights of all schemes from the number of tokens of each tag: scheme -> tag
+    -> weight, scaled to a mean of 1 over the tokens.
     """
-    n = np.array(list(counts.values()), dtype="float64")
-    schemes = [
-        vanilla(),
-        welt(),
-        ins(),
-        isns(),
-        ens(0.9),
-        ens(0.9999),
-        power(0.25),
-    ]
-    return {
-        str(scheme): dict(
-            zip(
-                counts,
-                scale_weights(np.array(list(scheme(counts).values())), n).tolist(),
-            )
-        )
-        for scheme in schemes
-    }
-
-
-def _notes(corpus: Corpus) -> list[str]:
-    return [NOTES[corpus.id]] if corpus.id in NOTES else []
+    n_tokens = np.array(list(counts.values()), dtype="float64")
+    schemes = [vanilla(), welt(), ins(), isns(), ens(0.9), ens(0.9999), power(0.25)]
+    weights = {}
+    for scheme in schemes:
+        raw = np.array(list(scheme(counts).values()))
+        weights[str(scheme)] = dict(zip(counts, scale_weights(raw, n_tokens).tolist()))
+    return weights

@@ -11,7 +11,7 @@ from ..formats.readers import NO_LIMITS
 from ..formats.registry import make_reader
 from ..tokens.docs import read_docs
 from ..tokens.document_id import set_document_id
-from .convert import cut_at_boundaries, cut_into_sentences
+from .sentences import cut_at_boundaries, cut_into_sentences
 
 
 def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Doc]:

@@ -11,7 +11,7 @@ import spacy
 import srsly
 from spacy.tokens import Doc
 
-from ...corpora.convert import to_bytes
+from ...corpora.docbin import to_bytes
 from ...errors import WeltError, check_number
 from ...tokens.docs import read_docs
 from ...util.fingerprint import Fingerprint, fingerprint
