@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from welt_spacy.corpora.convert import write_docs
+from welt_spacy.corpora.docbin import write_docs
 from welt_spacy.errors import WeltError
 from welt_spacy.experiments.grid import SelectionOptions
 from welt_spacy.experiments.jobs import Job, cache_encoders, make_jobs

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..corpora.catalog import CATALOG
-from ..corpora.convert import convert_corpus
+from ..corpora.corpus_folder import convert_corpus
 from ..corpora.fetch import fetch
 from ..errors import WeltError
 from ..parallel.pool import Event

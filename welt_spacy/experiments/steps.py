@@ -14,7 +14,7 @@ import srsly
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_loop
 
-from ..corpora.convert import to_bytes
+from ..corpora.docbin import to_bytes
 from ..errors import WeltError, shorten
 from ..evaluation.evaluate import evaluate
 from ..evaluation.tuning.decoding import parse_objective, tune
