@@ -17,6 +17,7 @@ from .factories import (
     save_tiny_lm,
     train,
 )
+from .strict_device import install_strict_ops, move_to_strict_device
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,6 +39,14 @@ def seed():
 def logger():
     """import-linter, which a test runs, disables all loggers that are there."""
     logging.getLogger("welt_spacy").disabled = False
+
+
+@pytest.fixture
+def strict_device(monkeypatch):
+    """Returns a function that moves a pipeline to a device whose arrays can't be mixed with
+    NumPy's."""
+    install_strict_ops(monkeypatch)
+    return move_to_strict_device
 
 
 @pytest.fixture(scope="session")
