@@ -36,7 +36,7 @@ def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
         "| pipeline | one window | by sentences | with label_propagation | settings |"
     )
     print("|---|---|---|---|---|")
-    for name, paths in (told.split("=", 1) for told in models):
+    for name, paths in (model.split("=", 1) for model in models):
         scores: dict[str, list[dict[str, Any]]] = {
             "window": [],
             "plain": [],
@@ -55,9 +55,9 @@ def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
             nlp.get_pipe("welt_ner").label_propagation = None
             test = data / "test.spacy"
             scores["plain"].append(nlp.evaluate(read_examples(nlp, test)))
-            found = tune_label_propagation(nlp, read_examples(nlp, data / "dev.spacy"))
+            tuning = tune_label_propagation(nlp, read_examples(nlp, data / "dev.spacy"))
             scores["spread"].append(nlp.evaluate(read_examples(nlp, test)))
-            settings.append(found.settings)
+            settings.append(tuning.settings)
         cells = [
             " / ".join(
                 format_mean_sd([100 * one[f"ents_{k}"] for one in column])

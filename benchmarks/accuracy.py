@@ -31,7 +31,7 @@ from vs_spacy_ner import NER
 
 
 def make_configs(folder: Path) -> dict[str, Path]:
-    """The config of each side that spaCy trains."""
+    """Write the config of each side that spaCy trains."""
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(ROOT / "configs" / "welt_spacy_transformers.cfg")
     parser = Config().from_str(NER)["ner"]
@@ -45,7 +45,7 @@ def make_configs(folder: Path) -> dict[str, Path]:
 
 
 def steps_per_epoch(path: Path, encoder: str, data: Path) -> int:
-    """How many batches the batcher of a config makes of the training data."""
+    """Count the batches of an epoch."""
     config = load_config(path, overrides={"paths.encoder": encoder})
     config["paths"]["train"] = str(data / "train.spacy")
     corpora = config.interpolate()["corpora"]
@@ -72,8 +72,8 @@ def main(
         }
         for scheme in ("vanilla", "welt")
     }
-    for told in variant:
-        name, _, pairs = told.partition(":")
+    for setting in variant:
+        name, _, pairs = setting.partition(":")
         configs[name] = configs["vanilla"]
         settings[name] = {
             **settings["vanilla"],
@@ -126,9 +126,9 @@ def main(
         curves = [curve_of(folder) for folder in folders]
         cells = [", ".join(format_mean_sd(list(f1)) for f1 in zip(*curves))]
         for split in ("dev", "test"):
-            found = [score_of(folder, data, split) for folder in folders]
+            scores = [score_of(folder, data, split) for folder in folders]
             cells.append(
-                " / ".join(format_mean_sd([s[name] for s in found]) for name in "prf")
+                " / ".join(format_mean_sd([s[name] for s in scores]) for name in "prf")
             )
         seconds = [float((folder / "seconds").read_text()) for folder in folders]
         cells.append(format_mean_sd([s / 60 for s in seconds]))
@@ -137,7 +137,7 @@ def main(
 
 
 def curve_of(folder: Path) -> list[float]:
-    """F1 on dev after each epoch."""
+    """Return the dev F1 after each epoch."""
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())["curve"]
     log = (folder / "train.log").read_text()
@@ -146,7 +146,7 @@ def curve_of(folder: Path) -> list[float]:
 
 
 def score_of(folder: Path, data: Path, split: str) -> dict[str, float]:
-    """Scores of the best epoch, in per cent."""
+    """Score the best epoch, in per cent."""
     if (folder / "scores.json").is_file():
         return json.loads((folder / "scores.json").read_text())[split]
     if split == "dev":  # which training has scored

@@ -81,7 +81,9 @@ def main(
     model = AutoModelForTokenClassification.from_pretrained(
         encoder, num_labels=len(names)
     )
-    rows = {split: encode(found, tokenizer, tags) for split, found in docs.items()}
+    rows = {
+        split: encode(sentences, tokenizer, tags) for split, sentences in docs.items()
+    }
     collate = DataCollatorForTokenClassification(tokenizer)
     no_decay = [p for p in model.parameters() if p.ndim < 2]
     decay = [p for p in model.parameters() if p.ndim >= 2]

@@ -21,16 +21,16 @@ from welt_spacy.tokens.docs import read_examples
 
 
 def score(nlp, path: Path) -> Point:
-    """The scores of the pipeline as it is."""
+    """Score a pipeline with its own settings."""
     bias = get_welt_ner(nlp).o_bias
     (point,) = sweep(nlp, read_examples(nlp, path), [bias])
     return point
 
 
 def latest(runs: Path, name: str) -> Path:
-    """The folder of a run; the newest, if it was run with several settings."""
-    found = (runs / "runs").glob(f"{name}-*")
-    return max(found, key=lambda path: (path / "run.json").stat().st_mtime)
+    """Return the folder of a run, the newest of several."""
+    folders = (runs / "runs").glob(f"{name}-*")
+    return max(folders, key=lambda path: (path / "run.json").stat().st_mtime)
 
 
 def main(
@@ -43,23 +43,25 @@ def main(
     print("|---|---|---|---|---|---|")
     for corpus in corpora:
         dev, test = (data / corpus / f"{split}.spacy" for split in ("dev", "test"))
-        found: dict[str, list[Point]] = {}
+        by_side: dict[str, list[Point]] = {}
         for seed in seeds:
             vanilla, welt = (
                 spacy.load(latest(runs, f"{corpus}-{scheme}-{seed}") / "model-best")
                 for scheme in ("vanilla", "welt")
             )
-            found.setdefault("WeLT", []).append(score(welt, test))
-            found.setdefault("vanilla", []).append(score(vanilla, test))
+            by_side.setdefault("WeLT", []).append(score(welt, test))
+            by_side.setdefault("vanilla", []).append(score(vanilla, test))
             sought = Objective(at_least=("r", score(welt, dev).r))
             examples = read_examples(vanilla, dev)
             tune(vanilla, examples, sought, thresholds=False)
-            found.setdefault("vanilla, WeLT's recall on dev", []).append(
+            by_side.setdefault("vanilla, WeLT's recall on dev", []).append(
                 score(vanilla, test)
             )
             tune(vanilla, examples, Objective())
-            found.setdefault("vanilla, best F1 on dev", []).append(score(vanilla, test))
-        for side, points in found.items():
+            by_side.setdefault("vanilla, best F1 on dev", []).append(
+                score(vanilla, test)
+            )
+        for side, points in by_side.items():
             cells = [
                 format_mean_sd([100 * getattr(p, name) for p in points])
                 for name in "prf"

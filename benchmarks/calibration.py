@@ -1,4 +1,4 @@
-"""Whether confidences are frequencies: as the model gives them, with a temperature, with a
+"""Calibration of confidences: as the model gives them, with a temperature, with a
 temperature and a shift, and with both for each label, fitted on dev, measured on test.
 
     python benchmarks/calibration.py corpus/bc5cdr MODEL...
@@ -19,12 +19,12 @@ from welt_spacy.util.pipelines import load_pipeline
 
 
 def entities(nlp, path: Path):
-    """Of the entities above the threshold: confidence, whether right, label."""
+    """Return confidence, correctness and label of the entities above the threshold."""
     pipe = get_welt_ner(nlp)
     examples = read_examples(nlp, path)
     confidences, right, labels = score_entities(nlp, examples)
-    kept = confidences >= pipe.threshold
-    return confidences[kept], right[kept], labels[kept]
+    above = confidences >= pipe.threshold
+    return confidences[above], right[above], labels[above]
 
 
 def main(data: Path, models: list[Path]) -> None:
@@ -41,13 +41,13 @@ def main(data: Path, models: list[Path]) -> None:
             part = labels == label
             fitted = most_likely(dev[part], right[part])
             each[of == label] = calibrated(test[of == label], fitted)
-        found: dict[str, np.ndarray] = {
+        values: dict[str, np.ndarray] = {
             "as it is": test,
             "temperature": calibrated(test, most_likely(dev, right, shift=False)),
             "and shift": calibrated(test, most_likely(dev, right)),
             "for each label": each,
         }
-        errors = [calibrate(c.tolist(), hits.tolist()).error for c in found.values()]
+        errors = [calibrate(c.tolist(), hits.tolist()).error for c in values.values()]
         print(f"| {path} | " + " | ".join(f"{100 * e:.2f}" for e in errors) + " |")
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: train a pipeline, score it, print a table."""
+"""Train and score pipelines and print tables, for all benchmarks."""
 
 import json
 import os
@@ -87,11 +87,13 @@ def run_trainings(jobs: list[dict], at_once: int) -> None:
 
 def _record(job: dict) -> str:
     # What decides the result of a training.
-    told = {key: str(job[key]) for key in ("config", "data", "overrides", "threads")}
-    told["config text"] = _read(job["config"]) or ""
-    told["checksum of the data"] = get_checksum(job["data"])
-    told["version"] = version("welt-spacy")
-    return json.dumps(told, indent=2)
+    settings = {
+        key: str(job[key]) for key in ("config", "data", "overrides", "threads")
+    }
+    settings["config text"] = _read(job["config"]) or ""
+    settings["checksum of the data"] = get_checksum(job["data"])
+    settings["version"] = version("welt-spacy")
+    return json.dumps(settings, indent=2)
 
 
 def _read(path: Path) -> str | None:
@@ -102,8 +104,8 @@ def score(model: Path, data: Path, split: str) -> dict[str, float]:
     """Score a trained pipeline with `spacy evaluate`, in per cent."""
     output = model.parent / f"{split}.json"
     inputs = model.parent / f"{split}.inputs.json"
-    told = json.dumps([get_checksum(model), get_checksum(data / f"{split}.spacy")])
-    if not output.is_file() or _read(inputs) != told:
+    checksums = json.dumps([get_checksum(model), get_checksum(data / f"{split}.spacy")])
+    if not output.is_file() or _read(inputs) != checksums:
         subprocess.run(
             [
                 *(sys.executable, "-m", "spacy", "evaluate", str(model)),
@@ -112,14 +114,14 @@ def score(model: Path, data: Path, split: str) -> dict[str, float]:
             check=True,
             capture_output=True,
         )
-        inputs.write_text(told)
+        inputs.write_text(checksums)
     scores = json.loads(output.read_text())
-    found = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
-    return {**found, "speed": scores["speed"]}
+    figures = {name: 100 * scores[f"ents_{name}"] for name in "prf"}
+    return {**figures, "speed": scores["speed"]}
 
 
 def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> dict[str, Any]:
-    """What `spacy welt evaluate` says of a pipeline.
+    """Run `spacy welt evaluate` on a pipeline.
 
     model (Path): The pipeline.
     data (Path): The .spacy file.
@@ -134,7 +136,7 @@ def evaluate(model: Path, data: Path, corpus: Path, output: Path) -> dict[str, A
 
 
 def measure_speed(models: dict[str, Path], data: Path) -> dict[str, float]:
-    """Words a second of `nlp.pipe` over the raw text of test, in turns; the median."""
+    """Measure the median words/s of `nlp.pipe` on the raw test texts, in turns."""
     pipelines = {name: spacy.load(path) for name, path in models.items()}
     vocab = spacy.blank("en").vocab
     docs = list(DocBin().from_disk(data / "test.spacy").get_docs(vocab))
@@ -148,22 +150,22 @@ def measure_speed(models: dict[str, Path], data: Path) -> dict[str, float]:
             for _ in nlp.pipe(texts):
                 pass
             rates[name].append(n_words / (time.perf_counter() - started))
-    return {name: median(found[1:]) for name, found in rates.items()}  # not the first
+    return {name: median(values[1:]) for name, values in rates.items()}  # not the first
 
 
 def size_of(model: Path) -> float:
-    """MB of a pipeline."""
+    """Measure the size of a pipeline in MB."""
     return sum(p.stat().st_size for p in model.rglob("*") if p.is_file()) / 2**20
 
 
 def make_batcher(config: Config) -> Callable:
-    """The batcher of a training config."""
+    """Create the batcher of a training config."""
     batching = config.interpolate()["training"]["batcher"]
     return registry.resolve({"batcher": batching})["batcher"]
 
 
 def start_pipeline(config: Config) -> tuple[Language, Optimizer]:
-    """A pipeline with random weights in its heads, and one entity type."""
+    """Initialize a pipeline with one label."""
     nlp = load_model_from_config(config, auto_fill=True)
     gold = nlp.make_doc("Aspirin helps.")
     gold.set_ents([gold.char_span(0, 7, label="Chemical")])
@@ -172,6 +174,6 @@ def start_pipeline(config: Config) -> tuple[Language, Optimizer]:
 
 
 def about(packages: list[str]) -> str:
-    """The machine and the versions, for under a table."""
+    """Describe the machine and the versions, below a table."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"

@@ -25,12 +25,14 @@ from welt_spacy.util.pipelines import load_pipeline
 
 
 def score(model: Path, file: Path, train: TextIndex) -> dict[str, float]:
-    """RETURNS (dict[str, float]): F1 of each label that the test file has."""
+    """Return the F1 of each label of the test file."""
     nlp = load_pipeline(model)
-    kept = [eg for eg in read_examples(nlp, file) if not train.has(eg.reference.text)]
-    predict_examples(nlp, kept)
+    examples = [
+        eg for eg in read_examples(nlp, file) if not train.has(eg.reference.text)
+    ]
+    predict_examples(nlp, examples)
     labels = set()
-    for eg in kept:
+    for eg in examples:
         labels |= get_annotated_labels(eg.reference) or set()
         eg.predicted.set_ents(
             [
@@ -41,7 +43,7 @@ def score(model: Path, file: Path, train: TextIndex) -> dict[str, float]:
                 for ent in eg.predicted.ents
             ]
         )
-    per_type = ner_score(kept)["ents_per_type"]
+    per_type = ner_score(examples)["ents_per_type"]
     return {label: 100 * per_type[label]["f"] for label in sorted(labels)}
 
 
@@ -51,8 +53,8 @@ def main(models: list[str], folder: Path = Path("corpus/bio")) -> None:
         for path in sorted(folder.glob("test-*.spacy"))
     }
     header: list[str] = []
-    for told in models:
-        name, train, paths = told.split("=", 2)
+    for model in models:
+        name, train, paths = model.split("=", 2)
         index = index_docs(read_docs(Path(train), Vocab()))
         cells: dict[str, list[float]] = {}
         for path in paths.split(","):
@@ -62,9 +64,9 @@ def main(models: list[str], folder: Path = Path("corpus/bio")) -> None:
             }
             for corpus, file in files.items():
                 for label, f in score(Path(path), file, index).items():
-                    found = cells.setdefault(f"{corpus}, {label}", [])
+                    values = cells.setdefault(f"{corpus}, {label}", [])
                     if label in known:
-                        found.append(f)
+                        values.append(f)
         if not header:
             header = list(cells)
             print(f"| trained on | {' | '.join(header)} |")

@@ -27,8 +27,8 @@ from welt_spacy.training.config import ConfigSettings, make_config
 
 
 def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
-    """The configs, by what they are called."""
-    found = {}
+    """Create the configs by name."""
+    configs = {}
     for name in ("hashed attributes", "with affixes", "with affixes and vectors"):
         config = Config().from_str(
             make_config(ConfigSettings(encoder="cpu", scheme="vanilla")),
@@ -44,8 +44,8 @@ def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
             embed["include_static_vectors"] = False
         if "vectors" in name:
             config["paths"]["piece_vectors"] = str(vectors.resolve())
-        found[name] = config
-    return found
+        configs[name] = config
+    return configs
 
 
 def main(
@@ -91,7 +91,7 @@ def main(
         test = [
             evaluate(model, data / "test.spacy", data, model.parent) for model in models
         ]
-        told = [
+        figures = [
             format_mean_sd([100 * one["strict"][key] for one in test]) for key in "prf"
         ]
         unseen = [
@@ -100,7 +100,7 @@ def main(
         size = size_of(models[0])
         print(
             f"| {name} | {format_mean_sd([100 * one['strict']['f'] for one in dev])} "
-            f"| {' / '.join(told)} | {format_mean_sd(unseen)} "
+            f"| {' / '.join(figures)} | {format_mean_sd(unseen)} "
             f"| {speeds[name]:,.0f} | {speeds[name] / base:.2f} | {size:.0f} |",
             flush=True,
         )

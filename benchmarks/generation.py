@@ -42,12 +42,12 @@ def main(
             path = Path(folder) / family
             make_model(family, len(tokenizer), seed).save_pretrained(path)
             tokenizer.save_pretrained(path)
-        told: dict[bool, list[Doc]] = {True: [], False: []}
+        outputs: dict[bool, list[Doc]] = {True: [], False: []}
         spent: dict[bool, list[tuple[float, int]]] = {True: [], False: []}
         for family in FAMILIES:
             pipes = {
                 way: make_nlp(Path(folder) / family, way, max_response_tokens)
-                for way in told
+                for way in outputs
             }
             counters = {way: Positions(nlp) for way, nlp in pipes.items()}
             chosen = texts[:n_each]
@@ -58,19 +58,19 @@ def main(
                     began = time.perf_counter()
                     docs = list(nlp.pipe(chosen[start : start + 64], batch_size=64))
                     seconds = time.perf_counter() - began
-                    told[way] += docs
+                    outputs[way] += docs
                     spent[way].append((seconds, counters[way].n - before))
-    for way, made in told.items():
-        found = count_issues(made)
-        assert found is not None
-        valid = sum(is_json(text) for doc in made for text in answers(doc))
+    for way, docs in outputs.items():
+        issues = count_issues(docs)
+        assert issues is not None
+        valid = sum(is_json(text) for doc in docs for text in answers(doc))
         seconds = sum(part for part, _ in spent[way])
         tokens = sum(part for _, part in spent[way])
         print(
-            f"\n{'with' if way else 'without'} the grammar: {found['answers']:,} answers, "
-            f"{valid:,} valid JSON, {found['entities']:,} entities"
+            f"\n{'with' if way else 'without'} the grammar: {issues['answers']:,} answers, "
+            f"{valid:,} valid JSON, {issues['entities']:,} entities"
         )
-        for name, share in found["issues"].items():
+        for name, share in issues["issues"].items():
             print(f"  {name}: {share['n']:,} of {share['of']:,}")
         print(
             f"  {tokens:,} tokens, ended rows included, {1e3 * seconds / tokens:.3f} ms each"
@@ -82,7 +82,11 @@ def main(
 
 
 def answers(doc: Doc) -> list[str]:
-    return [text for found in get_llm_responses(doc).values() for text in found.texts]
+    return [
+        text
+        for responses in get_llm_responses(doc).values()
+        for text in responses.texts
+    ]
 
 
 def is_json(text: str) -> bool:

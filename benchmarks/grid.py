@@ -45,7 +45,7 @@ def on_ray(experiment: Path, corpora: Path, output: Path) -> Any:
 
 
 def figures(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """The metrics of each run without its costs."""
+    """Read the metrics of each run without its costs."""
     return {
         path.parent.name: [
             {key: value for key, value in row.items() if key not in COSTS}

@@ -88,7 +88,7 @@ def make_cpu_sides(data: Path) -> dict[str, Callable]:
         fix_random_seed(0)
         nlp = load_model_from_config(load_config(configs[config]), auto_fill=True)
         examples = [Example(Doc(nlp.vocab, words=[t.text for t in d]), d) for d in docs]
-        optimizer = nlp.initialize(lambda found=examples: found)
+        optimizer = nlp.initialize(lambda sample=examples: sample)
         for batch in minibatch(examples * 2, 24):
             nlp.update(batch, sgd=optimizer, drop=0.1)
         sides[name] = make_run(nlp)
@@ -181,10 +181,10 @@ def main(
     print(f"{encoder}, {corpus}: {len(texts)} sentences, {n_words} words a turn\n")
     print("| inference | words/s, median | lowest to highest | `welt_ner` over it |")
     print("|---|---|---|---|")
-    for side, found in rates.items():
+    for side, speeds in rates.items():
         print(
-            f"| {side} | {median(found):,.0f} | {min(found):,.0f} to {max(found):,.0f} "
-            f"| {ours / median(found):.2f} |"
+            f"| {side} | {median(speeds):,.0f} | {min(speeds):,.0f} to {max(speeds):,.0f} "
+            f"| {ours / median(speeds):.2f} |"
         )
     print(f"\n{about(['spacy', 'torch', 'transformers'])}")
 

@@ -50,7 +50,7 @@ def main(models: list[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) 
     print(f"| pipeline | list | F1 | {' | '.join(f'recall, {g}' for g in GROUPS)} |")
     print("|---|---|---|---|---|---|")
     for path in models:
-        for told, names in lists.items():
+        for name, names in lists.items():
             nlp = load_pipeline(path)
             nlp.get_pipe("lexicon").clear()
             nlp.get_pipe("lexicon").add_patterns(names)
@@ -59,16 +59,20 @@ def main(models: list[Path], data: Path = Path("corpus/bc5cdr"), seed: int = 0) 
             hits: dict[str, int] = Counter()
             total: dict[str, int] = Counter()
             for eg in examples:
-                found = {
+                predicted = {
                     (e.start_char, e.end_char, e.label_) for e in eg.predicted.ents
                 }
                 for ent in eg.reference.ents:
                     where = group[ent.label_, ent.text.lower()]
                     total[where] += 1
-                    hits[where] += (ent.start_char, ent.end_char, ent.label_) in found
+                    hits[where] += (
+                        ent.start_char,
+                        ent.end_char,
+                        ent.label_,
+                    ) in predicted
             cells = [f"{100 * hits[g] / total[g]:.1f}" for g in GROUPS]
             f = 100 * ner_score(examples)["ents_f"]
-            print(f"| {path} | {told} | {f:.2f} | {' | '.join(cells)} |", flush=True)
+            print(f"| {path} | {name} | {f:.2f} | {' | '.join(cells)} |", flush=True)
     print(f"\n{about(['spacy', 'thinc', 'numpy'])}")
 
 

@@ -1,4 +1,4 @@
-"""What a pipeline costs where it is used: size of the installation, seconds to import and
+"""Costs of a pipeline where it is used: size of the installation, seconds to import and
 to load, the first doc, words a second. Each environment has a fresh process a turn.
 
     python benchmarks/light.py corpus/bc5cdr/test.spacy ENV/bin/python=PIPELINE ...
@@ -42,7 +42,7 @@ print(json.dumps({
 
 
 def size(folder: Path) -> float:
-    """MB of the packages of an environment, pip aside."""
+    """Measure the packages of an environment in MB, without pip."""
     total = 0
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
@@ -62,10 +62,10 @@ def main(data: Path, environments: list[str]) -> None:
     place = Path("training/benchmarks/light.json")
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(texts))
-    pairs = [told.split("=", 1) for told in environments]
-    found: dict[str, list[dict]] = {told: [] for told in environments}
+    pairs = [environment.split("=", 1) for environment in environments]
+    results: dict[str, list[dict]] = {environment: [] for environment in environments}
     for _ in range(TURNS):
-        for told, (python, model) in zip(environments, pairs):
+        for environment, (python, model) in zip(environments, pairs):
             done = subprocess.run(
                 [python, "-c", CODE, model, str(place)],
                 capture_output=True,
@@ -73,13 +73,13 @@ def main(data: Path, environments: list[str]) -> None:
                 check=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},
             )
-            found[told].append(json.loads(done.stdout.splitlines()[-1]))
+            results[environment].append(json.loads(done.stdout.splitlines()[-1]))
     print(
         "| pipeline | MB installed | MB | import, s | load, s | first doc, ms | words/s |"
     )
     print("|---|---|---|---|---|---|---|")
-    for told, (python, model) in zip(environments, pairs):
-        runs = found[told]
+    for environment, (python, model) in zip(environments, pairs):
+        runs = results[environment]
         middle = {key: median(run[key] for run in runs) for key in runs[0]}
         packages = next((Path(python).parents[1] / "lib").glob("python*/site-packages"))
         print(

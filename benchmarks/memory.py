@@ -99,12 +99,12 @@ def main(
             text=True,
             check=True,
         )
-        found = json.loads(done.stdout.splitlines()[-1])
-        seen = found["seen"]
-        told = f"{docs:,} docs, {each[6:]}" if "many" in each else f"{each} tokens"
+        result = json.loads(done.stdout.splitlines()[-1])
+        seen = result["seen"]
+        name = f"{docs:,} docs, {each[6:]}" if "many" in each else f"{each} tokens"
         end = f"{seen[-1]:,.0f}" if "many" in each else ""
         print(
-            f"| {told} | {seen[len(seen) // 10]:,.0f} | {end} | {found['peak']:,.0f} |",
+            f"| {name} | {seen[len(seen) // 10]:,.0f} | {end} | {result['peak']:,.0f} |",
             flush=True,
         )
     print(f"\n{encoder}; {about(['spacy', 'torch', 'transformers'])}")

@@ -24,7 +24,7 @@ OTHERS = ("biored_chemical", "biored_disease")
 
 
 def other_domain(data: Path, output: Path) -> Path:
-    """BioRED's test data, both types in one, without the documents of BC5CDR."""
+    """Write BioRED's test data, both types in one, without the documents of BC5CDR."""
     path = output / "biored-test.spacy"
     if path.is_file():
         return path
@@ -44,14 +44,14 @@ def other_domain(data: Path, output: Path) -> Path:
     left: dict[str, list] = {}
     for doc in docs:
         left.setdefault(doc.user_data["welt_spacy.document"], []).append(doc)
-    kept = [
+    docs = [
         doc
         for part in left.values()
         if sum(index.has(doc.text) for doc in part) < len(part) / 2
         for doc in part
     ]
-    print(f"BioRED: {len(left)} abstracts, {len(kept)} sentences", file=sys.stderr)
-    DocBin(docs=kept, store_user_data=True).to_disk(path)
+    print(f"BioRED: {len(left)} abstracts, {len(docs)} sentences", file=sys.stderr)
+    DocBin(docs=docs, store_user_data=True).to_disk(path)
     return path
 
 
@@ -63,19 +63,19 @@ def main(
     files = {"bc5cdr": data / "test.spacy", "biored": other_domain(data, output)}
     named = {
         name: [Path(path) for path in paths.split(",")]
-        for name, paths in (told.split("=", 1) for told in models)
+        for name, paths in (model.split("=", 1) for model in models)
     }
     speeds = measure_speed({name: paths[0] for name, paths in named.items()}, data)
     print("| pipeline | P / R / F1 | seen | unseen | BioRED F1 | words/s | MB |")
     print("|---|---|---|---|---|---|---|")
     for name, paths in named.items():
-        found = {
+        scores = {
             where: [evaluate(path, file, data, output) for path in paths]
             for where, file in files.items()
         }
-        test = [one["strict"] for one in found["bc5cdr"]]
-        slices = [one["slices"]["mention in train"] for one in found["bc5cdr"]]
-        told = [
+        test = [one["strict"] for one in scores["bc5cdr"]]
+        slices = [one["slices"]["mention in train"] for one in scores["bc5cdr"]]
+        figures = [
             " / ".join(
                 format_mean_sd([100 * one[key] for one in test]) for key in "prf"
             ),
@@ -83,12 +83,12 @@ def main(
                 format_mean_sd([100 * s[w]["f"] for s in slices])
                 for w in ("seen", "unseen")
             ),
-            format_mean_sd([100 * one["strict"]["f"] for one in found["biored"]]),
+            format_mean_sd([100 * one["strict"]["f"] for one in scores["biored"]]),
             f"{speeds[name]:,.0f}",
             f"{size_of(paths[0]):.0f}",
         ]
-        print(f"| {name} | {' | '.join(told)} |", flush=True)
-        (output / f"{name}.json").write_text(json.dumps(found))
+        print(f"| {name} | {' | '.join(figures)} |", flush=True)
+        (output / f"{name}.json").write_text(json.dumps(scores))
     print(f"\n{about(['spacy', 'thinc', 'numpy'])}")
 
 

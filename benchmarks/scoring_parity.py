@@ -50,14 +50,14 @@ class Parity(NamedTuple):
 
 
 def load_test(corpus_id: str) -> list[Doc]:
-    """The test split of a corpus, from the mirror, the cache or the publisher."""
+    """Load the test split of a corpus, from the mirror, the cache or the publisher."""
     corpus = get_corpus(corpus_id)
     path = fetch(corpus)["test"]
     return convert_file(path, corpus.format, types=corpus.types, vocab=Vocab()).docs
 
 
 def disturb(doc: Doc, rng: random.Random) -> Doc:
-    """A copy whose entities are what a mediocre model would find."""
+    """Copy a doc with the entities of a mediocre model."""
     ents = []
     for ent in doc.ents:
         start, end, label = ent.start, ent.end, ent.label_
@@ -106,16 +106,18 @@ def compare(docs: list[Doc], seed: int = 0) -> Parity:
     apart: dict[str, list[float]] = {"seqeval": [], "spacy": []}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of types that have no gold entity
-        told = {"scheme": IOB2, "zero_division": 0}
+        options = {"scheme": IOB2, "zero_division": 0}
         micro = timed(
             "seqeval",
             precision_recall_fscore_support,
             *(golds, guesses),
             average="micro",
-            **told,
+            **options,
         )
-        macro = precision_recall_fscore_support(golds, guesses, average="macro", **told)
-        each = precision_recall_fscore_support(golds, guesses, average=None, **told)
+        macro = precision_recall_fscore_support(
+            golds, guesses, average="macro", **options
+        )
+        each = precision_recall_fscore_support(golds, guesses, average=None, **options)
     rows = [(ours.micro, micro), (ours.macro, macro)]
     rows += [
         (scores, [column[i] for column in each])
@@ -125,8 +127,8 @@ def compare(docs: list[Doc], seed: int = 0) -> Parity:
         apart["seqeval"] += [abs(a - b) for a, b in zip(mine, theirs)]
     both = [(ours.micro, {name: spacy[f"ents_{name}"] for name in "prf"})]
     both += [(ours.per_type[n], part) for n, part in spacy["ents_per_type"].items()]
-    for mine, found in both:
-        apart["spacy"] += [abs(getattr(mine, name) - found[name]) for name in "prf"]
+    for mine, theirs in both:
+        apart["spacy"] += [abs(getattr(mine, name) - theirs[name]) for name in "prf"]
     assert set(spacy["ents_per_type"]) == set(ours.per_type)
     assert len(each[0]) == len(ours.per_type)
     return Parity(
@@ -143,7 +145,7 @@ def tags_of(doc: Doc) -> list[str]:
 
 
 def read_spans(path: Path) -> list[list[LabelledSpan]]:
-    """The spans of FairEval's example, sentence by sentence."""
+    """Read the spans of FairEval's example, sentence by sentence."""
     sentences: list[list[LabelledSpan]] = [[]]
     for row in path.read_text(encoding="utf8").split("\n"):
         if not row.strip():
@@ -155,7 +157,7 @@ def read_spans(path: Path) -> list[list[LabelledSpan]]:
 
 
 def read_tables(path: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """The sections of what FairEval prints, each as rows by their first column."""
+    """Read the sections of FairEval's output as rows by their first column."""
     sections: dict[str, list[list[str]]] = {}
     rows: list[list[str]] = []
     with path.open(encoding="utf8") as file:
@@ -171,39 +173,43 @@ def read_tables(path: Path) -> dict[str, dict[str, dict[str, str]]]:
 
 
 def fair_figures(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Each figure of FairEval's example: its name, as printed there, ours."""
-    found = fair_eval(
+    """Yield the name of each figure of FairEval's example, its value there and ours."""
+    counts = fair_eval(
         *(read_spans(folder / f"{name}_ner_spans.csv") for name in ("target", "system"))
     )
     tables = read_tables(folder / "expected_ner.csv")
     for name, scores in (
-        ("Traditional", found.traditional),
-        ("Fair", found.fair),
-        ("Weighted", found.weighted),
+        ("Traditional", counts.traditional),
+        ("Fair", counts.fair),
+        ("Weighted", counts.weighted),
     ):
         for label, row in tables[f"{name} evaluation"].items():
             key = None if label == "overall" else label
             for column, expected in row.items():
-                told = f"{name} {label} {column}"
-                yield told, expected, _figure(found, name, key, column, scores(key))
+                title = f"{name} {label} {column}"
+                yield title, expected, _figure(counts, name, key, column, scores(key))
     for target, row in tables["Confusion matrix"].items():
         for system, expected in row.items():
             labels = tuple(
                 None if label == "_" else label for label in (target, system)
             )
-            yield f"confusion {target} {system}", expected, str(found.confusion[labels])
+            yield (
+                f"confusion {target} {system}",
+                expected,
+                str(counts.confusion[labels]),
+            )
     for label, row in tables["Target data stats"].items():
-        yield f"gold {label}", row["Freq"], str(found.n_gold[label])
+        yield f"gold {label}", row["Freq"], str(counts.n_gold[label])
 
 
-def _figure(found, name: str, key: str | None, column: str, scores: Scores) -> str:
+def _figure(counts, name: str, key: str | None, column: str, scores: Scores) -> str:
     if column in ("Prec", "Rec", "F1"):
         return f"{100 * scores[('Prec', 'Rec', 'F1').index(column)]:.2f}"
     if name == "Traditional" and column != "TP":
         # Without kinds of errors: all that is not right
-        n = found.n_gold if column == "FN" else found.n_predicted
-        return str((n.total() if key is None else n[key]) - found.count("TP", key))
-    return str(found.count(column, key))
+        n = counts.n_gold if column == "FN" else counts.n_predicted
+        return str((n.total() if key is None else n[key]) - counts.count("TP", key))
+    return str(counts.count(column, key))
 
 
 def main(faireval: Path | None = None, seed: int = 0) -> None:
@@ -213,16 +219,16 @@ def main(faireval: Path | None = None, seed: int = 0) -> None:
     print("|---|---|---|---|---|---|---|---|")  # fmt: skip
     for corpus in CATALOG:
         try:
-            found = compare(load_test(corpus), seed)
+            differences = compare(load_test(corpus), seed)
         except WeltError as err:
             print(f"| {corpus} | not reached: {str(err)[:60]} | | | | | | |")
             continue
         times = " | ".join(
-            f"{found.seconds[n]:.2f}" for n in ("ours", "spacy", "seqeval")
+            f"{differences.seconds[n]:.2f}" for n in ("ours", "spacy", "seqeval")
         )
         print(
-            f"| {corpus} | {found.entities} | {found.figures} | {found.seqeval:.0e} "
-            f"| {found.spacy:.0e} | {times} |",
+            f"| {corpus} | {differences.entities} | {differences.figures} | {differences.seqeval:.0e} "
+            f"| {differences.spacy:.0e} | {times} |",
             flush=True,
         )
     mirror = os.environ.get("WELT_CORPORA_MIRROR")

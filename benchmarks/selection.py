@@ -88,7 +88,7 @@ def main(
                     )
                 jobs[strategy, scheme, seed] = job(strategy, scheme, seed, train)
     run_trainings(list(jobs.values()), at_once)
-    found = {
+    scores = {
         key: evaluate(
             one["output"] / "model-best", data / "test.spacy", data, one["output"]
         )
@@ -104,8 +104,8 @@ def main(
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for scheme in ("vanilla", "welt"):
         for strategy in strategies if scheme == "vanilla" else with_welt:
-            runs = [found[strategy, scheme, seed] for seed in seeds]
-            others = [found["random", scheme, seed] for seed in seeds]
+            runs = [scores[strategy, scheme, seed] for seed in seeds]
+            others = [scores["random", scheme, seed] for seed in seeds]
             f, strings = (
                 [100 * r[way]["f"] for r in runs] for way in ("strict", "strings")
             )
@@ -155,7 +155,7 @@ def select(
 
 
 def summed(runs: list[dict[str, Any]]) -> np.ndarray:
-    """Counts of each doc over all seeds, so that a test is of the docs."""
+    """Sum the counts of each doc over all seeds, so that a test is of the docs."""
     return np.sum([np.array(run["by_doc"]) for run in runs], axis=0)
 
 

@@ -43,27 +43,27 @@ def main(
     n_words = [len(doc) for doc in nlp.tokenizer.pipe(texts)]
     before = bare(nlp, texts)
     process, address = start(model)
-    found = asyncio.run(load(address, texts, n_words, clients, seconds))
-    served = found["words"] / found["seconds"]
+    result = asyncio.run(load(address, texts, n_words, clients, seconds))
+    served = result["words"] / result["seconds"]
     stop(process)
     after = bare(nlp, texts)
     base = (before + after) / 2
-    times = sorted(found["times"])
+    times = sorted(result["times"])
     print(
-        f"{clients} clients, {found['seconds']:.0f} s, one abstract of {sentences} sentences "
+        f"{clients} clients, {result['seconds']:.0f} s, one abstract of {sentences} sentences "
         f"a request. {about(['spacy', 'fastapi', 'uvicorn'])}\n"
     )
     print("| | |\n| --- | --- |")
-    for name, told in (
+    for name, server in (
         ("requests", f"{len(times):,}"),
-        ("answers", str(found["codes"])),
+        ("answers", str(result["codes"])),
         ("words/s", f"{served:,.0f}"),
         ("`nlp.pipe`, before and after", f"{before:,.0f}, {after:,.0f}"),
         ("ratio", f"{served / base:.2f}"),
         ("p50, p99 (ms)", f"{1000 * times[len(times) // 2]:.0f}, "
          f"{1000 * times[int(0.99 * len(times))]:.0f}"),
     ):  # fmt: skip
-        print(f"| {name} | {told} |")
+        print(f"| {name} | {server} |")
     overload(model, texts)
     terminate(model, texts)
 
@@ -91,15 +91,15 @@ def start(model: Path, *options: str) -> Any:
 def stop(process: subprocess.Popen) -> str:
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
-    told = process.stdout.read()
+    line = process.stdout.read()
     process.wait()
-    return told
+    return line
 
 
 async def load(
     address: str, texts: list[str], n_words: list[int], clients: int, seconds: float
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"words": 0, "times": [], "codes": {}}
+    result: dict[str, Any] = {"words": 0, "times": [], "codes": {}}
     started = time.perf_counter()
 
     async def client(number: int) -> None:
@@ -110,16 +110,16 @@ async def load(
                 answer = await http.post(
                     f"{address}/annotate", json={"text": texts[i % len(texts)]}
                 )
-                found["times"].append(time.perf_counter() - begun)
+                result["times"].append(time.perf_counter() - begun)
                 code = answer.status_code
-                found["codes"][code] = found["codes"].get(code, 0) + 1
+                result["codes"][code] = result["codes"].get(code, 0) + 1
                 if code == 200:
-                    found["words"] += n_words[i % len(texts)]
+                    result["words"] += n_words[i % len(texts)]
                 i += clients
 
     await asyncio.gather(*(client(i) for i in range(clients)))
-    found["seconds"] = time.perf_counter() - started
-    return found
+    result["seconds"] = time.perf_counter() - started
+    return result
 
 
 def overload(model: Path, texts: list[str]) -> None:
@@ -135,12 +135,12 @@ def overload(model: Path, texts: list[str]) -> None:
                 answer = await http.post(f"{address}/annotate", json={"text": text})
                 return answer.status_code, time.perf_counter() - begun
 
-            found = await asyncio.gather(*(ask(text) for text in texts[:300]))
-            refused = [seconds for code, seconds in found if code == 503]
+            responses = await asyncio.gather(*(ask(text) for text in texts[:300]))
+            refused = [seconds for code, seconds in responses if code == 503]
             print(
                 f"\n300 at once with room for 20 texts: {len(refused)} x 503, the slowest of "
                 f"them after {1000 * max(refused):.0f} ms; "
-                f"{sum(code == 200 for code, _ in found)} x 200. "
+                f"{sum(code == 200 for code, _ in responses)} x 200. "
                 f"Right after that: {(await ask(texts[0]))[0]}"
             )
 
@@ -150,7 +150,7 @@ def overload(model: Path, texts: list[str]) -> None:
 
 def terminate(model: Path, texts: list[str]) -> None:
     process, address = start(model)
-    found: list[Any] = []
+    codes: list[Any] = []
 
     async def run() -> None:
         async def client(number: int) -> None:
@@ -161,7 +161,7 @@ def terminate(model: Path, texts: list[str]) -> None:
                         answer = await http.post(
                             f"{address}/annotate", json={"text": text}
                         )
-                    found.append(answer.status_code)
+                    codes.append(answer.status_code)
                 except httpx.TransportError:
                     return
 
@@ -173,11 +173,11 @@ def terminate(model: Path, texts: list[str]) -> None:
 
     asyncio.run(run())
     assert process.stdout is not None
-    told = process.stdout.read().strip()
+    line = process.stdout.read().strip()
     process.wait()
     print(
-        f"\nSIGTERM under load: {told}; clients got {len(found):,} answers, "
-        f"{sum(code == 200 for code in found):,} x 200; exit status {process.returncode}"
+        f"\nSIGTERM under load: {line}; clients got {len(codes):,} answers, "
+        f"{sum(code == 200 for code in codes):,} x 200; exit status {process.returncode}"
     )
 
 

@@ -29,7 +29,7 @@ LEVEL = 0.05
 
 
 def simulate(rng: np.random.Generator, n: int, recall: float, spurious: float):
-    """Counts of a model on n sentences, as `count_sentences` gives them, and what
+    """Simulate the counts of a model on n sentences, as `count_sentences` gives them, and what
     makes sentences hard."""
     gold = rng.poisson(1.1, size=n)
     hard = rng.beta(4, 1, size=n)
@@ -49,7 +49,7 @@ def main(
         "| second model | F1 over the first | bootstrap sees it | randomization | ms |"
     )
     print("|---|---|---|---|---|")
-    for told, recall, spurious in (
+    for name, recall, spurious in (
         ("equally good", 0.85, 0.15),
         ("2 points of recall more", 0.87, 0.15),
         ("4 points of recall more", 0.89, 0.15),
@@ -60,14 +60,14 @@ def main(
             one, other = simulate(rng, sentences, recall, spurious)
             gaps.append(float(f1(other.sum(axis=0)) - f1(one.sum(axis=0))))
             started = time.perf_counter()
-            found = paired_bootstrap(other, one, draws=draws, seed=i)
-            seen["bootstrap"] += found.p_value < LEVEL
+            result = paired_bootstrap(other, one, draws=draws, seed=i)
+            seen["bootstrap"] += result.p_value < LEVEL
             p = approximate_randomization(other, one, draws=draws, seed=i)
             seen["randomization"] += p < LEVEL
             seconds += time.perf_counter() - started
         shares = " | ".join(f"{n / rounds:.1%}" for n in seen.values())
         print(
-            f"| {told} | {100 * mean(gaps):+.2f} | {shares} "
+            f"| {name} | {100 * mean(gaps):+.2f} | {shares} "
             f"| {1000 * seconds / rounds:.0f} |",
             flush=True,
         )

@@ -142,11 +142,11 @@ def main(
     print(f"{encoder}, {corpus}: {sentences} sentences, {n_words} words a turn\n")
     print("| training | words/s, median | of each turn | ratio |")
     print("|---|---|---|---|")
-    for side, found in rates.items():
-        turns_told = ", ".join(f"{rate:,.0f}" for rate in found)
+    for side, speeds in rates.items():
+        turns = ", ".join(f"{rate:,.0f}" for rate in speeds)
         print(
-            f"| {side} | {median(found):,.0f} | {turns_told} "
-            f"| {median(found) / base:.2f} |"
+            f"| {side} | {median(speeds):,.0f} | {turns} "
+            f"| {median(speeds) / base:.2f} |"
         )
     print(f"\n{about(['spacy', 'torch', 'transformers', 'accelerate'])}")
 

@@ -42,7 +42,7 @@ upstream = "tok2vec"
 
 
 def make_configs(folder: Path) -> dict[str, Path]:
-    """One config a side, from configs/welt_cpu.cfg."""
+    """Write a config for each side, from configs/welt_cpu.cfg."""
     folder.mkdir(parents=True, exist_ok=True)
     base = (ROOT / "configs" / "welt_cpu.cfg").read_text(encoding="utf8")
     paths = {}

@@ -44,13 +44,13 @@ INFERENCE: dict[tuple[str, str], str] = {
 def shares(profile: cProfile.Profile, parts: dict[tuple[str, str], str]):
     stats = pstats.Stats(profile)
     total = stats.total_tt  # type: ignore[attr-defined]
-    found = dict.fromkeys(parts.values(), 0.0)
+    seconds = dict.fromkeys(parts.values(), 0.0)
     for (file, _, name), row in stats.stats.items():  # type: ignore[attr-defined]
         part = parts.get((Path(file).name, name))
         if part:
-            found[part] += row[3]
-    found["all else"] = total - sum(found.values())
-    return total, found
+            seconds[part] += row[3]
+    seconds["all else"] = total - sum(seconds.values())
+    return total, seconds
 
 
 def main(
@@ -69,8 +69,8 @@ def main(
     optimizer = nlp.initialize(lambda: examples)
     batcher = make_batcher(config)
 
-    def train(found: list[Example]) -> int:
-        batches = list(batcher(found))
+    def train(examples: list[Example]) -> int:
+        batches = list(batcher(examples))
         for batch in batches:
             nlp.update(batch, sgd=optimizer, drop=0.1)
         return len(batches)
@@ -81,11 +81,11 @@ def main(
     profile.enable()
     steps = train(examples)
     profile.disable()
-    total, found = shares(profile, TRAINING)
+    total, parts = shares(profile, TRAINING)
     print("| | ms | share |")
     print("|---|---|---|")
     print(f"| **a training step**, mean of {steps} | {1000 * total / steps:.1f} | |")
-    for part, seconds in found.items():
+    for part, seconds in parts.items():
         print(f"| {part} | {1000 * seconds / steps:.2f} | {seconds / total:.1%} |")
     for _ in nlp.pipe(texts[:64]):
         pass
@@ -94,9 +94,9 @@ def main(
     for _ in nlp.pipe(texts, batch_size=sentences):
         pass
     profile.disable()
-    total, found = shares(profile, INFERENCE)
+    total, parts = shares(profile, INFERENCE)
     print(f"| **{sentences} sentences predicted** | {500 * total:.0f} | |")
-    for part, seconds in found.items():
+    for part, seconds in parts.items():
         print(f"| {part} | {500 * seconds:.1f} | {seconds / total:.1%} |")
     print(f"\n{about(['spacy', 'torch', 'transformers'])}")
 
