@@ -16,6 +16,7 @@ from common import about, format_mean_sd
 from spacy.language import Language
 
 from welt_spacy.evaluation.tuning.label_propagation import tune_label_propagation
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.tokens.docs import read_examples
 from welt_spacy.util.pipelines import load_pipeline
 
@@ -55,7 +56,9 @@ def main(models: list[str], data: Path = Path("corpus/bc5cdr_docs")) -> None:
             nlp.get_pipe("welt_ner").label_propagation = None
             test = data / "test.spacy"
             scores["plain"].append(nlp.evaluate(read_examples(nlp, test)))
-            tuning = tune_label_propagation(nlp, read_examples(nlp, data / "dev.spacy"))
+            tuning = tune_label_propagation(
+                predict_dev(nlp, read_examples(nlp, data / "dev.spacy"))
+            )
             scores["spread"].append(nlp.evaluate(read_examples(nlp, test)))
             settings.append(tuning.settings)
         cells = [

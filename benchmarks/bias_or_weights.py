@@ -15,7 +15,9 @@ import spacy
 import typer
 from common import about, format_mean_sd
 
-from welt_spacy.evaluation.tuning.decoding import Objective, Point, sweep, tune
+from welt_spacy.evaluation.tuning.decoding import Point, sweep_o_bias, tune_decoding
+from welt_spacy.evaluation.tuning.objective import Objective
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.pipeline.inference import get_welt_ner
 from welt_spacy.tokens.docs import read_examples
 
@@ -23,7 +25,7 @@ from welt_spacy.tokens.docs import read_examples
 def score(nlp, path: Path) -> Point:
     """Score a pipeline with its own settings."""
     bias = get_welt_ner(nlp).o_bias
-    (point,) = sweep(nlp, read_examples(nlp, path), [bias])
+    (point,) = sweep_o_bias(predict_dev(nlp, read_examples(nlp, path)), [bias])
     return point
 
 
@@ -52,12 +54,12 @@ def main(
             by_side.setdefault("WeLT", []).append(score(welt, test))
             by_side.setdefault("vanilla", []).append(score(vanilla, test))
             sought = Objective(at_least=("r", score(welt, dev).r))
-            examples = read_examples(vanilla, dev)
-            tune(vanilla, examples, sought, thresholds=False)
+            predictions = predict_dev(vanilla, read_examples(vanilla, dev))
+            tune_decoding(predictions, sought, keep_threshold=True)
             by_side.setdefault("vanilla, WeLT's recall on dev", []).append(
                 score(vanilla, test)
             )
-            tune(vanilla, examples, Objective())
+            tune_decoding(predictions, Objective())
             by_side.setdefault("vanilla, best F1 on dev", []).append(
                 score(vanilla, test)
             )

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from welt_spacy.evaluation.tuning.calibration import most_likely
-from welt_spacy.evaluation.tuning.decoding import score_entities
+from welt_spacy.evaluation.tuning.calibration import fit_calibration
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.pipeline.inference import get_welt_ner
-from welt_spacy.scoring.calibration_error import calibrate
+from welt_spacy.scoring.calibration_error import measure_calibration
 from welt_spacy.tagging.platt_scaling import calibrated
 from welt_spacy.tokens.docs import read_examples
 from welt_spacy.util.pipelines import load_pipeline
@@ -21,8 +21,8 @@ from welt_spacy.util.pipelines import load_pipeline
 def entities(nlp, path: Path):
     """Return confidence, correctness and label of the entities above the threshold."""
     pipe = get_welt_ner(nlp)
-    examples = read_examples(nlp, path)
-    confidences, right, labels = score_entities(nlp, examples)
+    dev = predict_dev(nlp, read_examples(nlp, path))
+    confidences, right, labels = dev.judge(dev.decode())
     above = confidences >= pipe.threshold
     return confidences[above], right[above], labels[above]
 
@@ -39,15 +39,15 @@ def main(data: Path, models: list[Path]) -> None:
         each = np.zeros(len(test))
         for label in np.unique(labels):
             part = labels == label
-            fitted = most_likely(dev[part], right[part])
+            fitted = fit_calibration(dev[part], right[part])
             each[of == label] = calibrated(test[of == label], fitted)
         values: dict[str, np.ndarray] = {
             "as it is": test,
-            "temperature": calibrated(test, most_likely(dev, right, shift=False)),
-            "and shift": calibrated(test, most_likely(dev, right)),
+            "temperature": calibrated(test, fit_calibration(dev, right, shift=False)),
+            "and shift": calibrated(test, fit_calibration(dev, right)),
             "for each label": each,
         }
-        errors = [calibrate(c.tolist(), hits.tolist()).error for c in values.values()]
+        errors = [measure_calibration(c.tolist(), hits.tolist()).error for c in values.values()]
         print(f"| {path} | " + " | ".join(f"{100 * e:.2f}" for e in errors) + " |")
 
 

@@ -482,7 +482,7 @@ SENSIBLE = {
     "config": ["out/{n}.cfg"],
     "evaluate": ["model", "gold.spacy"],
     "compare": ["model", "gold.spacy", "gold.spacy"],
-    "tune": ["model", "gold.spacy", "out/{n}"],
+    "tune": ["decoding", "model", "gold.spacy", "out/{n}"],
     "optimize": ["model", "out/{n}"],
     "annotate": ["model", "x.tsv", "out/{n}"],
     "push": [
@@ -639,7 +639,8 @@ KILLED = {
         ["kill/x.html"],  # speeds are in the figures
     ),
     "tune --force": Killed(
-        ["tune", "model", "gold.spacy", "kill/tuned", "--force"], ["kill/tuned"]
+        ["tune", "decoding", "model", "gold.spacy", "kill/tuned", "--force"],
+        ["kill/tuned"],
     ),
     "push --dry-run": Killed(
         [

@@ -18,8 +18,10 @@ import typer
 from common import about, prepare
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
+from spacy.training import Example
 
 from welt_spacy.scoring.llm_responses import count_issues
+from welt_spacy.scoring.pairs import pair_examples
 from welt_spacy.tokens.llm_responses import get_llm_responses
 
 FAMILIES = ("qwen3", "llama", "gpt2")
@@ -61,17 +63,17 @@ def main(
                     outputs[way] += docs
                     spent[way].append((seconds, counters[way].n - before))
     for way, docs in outputs.items():
-        issues = count_issues(docs)
+        issues = count_issues(pair_examples(Example(doc, doc) for doc in docs))
         assert issues is not None
         valid = sum(is_json(text) for doc in docs for text in answers(doc))
         seconds = sum(part for part, _ in spent[way])
         tokens = sum(part for _, part in spent[way])
         print(
-            f"\n{'with' if way else 'without'} the grammar: {issues['answers']:,} answers, "
-            f"{valid:,} valid JSON, {issues['entities']:,} entities"
+            f"\n{'with' if way else 'without'} the grammar: {issues.responses:,} responses, "
+            f"{valid:,} valid JSON, {issues.entities:,} entities"
         )
-        for name, share in issues["issues"].items():
-            print(f"  {name}: {share['n']:,} of {share['of']:,}")
+        for name, share in issues.issues.items():
+            print(f"  {name}: {share.n:,} of {share.of:,}")
         print(
             f"  {tokens:,} tokens, ended rows included, {1e3 * seconds / tokens:.3f} ms each"
         )

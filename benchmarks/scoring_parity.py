@@ -33,7 +33,8 @@ from welt_spacy.corpora.convert import convert_file
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.scoring.fair import fair_eval
-from welt_spacy.scoring.spans import LabelledSpan, Scores, spans_of
+from welt_spacy.scoring.pairs import aligned_predictions
+from welt_spacy.scoring.spans import LabelledSpan, Scores
 from welt_spacy.scoring.strict import strict_eval
 
 LABELS = ("Chemical", "Disease", "Gene", "Species")
@@ -96,8 +97,12 @@ def compare(docs: list[Doc], seed: int = 0) -> Parity:
         return result
 
     def score():
-        pairs = [spans_of(example) for example in examples]
-        return strict_eval([one for one, _ in pairs], [other for _, other in pairs])
+        gold = [
+            [(ent.label_, ent.start, ent.end) for ent in eg.reference.ents]
+            for eg in examples
+        ]
+        predicted = [[span for span, _ in aligned_predictions(eg)] for eg in examples]
+        return strict_eval(gold, predicted)
 
     ours = timed("ours", score)
     spacy = timed("spacy", get_ner_prf, examples)

@@ -2,15 +2,15 @@
 
 import json
 import re
-import time
 
 import pytest
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from welt_spacy.evaluation.evaluate import report
+from welt_spacy.evaluation.evaluate import score_predictions
 from welt_spacy.evaluation.html import to_html, utf16_offset
-from welt_spacy.evaluation.tuning.decoding import sweep
+from welt_spacy.evaluation.tuning.decoding import sweep_o_bias
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.pipeline.inference import predict_examples
 from welt_spacy.scoring.pairs import pair_examples
 
@@ -21,7 +21,7 @@ HOSTILE = "</script><img src=x onerror=alert(1)>&<b>\u2028"
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """Opens a page; at the end there must have been no error and no request."""
+    """Open a page; assert at the end that there was no error and no request."""
     problems, requests = [], []
     contexts = []
 
@@ -47,8 +47,8 @@ def visit(browser, tmp_path):
 
 @pytest.fixture(scope="module")
 def evaluated():
-    """Docs of which one is wrong in each way: missed, overlapping, spurious; one
-    without errors; one with hostile text."""
+    """An evaluation of five documents and its page: three with one error each (missed,
+    overlapping, spurious), one without errors, and one with hostile text."""
     nlp = make_nlp()
     train(nlp, make_examples(nlp))
     examples = make_examples(nlp)
@@ -66,24 +66,29 @@ def evaluated():
         else:
             doc.ents = [Span(doc, 0, 1, label="Chemical"), *doc.ents]
     hostile.ents = [Span(hostile, 0, 1, label="Disease")]
-    found = report(nlp, examples, mentions={"aspirin": 2}, gold_text=True)
-    copies = make_examples(nlp)
-    curve = sweep(nlp, copies)
-    return found, to_html(
-        found, pair_examples(examples), data="test.spacy", curve=curve
+    docs = pair_examples(examples)
+    evaluation = score_predictions(
+        nlp, docs, mentions={"aspirin": 2}, score_raw_text=True
     )
+    curve = sweep_o_bias(predict_dev(nlp, make_examples(nlp)))
+    return evaluation, to_html(evaluation, docs, data="test.spacy", curve=curve)
 
 
 def shown(page):
     return page.locator("#list article").count()
 
 
-def test_all_that_it_must_have(evaluated, visit):
-    found, html = evaluated
+def test_figures_and_sections(evaluated, visit):
+    evaluation, html = evaluated
     page = visit(html)
     text = page.inner_text("main")
-    for scores in (found["strict"], found["fair"], found["weighted"], found["macro"]):
-        for value in scores.values():
+    for scores in (
+        evaluation.strict,
+        evaluation.fair,
+        evaluation.weighted,
+        evaluation.macro,
+    ):
+        for value in scores:
             assert f"{100 * value:.2f}" in text
     for part in (
         "Chemical",
@@ -98,24 +103,24 @@ def test_all_that_it_must_have(evaluated, visit):
         assert page.locator(f"nav a[href='#{section}']").count() == 1
         assert page.locator(f"#{section} h2").count() == 1
     assert page.locator("svg circle.current").count() == 1
-    assert page.locator("svg rect.bar").count() == len(found["calibration"]["bins"])
-    low, high = found["intervals"]["f"]
+    assert page.locator("svg rect.bar").count() == len(evaluation.calibration.bins)
+    low, high = evaluation.intervals["f"]
     assert f"{100 * low:.2f} to {100 * high:.2f}" in text
     assert page.locator(".matrix tbody tr").count() == 3
 
 
 def test_filters(evaluated, visit):
     page = visit(evaluated[1])
-    assert shown(page) == 4  # those with an error
+    assert shown(page) == 4  # documents with an error
     assert "4 of 5 docs" in page.inner_text("#status")
     page.uncheck("input[value='2']")
     page.uncheck("input[value='3']")
-    assert shown(page) == 2  # both spurious
+    assert shown(page) == 2  # spurious predictions
     page.select_option("select", "Disease")
     assert shown(page) == 1
     page.check("input[value='0']")
     page.uncheck("input[value='1']")
-    assert shown(page) == 0  # the doc without errors has no entity
+    assert shown(page) == 0  # the document without errors has no entity
     page.select_option("select", "")
     assert "The study was blind." in page.inner_text("#list")
     page.check("input[value='2']")
@@ -128,7 +133,7 @@ def test_filters(evaluated, visit):
 def test_keyboard(evaluated, visit):
     page = visit(evaluated[1])
     page.keyboard.press("/")
-    page.keyboard.type("kj")  # typed, not steps
+    page.keyboard.type("kj")  # typed text, not steps
     assert page.input_value("input[type=search]") == "kj" and shown(page) == 0
     page.fill("input[type=search]", "")
     page.keyboard.press("Escape")
@@ -173,7 +178,7 @@ def test_it_fits_a_phone(evaluated, visit):
     assert width <= 360
 
 
-def test_five_thousand_sentences_stay_quick(visit):
+def test_filters_over_five_thousand_sentences(visit):
     nlp = make_nlp()
     words = [
         "The",
@@ -195,23 +200,21 @@ def test_five_thousand_sentences_stay_quick(visit):
         examples.append(Example(guess, gold))
     nlp.initialize(lambda: examples[:10])
 
-    found = report(nlp, examples)
-    page = visit(to_html(found, pair_examples(examples), data="large"))
+    docs = pair_examples(examples)
+    page = visit(to_html(score_predictions(nlp, docs), docs, data="large"))
     assert "5,000 of 5,000 docs, 50 shown" in page.inner_text("#status")
-    started = time.perf_counter()
     page.fill("input[type=search]", "4999")
     assert shown(page) == 1
     page.fill("input[type=search]", "")
     page.click("#more")
     assert shown(page) == 100
-    assert time.perf_counter() - started < 3  # 0.2 s on two busy cores
 
 
 def test_data_of_the_page_can_be_read(evaluated):
-    found, html = evaluated
+    evaluation, html = evaluated
     text = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
     data = json.loads(text)
-    assert len(data["sentences"]) == found["docs"]
+    assert len(data["sentences"]) == evaluation.docs
     assert data["sentences"][-1]["text"].startswith(HOSTILE)
 
 
@@ -227,8 +230,8 @@ def test_marks_beyond_the_basic_plane(visit):
     doc = nlp.make_doc("𝛽 - blocker 𝛼 gave nausea")
     gold = doc.copy()
     gold.set_ents([gold.char_span(4, 11, "Drug"), gold.char_span(19, 25, "Disease")])
-    examples = [Example(doc, gold)]
-    page = visit(to_html(report(nlp, examples), pair_examples(examples)))
+    docs = pair_examples([Example(doc, gold)])
+    page = visit(to_html(score_predictions(nlp, docs), docs))
     marks = page.locator("[data-side=gold] mark")
     texts = [marks.nth(i).evaluate("m => m.firstChild.data") for i in range(2)]
     assert texts == ["blocker", "nausea"]

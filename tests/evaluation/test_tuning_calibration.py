@@ -1,18 +1,24 @@
-"""Confidences that are frequencies."""
+"""Calibration of confidences on dev data."""
 
 import numpy as np
 import pytest
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy.training import Example
 
 from welt_spacy.errors import WeltError
 from welt_spacy.evaluation.evaluate import evaluate
-from welt_spacy.evaluation.tuning.calibration import TooFew, fit_calibration
+from welt_spacy.evaluation.tuning.calibration import (
+    TooFewEntities,
+    rescale_threshold,
+    tune_calibration,
+)
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.tagging.platt_scaling import calibrated, uncalibrated
 from welt_spacy.tokens.docs import read_examples
 
-from ..factories import ents, make_examples, make_nlp, train
+from ..factories import ents, make_examples, make_nlp, save_docs, train
 
 SETTINGS = st.fixed_dictionaries(
     {"temperature": st.floats(0.2, 5), "shift": st.floats(-3, 3)}
@@ -20,7 +26,7 @@ SETTINGS = st.fixed_dictionaries(
 
 
 @given(st.lists(st.floats(1e-4, 1 - 1e-4), min_size=1), SETTINGS)
-def test_there_and_back(values, settings):
+def test_calibration_can_be_inverted(values, settings):
     array = np.array(values)
     there = calibrated(array, settings)
     assert ((there >= 0) & (there <= 1)).all()
@@ -28,17 +34,17 @@ def test_there_and_back(values, settings):
     back = uncalibrated(there, settings)
     inner = (there > 1e-6) & (there < 1 - 1e-6)
     np.testing.assert_allclose(back[inner], array[inner], atol=1e-3)
-    assert calibrated(array, None) is not None
     np.testing.assert_array_equal(calibrated(array, None), array)
 
 
 @pytest.fixture(scope="module")
-def half_right():
-    """A pipeline that is sure of much that is not gold: half of what it learned was
-    taken out of the gold annotation."""
+def half_right_folder(tmp_path_factory):
+    """A pipeline that predicts much that is not gold: half of the entities that it
+    learned were removed from the gold annotation."""
+    folder = tmp_path_factory.mktemp("half_right")
     nlp = make_nlp(threshold=0.5)
-    examples = make_examples(nlp)
-    train(nlp, examples)
+    train(nlp, make_examples(nlp))
+    nlp.to_disk(folder / "model")
     dev = []
     for i in range(24):
         for eg in make_examples(nlp):
@@ -47,107 +53,112 @@ def half_right():
                 default="outside",
             )
             dev.append(eg)
-    return nlp, dev
+    save_docs(folder / "dev.spacy", dev)
+    return folder
 
 
-def fresh(dev, nlp):
-    examples = []
-    for eg in dev:
-        examples.append(type(eg)(nlp.make_doc(eg.reference.text), eg.reference))
-    return examples
+@pytest.fixture
+def half_right(half_right_folder):
+    nlp = spacy.load(half_right_folder / "model")
+    return nlp, read_examples(nlp, half_right_folder / "dev.spacy")
 
 
-def test_likelihood_is_that_of_a_grid(half_right):
+def test_confidences_become_frequencies(half_right):
     nlp, dev = half_right
-    fit = fit_calibration(nlp, fresh(dev, nlp))
-    try:
-        # Half of all are right, whatever the confidence
-        assert fit.before.error > 0.3 and fit.after.error < 0.02
-        text = dev[0].reference.text
-        doc = nlp(text)
-        for ent in doc.ents:
-            assert ent._.confidence == pytest.approx(0.5, abs=0.05)
-        # what is found is the same, and the page knows of both
-        found = evaluate(nlp, fresh(dev, nlp))["calibration"]
-        assert found["error"] == pytest.approx(fit.after.error)
-        assert found["before"]["error"] == pytest.approx(fit.before.error, abs=1e-6)
-        kept = nlp.get_pipe("welt_ner").threshold
-        nlp.get_pipe("welt_ner").calibration = None
-        nlp.get_pipe("welt_ner").threshold = 0.5
-        assert ents(nlp(text)) == ents(doc)
-        assert kept == pytest.approx(calibrated(np.array([0.5]), fit.settings)[0])
-        # fitted again: from what the model says, not from what was made of it
-        nlp.get_pipe("welt_ner").calibration = fit.settings
-        nlp.get_pipe("welt_ner").threshold = kept
-        again = fit_calibration(nlp, fresh(dev, nlp))
-        assert again.settings == pytest.approx(fit.settings)
-        assert again.before.error == pytest.approx(again.after.error)
-    finally:
-        nlp.get_pipe("welt_ner").calibration = None
-        nlp.get_pipe("welt_ner").threshold = 0.5
+    tuning = tune_calibration(predict_dev(nlp, dev))
+    # Half of all are right, whatever the confidence
+    assert tuning.before.error > 0.3 and tuning.after.error < 0.02
+    for ent in nlp(dev[0].reference.text).ents:
+        assert ent._.confidence == pytest.approx(0.5, abs=0.05)
 
 
-def test_it_is_saved_and_can_be_set(half_right, tmp_path):
+def test_the_same_entities_are_predicted(half_right):
     nlp, dev = half_right
     pipe = nlp.get_pipe("welt_ner")
-    pipe.calibration = {"temperature": 2.0, "shift": -0.5}
-    try:
-        nlp.to_disk(tmp_path / "model")
-        expected = [ent._.confidence for ent in nlp(dev[0].reference.text).ents]
-    finally:
-        pipe.calibration = None
+    texts = [eg.reference.text for eg in dev[:4]]
+    before = [ents(doc) for doc in nlp.pipe(texts)]
+    settings = tune_calibration(predict_dev(nlp, dev)).settings
+    assert [ents(doc) for doc in nlp.pipe(texts)] == before
+    assert pipe.calibration == settings
+    assert pipe.threshold == pytest.approx(calibrated(np.array([0.5]), settings)[0])
+
+
+def test_an_evaluation_has_the_errors_before_and_after(half_right):
+    nlp, dev = half_right
+    tuning = tune_calibration(predict_dev(nlp, dev))
+    calibration = evaluate(nlp, dev).calibration
+    assert calibration.error == pytest.approx(tuning.after.error)
+    assert calibration.before.error == pytest.approx(tuning.before.error, abs=1e-6)
+
+
+def test_a_second_calibration_replaces_the_first(half_right):
+    nlp, dev = half_right
+    first = tune_calibration(predict_dev(nlp, dev))
+    second = tune_calibration(predict_dev(nlp, dev))
+    assert second.settings == pytest.approx(first.settings)
+    assert second.before.error == pytest.approx(second.after.error)
+
+
+def test_it_is_saved(half_right, tmp_path):
+    nlp, dev = half_right
+    settings = {"temperature": 2.0, "shift": -0.5}
+    nlp.get_pipe("welt_ner").calibration = settings
+    nlp.to_disk(tmp_path / "model")
+    expected = [ent._.confidence for ent in nlp(dev[0].reference.text).ents]
     loaded = spacy.load(tmp_path / "model")
-    assert loaded.get_pipe("welt_ner").calibration == {
-        "temperature": 2.0,
-        "shift": -0.5,
-    }
+    assert loaded.get_pipe("welt_ner").calibration == settings
     doc = loaded(dev[0].reference.text)
     assert [ent._.confidence for ent in doc.ents] == pytest.approx(expected)
     config = {"components": {"welt_ner": {"calibration": None}}}
     plain = spacy.load(tmp_path / "model", config=config)
     assert plain.get_pipe("welt_ner").calibration is None
-    for bad in (
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
         {"temperature": 0, "shift": 0},
         {"temperature": 1},
         {"temperature": 1, "shift": float("nan")},
         "none",
         {"temperature": 1, "shift": 0, "more": 1},
-    ):
-        with pytest.raises(WeltError, match="calibration"):
-            pipe.calibration = bad
+    ],
+)
+def test_wrong_settings(half_right, value):
+    pipe = half_right[0].get_pipe("welt_ner")
+    with pytest.raises(WeltError, match="calibration"):
+        pipe.calibration = value
     assert pipe.calibration is None
 
 
-def test_too_few(half_right):
+def test_too_few_entities(half_right):
     nlp, dev = half_right
     pipe = nlp.get_pipe("welt_ner")
-    for part in (dev[:2], fresh(make_examples(nlp) * 8, nlp)):  # few; all right
-        with pytest.raises(TooFew, match="too few to calibrate"):
-            fit_calibration(nlp, fresh(part, nlp))
+    all_right = make_examples(nlp) * 8
+    for examples in (dev[:2], all_right):
+        with pytest.raises(TooFewEntities, match="too few to calibrate"):
+            tune_calibration(predict_dev(nlp, examples))
     assert pipe.calibration is None and pipe.threshold == 0.5
 
 
-def test_on_a_real_pipeline_the_error_falls(half_right, tmp_path):
-    """Read from a file, as the command does."""
-    from welt_spacy.corpora.docbin import write_docs
-
+def test_dev_data_on_other_tokens(half_right):
     nlp, dev = half_right
-    write_docs(tmp_path / "dev.spacy", [eg.reference for eg in dev])
-    examples = read_examples(nlp, tmp_path / "dev.spacy")
-    fit = fit_calibration(nlp, examples)
-    nlp.get_pipe("welt_ner").calibration = None
-    nlp.get_pipe("welt_ner").threshold = 0.5
-    assert fit.after.error < fit.before.error
+    examples = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in dev]
+    assert tune_calibration(predict_dev(nlp, examples)).after.error < 0.02
 
 
-def test_a_threshold_of_none_stays(half_right):
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_only_a_threshold_of_zero_stays(half_right, threshold):
     nlp, dev = half_right
     pipe = nlp.get_pipe("welt_ner")
-    kept = pipe.threshold
-    try:
-        for threshold in (0.0, 0.3):
-            pipe.threshold, pipe.calibration = threshold, None
-            fit_calibration(nlp, fresh(dev, nlp))
-            assert (pipe.threshold == threshold) == (threshold == 0.0)
-    finally:
-        pipe.threshold, pipe.calibration = kept, None
+    pipe.threshold = threshold
+    tune_calibration(predict_dev(nlp, dev))
+    assert (pipe.threshold == threshold) == (threshold == 0.0)
+
+
+def test_thresholds_between_calibrations():
+    a, b = {"temperature": 2.0, "shift": 0.5}, {"temperature": 0.5, "shift": -1.0}
+    threshold = rescale_threshold(0.4, a, b)
+    assert rescale_threshold(threshold, b, a) == pytest.approx(0.4)
+    assert rescale_threshold(0.4, None, None) == 0.4
+    assert [rescale_threshold(t, a, b) for t in (0.0, 1.0)] == [0.0, 1.0]

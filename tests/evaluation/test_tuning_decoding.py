@@ -1,29 +1,28 @@
-"""What `tune` computes at once against what `nlp.evaluate` finds setting by setting."""
+"""Tuning of decoding against `nlp.evaluate` with each setting."""
 
 import numpy as np
 import pytest
-import spacy
-from spacy.tokens import DocBin, Span
-from spacy.training import Example
+from spacy.tokens import Span
 from thinc.api import Config
 
 from welt_spacy.errors import WeltError
 from welt_spacy.evaluation.tuning.decoding import (
-    Objective,
     later_setters,
-    parse_objective,
-    sweep,
-    tune,
+    sweep_o_bias,
+    tune_decoding,
 )
+from welt_spacy.evaluation.tuning.objective import Objective, parse_objective
+from welt_spacy.evaluation.tuning.predictions import predict_dev
+from welt_spacy.evaluation.tuning.threshold import best_threshold, tune_threshold
 from welt_spacy.pipeline.inference import predict_examples
 
-from ..factories import make_examples, make_nlp, run_command, train
+from ..factories import make_examples, make_nlp
 
-KNOB_VALUES = {"o_bias": [-1.0, -0.3, 0.0, 0.4], "logit_adjustment": [-0.3, 0.0, 0.5]}
+VALUES = {"o_bias": [-1.0, -0.3, 0.0, 0.4], "logit_adjustment": [-0.3, 0.0, 0.5]}
 
 
 def make_uncertain(**settings):
-    """A pipeline whose weights are random: all confidences occur."""
+    """A pipeline with random weights, so that its confidences vary."""
     nlp = make_nlp(model={"init_std": 0.3}, **settings)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
@@ -37,16 +36,20 @@ def evaluate(nlp, **settings):
     return nlp.evaluate(make_examples(nlp))
 
 
+def predict(nlp):
+    return predict_dev(nlp, make_examples(nlp))
+
+
 @pytest.mark.parametrize("decoder", ["constrained", "greedy"])
-@pytest.mark.parametrize("knob", KNOB_VALUES)
-def test_scores_are_those_of_evaluate(knob, decoder):
+@pytest.mark.parametrize("parameter", VALUES)
+def test_scores_are_those_of_evaluate(parameter, decoder):
     nlp = make_uncertain(decoder=decoder)
     before = evaluate(nlp)
-    found = tune(
-        nlp, make_examples(nlp), Objective(), knob=knob, values=KNOB_VALUES[knob]
+    tuning = tune_decoding(
+        predict(nlp), Objective(), parameter=parameter, values=VALUES[parameter]
     )
-    assert found.before[3:] == pytest.approx([before[f"ents_{n}"] for n in "prf"])
-    for point in [*found.curve, found.best]:
+    assert tuning.before[3:] == pytest.approx([before[f"ents_{n}"] for n in "prf"])
+    for point in [*tuning.curve, tuning.best]:
         scores = evaluate(
             nlp,
             o_bias=point.o_bias,
@@ -54,47 +57,76 @@ def test_scores_are_those_of_evaluate(knob, decoder):
             threshold=point.threshold,
         )
         assert point[3:] == pytest.approx([scores[f"ents_{n}"] for n in "prf"])
-        # no other threshold is better
+        # No other threshold is better
         for threshold in np.linspace(0, 1, 30):
             assert evaluate(nlp, threshold=threshold)["ents_f"] <= point.f + 1e-9
-    assert found.best.f == max(point.f for point in found.curve) >= found.before.f
+    assert tuning.best.f == max(p.f for p in tuning.curve) >= tuning.before.f
 
 
 def test_the_pipeline_has_the_best_settings():
     nlp = make_uncertain()
-    found = tune(nlp, make_examples(nlp), Objective(beta=2))
+    tuning = tune_decoding(predict(nlp), Objective(beta=2))
     pipe = nlp.get_pipe("welt_ner")
-    assert (pipe.o_bias, pipe.threshold) == (found.best.o_bias, found.best.threshold)
-    kept = tune(nlp, make_examples(nlp), Objective(), thresholds=False)
-    assert {point.threshold for point in kept.curve} == {found.best.threshold}
+    assert (pipe.o_bias, pipe.threshold) == (tuning.best.o_bias, tuning.best.threshold)
 
 
-def test_bounds_are_kept_or_the_nearest_is_taken():
-    nlp = make_trained()
-    examples = make_examples(nlp)
-    found = tune(nlp, examples, parse_objective("recall>=0.6"))
-    assert found.best.r >= 0.6
-    for point in found.curve:
-        assert point.r < 0.6 or point.p <= found.best.p
-    # an entity that is nowhere: out of reach
-    examples[-1].reference.set_ents([Span(examples[-1].reference, 0, 4, "Disease")])
-    found = tune(nlp, examples, parse_objective("recall>=1"))
-    assert found.best.r == max(point.r for point in found.curve) < 1
+def test_the_threshold_can_stay():
+    nlp = make_uncertain(threshold=0.2)
+    tuning = tune_decoding(predict(nlp), Objective(), keep_threshold=True)
+    assert {point.threshold for point in tuning.curve} == {0.2}
+    assert nlp.get_pipe("welt_ner").threshold == 0.2
 
 
-def make_trained():
-    nlp = make_nlp()
-    train(nlp, make_examples(nlp))
-    return nlp
+def test_the_threshold_alone():
+    nlp = make_uncertain()
+    tuning = tune_threshold(predict(nlp), Objective())
+    point = tune_decoding(predict(nlp), Objective(), values=[0.0]).best
+    assert tuning.best == point[2:]
+    assert tuning.before.threshold == 0.0 and tuning.before.f <= tuning.best.f
+    assert nlp.get_pipe("welt_ner").threshold == tuning.best.threshold
 
 
-def test_o_bias_decides_how_much_is_found():
-    nlp = make_trained()
-    recalls = [evaluate(nlp, o_bias=bias)["ents_r"] for bias in (0.0, 100.0)]
+def test_the_best_threshold_is_that_of_a_search_one_by_one():
+    rng = np.random.default_rng(0)
+    for objective in map(parse_objective, ("f1", "precision>=0.7", "recall>=0.4")):
+        confidences = rng.integers(0, 12, size=40) / 12
+        confidences[:4] = np.inf
+        right = rng.random(40) < 0.6
+        candidates = sorted({0.0, *confidences[4:].tolist()})
+        best = best_threshold(confidences, right, 30, objective, candidates)
+        points = []
+        for threshold in candidates:
+            kept = confidences >= threshold
+            p, r = right[kept].sum() / kept.sum(), right[kept].sum() / 30
+            points.append((float(objective.value(p, r)), -threshold))
+        assert best.threshold == -max(points)[1]
+        # Thresholds between the confidences select the same entities
+        between = best_threshold(confidences, right, 30, objective)
+        assert between[1:] == best[1:]
+
+
+def test_a_bound_is_kept_if_it_can_be_reached(trained_nlp):
+    tuning = tune_decoding(predict(trained_nlp), parse_objective("recall>=0.6"))
+    assert tuning.best.r >= 0.6
+    for point in tuning.curve:
+        assert point.r < 0.6 or point.p <= tuning.best.p
+
+
+def test_the_point_nearest_to_a_bound_that_is_out_of_reach(trained_nlp):
+    examples = make_examples(trained_nlp)
+    doc = examples[-1].reference
+    doc.set_ents([Span(doc, 0, 4, "Disease")])  # no setting predicts it
+    dev = predict_dev(trained_nlp, examples)
+    tuning = tune_decoding(dev, parse_objective("recall>=1"))
+    assert tuning.best.r == max(point.r for point in tuning.curve) < 1
+
+
+def test_o_bias_changes_recall(trained_nlp):
+    recalls = [evaluate(trained_nlp, o_bias=bias)["ents_r"] for bias in (0.0, 100.0)]
     assert recalls == [1.0, 0.0]
-    found = tune(nlp, make_examples(nlp), Objective(), thresholds=False)
-    assert found.before.r == 0.0 and found.best.r == 1.0
-    assert len(found.curve) == 33
+    tuning = tune_decoding(predict(trained_nlp), Objective(), keep_threshold=True)
+    assert tuning.before.r == 0.0 and tuning.best.r == 1.0
+    assert len(tuning.curve) == 33
 
 
 @pytest.mark.parametrize(
@@ -102,16 +134,21 @@ def test_o_bias_decides_how_much_is_found():
     [("f1", 2 / 3), ("f2", 5 / 9), ("f0.5", 5 / 6), ("precision >= 0.9", 0.5), ("recall>=.6", 0.5 - 2)],
 )  # fmt: skip
 def test_objectives(text, value):
-    rated = parse_objective(text).value(np.array([1.0]), np.array([0.5]))
-    assert rated[0] == pytest.approx(value)
+    values = parse_objective(text).value(np.array([1.0]), np.array([0.5]))
+    assert values[0] == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
     "text", ["f", "f0", "f-1", "accuracy", "precision>=1.5", "recall>=0"]
 )
-def test_objectives_that_are_none(text):
+def test_unknown_objectives(text):
     with pytest.raises(WeltError, match="Unknown objective"):
         parse_objective(text)
+
+
+def test_an_unknown_parameter():
+    with pytest.raises(WeltError, match="'beam'"):
+        tune_decoding(predict(make_uncertain()), Objective(), parameter="beam")
 
 
 def test_logit_adjustment_is_that_of_the_formula():
@@ -124,103 +161,62 @@ def test_logit_adjustment_is_that_of_the_formula():
     adjusted = probs / shares**0.7
     adjusted /= adjusted.sum(axis=1, keepdims=True)
     lengths = np.array([len(doc) for doc in docs])
-    wanted = pipe.get_decoder().decode(adjusted, lengths)
+    expected = pipe.get_decoder().decode(adjusted, lengths)
     pipe.logit_adjustment = 0.7
-    found = pipe.get_decoder().decode(probs, lengths)
-    assert found.starts.tolist() == wanted.starts.tolist()
-    np.testing.assert_allclose(found.confidences, wanted.confidences, rtol=1e-5)
+    entities = pipe.get_decoder().decode(probs, lengths)
+    assert entities.starts.tolist() == expected.starts.tolist()
+    np.testing.assert_allclose(entities.confidences, expected.confidences, rtol=1e-5)
     loaded = make_nlp().from_bytes(nlp.to_bytes()).get_pipe("welt_ner")
     assert loaded.logit_adjustment == pytest.approx(0.7)
 
 
-def test_what_can_not_be_tuned():
-    nlp = make_uncertain()
-    with pytest.raises(WeltError, match="0 components welt_ner"):
-        tune(spacy.blank("en"), make_examples(nlp), Objective())
-    with pytest.raises(WeltError, match="'beam'"):
-        tune(nlp, make_examples(nlp), Objective(), knob="beam")
-    other = make_examples(nlp, [("Mice slept.", [(0, 4, "Species")])])
-    with pytest.raises(
-        WeltError, match="There is Species in the data, and the pipeline finds"
-    ):
-        tune(nlp, other, Objective())
-    nothing = [Example(eg.predicted, eg.predicted.copy()) for eg in make_examples(nlp)]
-    with pytest.raises(WeltError, match="no entity"):
-        tune(nlp, nothing, Objective())
-
-
-def test_command(tmp_path):
-    nlp = make_trained()
-    nlp.get_pipe("welt_ner").o_bias = 100.0
-    nlp.to_disk(tmp_path / "model")
-    dev = tmp_path / "dev.spacy"
-    DocBin(docs=[eg.reference for eg in make_examples(nlp)]).to_disk(dev)
-    result = run_command("tune", tmp_path / "model", dev, "--objective", "f2")
-    assert result.exit_code == 0, result.stderr
-    assert "best" in result.stdout and "Before and after" in result.stdout
-    tuned = spacy.load(tmp_path / "model-tuned").get_pipe("welt_ner")
-    assert abs(tuned.o_bias) <= 4
-    for arguments, part in (
-        ([tmp_path / "model", dev], "exists. Use another"),
-        ([tmp_path / "model", dev, tmp_path / "x", "-o", "f"], "Unknown objective"),
-        (
-            [tmp_path / "model", tmp_path / "none.spacy", tmp_path / "x"],
-            "is not a file",
-        ),
-        (
-            [tmp_path / "model", tmp_path / "model/meta.json", tmp_path / "x"],
-            "not a .spacy",
-        ),
-        ([tmp_path / "nothing", dev, tmp_path / "deep/x"], "nothing"),
-    ):
-        result = run_command("tune", *arguments)
-        assert result.exit_code == 1, arguments
-        assert part in result.stderr and len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "x").exists() and not (tmp_path / "deep").exists()
-
-
-def test_components_before_and_after_count_as_they_do_in_the_pipeline(tmp_path):
-    """Scores of a setting are what `nlp.evaluate` gives with it."""
-    nlp = make_trained()
-    ruler = nlp.add_pipe("entity_ruler", before="welt_ner")
+@pytest.fixture
+def with_ruler(trained_nlp):
+    """A pipeline with an entity component before `welt_ner` that is often wrong."""
+    ruler = trained_nlp.add_pipe("entity_ruler", before="welt_ner")
     ruler.add_patterns([{"label": "Species", "pattern": "The"}])
     ruler.add_patterns([{"label": "Chemical", "pattern": "N"}])
     for wrong in ("given", "study", "blind", "patient"):
         ruler.add_patterns([{"label": "Disease", "pattern": wrong}])
-    examples = make_examples(nlp)
-    pipe = nlp.get_pipe("welt_ner")
-    for threshold in (0.0, 0.9):
-        pipe.threshold = threshold
-        points = sweep(nlp, make_examples(nlp), [-2.0, 0.0])
-        for point in points:
-            pipe.o_bias = point.o_bias
-            wanted = nlp.evaluate(make_examples(nlp))
-            found = (point.p, point.r, point.f)
-            assert found == tuple(wanted[f"ents_{key}"] for key in "prf")
-        pipe.o_bias = 0.0
-    found = tune(nlp, examples, Objective())
-    assert found.best.f == nlp.evaluate(make_examples(nlp))["ents_f"]
-    assert later_setters(nlp) == []
-    nlp.add_pipe("entity_ruler", name="last")
-    assert later_setters(nlp) == ["last"]
+    return trained_nlp
 
 
-def test_entities_of_an_earlier_prediction_do_not_count_as_given():
-    nlp = make_trained()
-    ruler = nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
-    words = {token.text for eg in make_examples(nlp) for token in eg.reference}
+@pytest.mark.parametrize("threshold", [0.0, 0.9])
+def test_earlier_components_count_as_they_do_in_the_pipeline(with_ruler, threshold):
+    pipe = with_ruler.get_pipe("welt_ner")
+    pipe.threshold = threshold
+    for point in sweep_o_bias(predict(with_ruler), [-2.0, 0.0]):
+        pipe.o_bias = point.o_bias
+        scores = with_ruler.evaluate(make_examples(with_ruler))
+        assert point[3:] == tuple(scores[f"ents_{key}"] for key in "prf")
+
+
+def test_tuning_with_earlier_components(with_ruler):
+    tuning = tune_decoding(predict(with_ruler), Objective())
+    scores = with_ruler.evaluate(make_examples(with_ruler))
+    assert tuning.best.f == scores["ents_f"]
+
+
+def test_components_that_set_entities_later(with_ruler):
+    assert later_setters(with_ruler) == []
+    with_ruler.add_pipe("entity_ruler", name="last")
+    assert later_setters(with_ruler) == ["last"]
+
+
+def test_entities_of_an_earlier_prediction_are_not_given(trained_nlp):
+    ruler = trained_nlp.add_pipe("entity_ruler", config={"overwrite_ents": True})
+    words = {token.text for eg in make_examples(trained_nlp) for token in eg.reference}
     ruler.add_patterns([{"label": "Disease", "pattern": word} for word in words])
-    expected = sweep(nlp, make_examples(nlp))
-    examples = make_examples(nlp)
-    predict_examples(nlp, examples)
+    expected = sweep_o_bias(predict(trained_nlp))
+    examples = make_examples(trained_nlp)
+    predict_examples(trained_nlp, examples)
     assert any(eg.predicted.ents for eg in examples)
-    assert sweep(nlp, examples) == expected
+    assert sweep_o_bias(predict_dev(trained_nlp, examples)) == expected
 
 
-def test_the_config_of_a_tuned_pipeline_says_so(tmp_path):
-    nlp = make_trained()
-    tune(nlp, make_examples(nlp), Objective(at_least=("r", 1.0)))
-    nlp.to_disk(tmp_path)
+def test_the_saved_config_has_the_tuned_settings(trained_nlp, tmp_path):
+    tune_decoding(predict(trained_nlp), Objective(at_least=("r", 1.0)))
+    trained_nlp.to_disk(tmp_path)
     block = Config().from_disk(tmp_path / "config.cfg")["components"]["welt_ner"]
-    pipe = nlp.get_pipe("welt_ner")
+    pipe = trained_nlp.get_pipe("welt_ner")
     assert (block["o_bias"], block["threshold"]) == (pipe.o_bias, pipe.threshold)

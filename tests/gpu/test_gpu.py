@@ -183,7 +183,10 @@ def test_the_command_line_takes_a_gpu(tmp_path, settings):
     nlp, examples, _ = learn(settings)
     nlp.to_disk(tmp_path / "model")
     DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "dev.spacy")
-    for command in (["evaluate", "model", "dev.spacy"], ["tune", "model", "dev.spacy"]):
+    for command in (
+        ["evaluate", "model", "dev.spacy"],
+        ["tune", "decoding", "model", "dev.spacy"],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "spacy", "welt", *command, "--gpu-id", "0"],
             capture_output=True,

@@ -328,33 +328,29 @@ def test_evaluated_compared_tuned_and_packaged(tiny_lm, tmp_path):
     docs = list(nlp.pipe([text for text in TEXTS if text]))
     DocBin(docs=docs).to_disk(tmp_path / "gold.spacy")
     nlp.to_disk(tmp_path / "model")
-    out = tmp_path / "found"
+    out = tmp_path / "scores"
     done = run_command(
         *("evaluate", tmp_path / "model", tmp_path / "gold.spacy"),
-        *("--json", f"{out}.json", "--html", f"{out}.html", "--gold-text"),
+        *("--json", f"{out}.json", "--html", f"{out}.html", "--score-raw-text"),
     )
     assert done.exit_code == 0, done.output
     assert "unsupported name" in done.stdout and "Sets of strings" in done.stdout
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert found["strict"]["f"] == found["strings"]["r"] == 1.0
-    assert found["answers"]["issues"]["unsupported name"]["n"] == 0
-    assert "Answers of the language model" in (tmp_path / "found.html").read_text()
-    tuned = run_command(
-        "tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "tuned"
-    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["strict"]["f"] == scores["strings"]["r"] == 1.0
+    assert scores["llm_responses"]["issues"]["unsupported name"]["n"] == 0
+    page = (tmp_path / "scores.html").read_text()
+    assert "Responses of the language model" in page
+    data = (tmp_path / "model", tmp_path / "gold.spacy")
+    tuned = run_command("tune", "threshold", *data, tmp_path / "tuned")
     assert tuned.exit_code == 0 and "threshold" in tuned.stdout, tuned.output
     sure = run_command(
-        *("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "sure"),
+        *("tune", "threshold", *data, tmp_path / "sure"),
         *("--objective", "precision>=0.9"),
     )
     assert sure.exit_code == 0
-    for options in (
-        ["--label-propagation"],
-        ["--calibrate"],
-        ["--knob", "logit_adjustment"],
-    ):
-        again = ("tune", tmp_path / "model", tmp_path / "gold.spacy", tmp_path / "x")
-        fails_with_one_line(run_command(*again, *options), "generative_ner")
+    for steps in ("label-propagation", "threshold,calibration", "decoding"):
+        again = run_command("tune", steps, *data, tmp_path / "x")
+        fails_with_one_line(again, "generative_ner")
     both = run_command(
         "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
     )

@@ -1,5 +1,7 @@
 """Model cards: what they tell, and that a hub can read them."""
 
+from dataclasses import replace
+
 import pytest
 from thinc.api import Config
 
@@ -32,13 +34,13 @@ def run(tmp_path_factory):
         "license": "MIT",
         "welt_spacy_version": "0.1.0",
     }
-    found = evaluate(nlp, make_examples(nlp), mentions={}, gold_text=True)
-    return path, meta, found
+    evaluation = evaluate(nlp, make_examples(nlp), mentions={}, score_raw_text=True)
+    return path, meta, evaluation
 
 
 def test_card_tells_what_was_run(run):
-    path, meta, found = run
-    card = model_card(path, meta, found, ABOUT)
+    path, meta, evaluation = run
+    card = model_card(path, meta, evaluation, ABOUT)
     assert card.startswith("# en_welt_bc5cdr\n")
     for part in (
         "Finds chemicals.",
@@ -60,23 +62,23 @@ def test_card_tells_what_was_run(run):
         "Mobasher",
     ):
         assert part in card, part
-    for tag, n in found["class_weights"]["welt_ner"]["counts"].items():
+    for tag, n in evaluation.class_weights["welt_ner"].counts.items():
         assert f"| {tag} | {n} |" in card
     assert "\n\n\n" not in card
 
 
 def test_markup_in_labels_is_escaped(run):
-    path, meta, found = run
-    (part,) = [p for name, p in found["per_type"].items() if name == "Disease"]
-    hostile = {**found, "per_type": {"a|b <img src=x>\n# c": part}}
+    path, meta, evaluation = run
+    part = evaluation.per_type["Disease"]
+    hostile = replace(evaluation, per_type={"a|b <img src=x>\n# c": part})
     card = model_card(path, meta, hostile, ABOUT)
     assert "| a\\|b &lt;img src=x> # c, strict |" in card and "<img" not in card
 
 
 def test_card_of_data_that_tell_little(run):
-    path, meta, found = run
+    path, meta, evaluation = run
     about = {key: ABOUT[key] for key in ("title", "source", "licence", "citation")}
-    assert "| split |" not in model_card(path, meta, found, about)
+    assert "| split |" not in model_card(path, meta, evaluation, about)
 
 
 SCORED = {
@@ -92,8 +94,8 @@ SCORED = {
 
 def test_hub_reads_the_metadata(run):
     hub = pytest.importorskip("huggingface_hub")
-    path, meta, found = run
-    text = model_card(path, meta, found, ABOUT)
+    path, meta, evaluation = run
+    text = model_card(path, meta, evaluation, ABOUT)
     card = hub.ModelCard(f"{hub_metadata({**meta, **SCORED})}\n{text}")
     assert card.text.strip() == text.strip()
     assert card.data.library_name == "spacy" and card.data.license == "mit"

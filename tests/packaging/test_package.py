@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     train(nlp, make_examples(nlp), steps=2)
     nlp.to_disk(folder / "model")
     evaluation = evaluate(nlp, make_examples(nlp))
-    srsly.write_json(folder / "metrics.json", evaluation)
+    srsly.write_json(folder / "metrics.json", evaluation.to_dict())
     srsly.write_json(folder / "corpus.json", ABOUT)
     return folder
 

@@ -1,4 +1,4 @@
-"""Calibration, by hand and of confidences that are frequencies."""
+"""Calibration errors computed by hand, and of calibrated confidences."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from welt_spacy.errors import WeltError
-from welt_spacy.scoring.calibration_error import calibrate, outcomes
+from welt_spacy.scoring.calibration_error import collect_outcomes, measure_calibration
 from welt_spacy.scoring.pairs import pair_examples
 from welt_spacy.tokens.confidence import install_extensions
 
@@ -14,35 +14,39 @@ from ..factories.scoring import make_example
 
 
 def test_calibration_by_hand():
-    found = calibrate([0.95, 0.91, 0.55, 1.0], [True, False, True, True])
-    assert [(b.low, b.n) for b in found.bins] == [(0.5, 1), (0.9, 3)]
-    assert found.bins[1].precision == pytest.approx(2 / 3)
+    calibration = measure_calibration(
+        [0.95, 0.91, 0.55, 1.0], [True, False, True, True]
+    )
+    assert [(b.low, b.n) for b in calibration.bins] == [(0.5, 1), (0.9, 3)]
+    assert calibration.bins[1].precision == pytest.approx(2 / 3)
     gap = 0.45 + 3 * abs((0.95 + 0.91 + 1.0) / 3 - 2 / 3)
-    assert found.error == pytest.approx(gap / 4)
-    assert calibrate([], []) == (0.0, [])
+    assert calibration.error == pytest.approx(gap / 4)
+    assert measure_calibration([], []) == (0.0, [])
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1))
 @settings(deadline=None)
-def test_calibration_is_between_no_bins_and_the_worst(pairs):
+def test_the_error_is_at_least_that_of_one_bin(pairs):
     confidences, right = zip(*pairs)
-    found = calibrate(confidences, right)
-    assert sum(b.n for b in found.bins) == len(pairs)
+    calibration = measure_calibration(confidences, right)
+    assert sum(b.n for b in calibration.bins) == len(pairs)
     overall = abs(np.mean(confidences) - np.mean(right))
-    assert overall - 1e-9 <= found.error <= 1.0
+    assert overall - 1e-9 <= calibration.error <= 1.0
 
 
-def test_sure_and_right_is_calibrated():
+def test_calibrated_confidences_have_no_error():
     rng = np.random.default_rng(0)
     confidences = rng.random(100_000)
-    assert calibrate(confidences, rng.random(100_000) < confidences).error < 0.01
+    assert (
+        measure_calibration(confidences, rng.random(100_000) < confidences).error < 0.01
+    )
 
 
 def test_bad_confidences():
-    with pytest.raises(WeltError, match="1 confidences do not fit 2"):
-        calibrate([0.5], [True, False])
+    with pytest.raises(WeltError, match="1 confidences and 2 outcomes"):
+        measure_calibration([0.5], [True, False])
     with pytest.raises(WeltError, match="must be in"):
-        calibrate([1.5], [True])
+        measure_calibration([1.5], [True])
 
 
 def test_outcomes_of_predictions():
@@ -50,4 +54,4 @@ def test_outcomes_of_predictions():
     install_extensions()
     for ent, confidence in zip(example.predicted.ents, (0.9, 0.6, None)):
         ent._.confidence = confidence
-    assert outcomes(pair_examples([example])) == ([0.9, 0.6], [True, False])
+    assert collect_outcomes(pair_examples([example])) == ([0.9, 0.6], [True, False])

@@ -1,5 +1,5 @@
-"""FairEval against the figures of its author, and against her procedure written out
-step by step."""
+"""FairEval against the figures of its author, and against a literal implementation of her
+procedure."""
 
 from collections import Counter
 
@@ -12,7 +12,7 @@ from spacy.training import Example
 
 from welt_spacy.errors import WeltError
 from welt_spacy.scoring.fair import fair_eval, fair_score, make_fair_scorer
-from welt_spacy.scoring.pairs import TYPES, pair_spans
+from welt_spacy.scoring.pairs import KINDS, pair_spans
 from welt_spacy.scoring.strict import ner_score
 
 VOCAB = spacy.blank("en").vocab
@@ -20,22 +20,22 @@ VOCAB = spacy.blank("en").vocab
 
 @pytest.fixture(scope="session")
 def reference(mirror):
-    """The folder with Ortmann's example, beside the corpora."""
+    """The folder with Ortmann's example next to the corpora."""
     folder = mirror.parent / "faireval"
     if not folder.is_dir():
-        pytest.skip("needs the reference case of FairEval beside the corpora")
+        pytest.skip("needs the reference case of FairEval next to the corpora")
     return folder
 
 
-def test_every_figure_of_the_reference(reference, benchmark):
+def test_figures_of_the_reference(reference, benchmark):
     figures = list(benchmark("scoring_parity").fair_figures(reference))
     assert [figure for figure in figures if figure[1] != figure[2]] == []
     # 5 rows of scores and counts in each of three tables, 5 x 5 labels, 4 frequencies
     assert len(figures) == 5 * (6 + 9 + 11) + 25 + 4
 
 
-def by_the_book(gold, predicted):
-    """The procedure, word by word, on sets of tokens."""
+def pair_literally(gold, predicted):
+    """Pair spans by the procedure of the paper, on sets of tokens."""
     targets = [[span, set(range(*span[1:]))] for span in gold]
     systems = [[span, set(range(*span[1:]))] for span in predicted]
     targets.sort(key=lambda t: t[0][2] - t[0][1])
@@ -44,13 +44,13 @@ def by_the_book(gold, predicted):
     matched_targets, matched_systems = [], []
 
     def match(target, system, kind):
-        for one, open_ones, matched in (
+        for span, unmatched, matched in (
             (target, targets, matched_targets),
             (system, systems, matched_systems),
         ):
-            if any(one is other for other in open_ones):
-                open_ones[:] = [other for other in open_ones if other is not one]
-                matched.append(one)
+            if any(span is candidate for candidate in unmatched):
+                unmatched[:] = [c for c in unmatched if c is not span]
+                matched.append(span)
         shared = target[1] & system[1]
         target[1] -= shared
         system[1] -= shared
@@ -83,23 +83,23 @@ def by_the_book(gold, predicted):
 
     for same in (True, False):
 
-        def fits(one, other, same=same):
-            return (one[0][0] == other[0][0]) == same
+        def fits(a, b, same=same):
+            return (a[0][0] == b[0][0]) == same
 
         def kind(target, system, same=same):
             return kind_of(target, system) if same else "LBE"
 
         for pool in (systems, matched_systems):
             for target in list(targets):
-                found = most_similar([s for s in pool if fits(s, target)], target)
-                if found:
-                    match(target, found, kind(target, found))
+                system = most_similar([s for s in pool if fits(s, target)], target)
+                if system:
+                    match(target, system, kind(target, system))
         for system in list(systems):
-            found = most_similar(
+            target = most_similar(
                 [t for t in matched_targets if fits(t, system)], system
             )
-            if found:
-                match(found, system, kind(found, system))
+            if target:
+                match(target, system, kind(target, system))
     for target in targets:
         kinds["FN", target[0][0]] += 1
     for system in systems:
@@ -107,12 +107,13 @@ def by_the_book(gold, predicted):
     return kinds
 
 
-def flat(pieces):
-    """Spans that do not overlap, from gaps and lengths."""
-    spans, at = [], 0
-    for label, gap, length in pieces:
-        spans.append((label, at + gap, at + gap + length))
-        at += gap + length
+def flat(gaps):
+    """Make spans that do not overlap from gaps and lengths."""
+    spans, position = [], 0
+    for label, gap, length in gaps:
+        start = position + gap
+        position = start + length
+        spans.append((label, start, position))
     return spans
 
 
@@ -125,20 +126,20 @@ flat_spans = st.lists(
 @settings(max_examples=500, deadline=None)
 def test_pairs_are_those_of_the_procedure(gold, predicted):
     pairs = pair_spans(gold, predicted)
-    assert Counter((pair.kind, pair.label) for pair in pairs) == by_the_book(
+    assert Counter((pair.kind, pair.label) for pair in pairs) == pair_literally(
         gold, predicted
     )
-    # Every span is in some pair
+    # Every span is in a pair
     assert {pair.gold for pair in pairs} - {None} == set(gold)
     assert {pair.predicted for pair in pairs} - {None} == set(predicted)
-    assert {pair.kind for pair in pairs} <= set(TYPES)
+    assert {pair.kind for pair in pairs} <= set(KINDS)
 
 
 @given(flat_spans, flat_spans)
 @settings(deadline=None)
 def test_fair_scores_are_no_lower(gold, predicted):
-    found = fair_eval([gold], [predicted])
-    strict, fair = found.traditional(), found.fair()
+    counts = fair_eval([gold], [predicted])
+    strict, fair = counts.traditional(), counts.fair()
     assert 0.0 <= strict.f <= fair.f + 1e-12 <= 1.0 + 1e-11
     same = fair_eval([gold], [gold])
     assert not gold or same.fair() == same.weighted() == (1.0, 1.0, 1.0)
@@ -161,7 +162,7 @@ def test_kinds_of_errors():
 
 
 def test_bad_input():
-    with pytest.raises(WeltError, match="2 sentences of gold annotation and 1"):
+    with pytest.raises(WeltError, match="2 documents with gold annotation and 1"):
         fair_eval([[], []], [[]])
     with pytest.raises(WeltError, match="is empty"):
         fair_eval([[("x", 3, 3)]], [[]])
@@ -169,7 +170,7 @@ def test_bad_input():
     assert nothing.fair() == (0.0, 0.0, 0.0) and nothing.labels == []
 
 
-def test_many_spans_of_one_document_are_quick():
+def test_many_spans_of_one_document():
     spans = [("x", 3 * i, 3 * i + 2) for i in range(50_000)]
     shifted = [("x", 3 * i, 3 * i + 1) for i in range(50_000)]
     assert fair_eval([spans], [shifted]).count("BES") == 50_000
@@ -189,7 +190,7 @@ def test_scorer():
     ]
     scores = make_fair_scorer()(examples)
     assert scores["ents_f"] == ner_score(examples)["ents_f"] == pytest.approx(2 / 3)
-    # two right, one half wrong
+    # Two are right, one is half wrong
     assert scores["fair_p"] == scores["fair_r"] == pytest.approx(2 / 2.5)
     assert scores["fair_per_type"]["y"]["f"] == 1.0
     unknown = Doc(VOCAB, words=["w"])

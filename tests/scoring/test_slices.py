@@ -1,4 +1,4 @@
-"""Slices of the entities, on a case counted by hand."""
+"""Slices of the entities, counted by hand."""
 
 from collections import Counter
 
@@ -10,30 +10,45 @@ from welt_spacy.scoring.slices import (
     by_form,
     by_length,
     count_mentions,
+    make_slicers,
     score_slices,
-    slicers,
 )
 from welt_spacy.scoring.strict import ner_score
 
 from ..factories.scoring import VOCAB, make_doc, make_example
 
 
-def test_slices():
-    example = make_example()
+def score(criterion):
     mentions = count_mentions([make_doc("MPTP", "aspirin")] * 3)
-    assert mentions == {"mptp": 3, "aspirin": 3}
-    ways = slicers(mentions)
-    assert "mention in train" not in slicers()
-    found = score_slices(pair_examples([example]), ways["mention in train"])
-    assert found["seen"].scores == (1.0, 0.5, pytest.approx(2 / 3))
-    assert (found["seen"].n_gold, found["seen"].n_predicted) == (2, 1)
-    assert found["unseen"].scores == (0.0, 0.0, 0.0)
-    found = score_slices(pair_examples([example]), ways["frequency in train"])
-    assert set(found) == {"0", "2 to 10"}
-    found = score_slices(pair_examples([example]), ways["length"])
-    assert found["2 tokens"].n_gold == 1 and found["2 tokens"].n_predicted == 0
-    found = score_slices(pair_examples([example]), ways["form"])
-    assert found["abbreviation"].scores.f == 1.0
+    slicer = make_slicers(mentions)[criterion]
+    return score_slices(pair_examples([make_example()]), slicer)
+
+
+def test_mentions_are_counted_in_lower_case():
+    assert count_mentions([make_doc("MPTP", "aspirin")] * 3) == {
+        "mptp": 3,
+        "aspirin": 3,
+    }
+
+
+def test_slices_by_mention_in_train():
+    slices = score("mention in train")
+    assert slices["seen"] == (1.0, 0.5, pytest.approx(2 / 3), 2, 1)
+    assert slices["unseen"][:3] == (0.0, 0.0, 0.0)
+    assert "mention in train" not in make_slicers()
+
+
+def test_slices_by_frequency_in_train():
+    assert set(score("frequency in train")) == {"0", "2 to 10"}
+
+
+def test_slices_by_length():
+    slices = score("length")
+    assert (slices["2 tokens"].gold, slices["2 tokens"].predicted) == (1, 0)
+
+
+def test_slices_by_form():
+    assert score("form")["abbreviation"].f == 1.0
 
 
 def test_names_of_slices():
@@ -46,14 +61,14 @@ def test_names_of_slices():
     ]
     forms = [by_form(doc[i : i + 1]) for i in (0, 1, 6)]
     assert forms == ["abbreviation", "word", "word"]
-    frequency = slicers(Counter(aspirin=101))["frequency in train"]
+    frequency = make_slicers(Counter(aspirin=101))["frequency in train"]
     assert frequency(doc[1:2]) == "over 100"
 
 
-def test_slices_together_are_everything():
+def test_each_entity_is_in_one_slice():
     example = make_example()
-    for slicer in slicers(Counter()).values():
-        found = score_slices(pair_examples([example]), slicer)
-        assert sum(part.n_gold for part in found.values()) == 3
-        right = sum(part.scores.r * part.n_gold for part in found.values())
+    for slicer in make_slicers(Counter()).values():
+        slices = score_slices(pair_examples([example]), slicer)
+        assert sum(part.gold for part in slices.values()) == 3
+        right = sum(part.r * part.gold for part in slices.values())
         assert right / 3 == pytest.approx(ner_score([example])["ents_r"])

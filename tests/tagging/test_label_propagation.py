@@ -9,7 +9,6 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from welt_spacy.errors import WeltError
-from welt_spacy.evaluation.tuning.label_propagation import tune_label_propagation
 from welt_spacy.tagging.decoding import Entities, decode, score_spans
 from welt_spacy.tagging.label_propagation import propagate_entities
 from welt_spacy.util.pipelines import load_pipeline
@@ -138,34 +137,3 @@ def test_it_is_kept_and_checked(tmp_path):
     for wrong in (0.5, {}, {**SETTINGS, "weight": 2}, {**SETTINGS, "min_count": 0}):
         with pytest.raises(WeltError, match="label_propagation"):
             pipe.label_propagation = wrong
-
-
-def test_tuned_on_documents():
-    """A pipeline that knows a name in one context finds it in others."""
-    nlp = make_nlp(threshold=0.5, model={"init_std": 0.3})
-    examples = make_examples(nlp)
-    nlp.initialize(lambda: examples)
-    pipe = nlp.get_pipe("welt_ner")
-    words = ["aspirin", "helps", "and", "aspirin", "hurts"]
-    doc = Doc(nlp.vocab, words=words)
-    gold = Doc(nlp.vocab, words=words, ents=["B-Chemical", "O", "O", "B-Chemical", "O"])
-    label = pipe.labels.index("Chemical")
-    probs = np.full((5, len(pipe.tags)), 0.01)
-    probs[:, 0] = 0.9
-    probs[0, 0], probs[0, 1 + 2 * label] = 0.01, 0.9
-    probs /= probs.sum(axis=1, keepdims=True)
-    pipe.predict = lambda docs: [probs.astype("float32") for _ in docs]
-    example = spacy.training.Example(doc, gold)
-    found = tune_label_propagation(nlp, [example])
-    assert (found.added, found.right) == (1, 1)
-    assert found.before.f == pytest.approx(2 / 3) and found.after.f == 1
-    assert pipe.label_propagation == found.settings and found.settings["min_count"] == 1
-    scored = nlp.get_pipe("welt_ner")
-    scored.set_annotations([doc], [probs])
-    assert [ent.text for ent in doc.ents] == ["aspirin", "aspirin"]
-    # single sentences say nothing, and then it is off
-    alone = Doc(nlp.vocab, words=words[:2])
-    pipe.predict = lambda docs: [probs[:2] for _ in docs]
-    gold = Doc(nlp.vocab, words=words[:2], ents=["B-Chemical", "O"])
-    found = tune_label_propagation(nlp, [spacy.training.Example(alone, gold)])
-    assert found.settings is None and pipe.label_propagation is None

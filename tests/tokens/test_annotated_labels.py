@@ -6,7 +6,9 @@ from spacy.tokens import DocBin, Span
 from spacy.training import Example
 
 from welt_spacy.evaluation.evaluate import evaluate
-from welt_spacy.evaluation.tuning.decoding import parse_objective, score_entities, tune
+from welt_spacy.evaluation.tuning.decoding import tune_decoding
+from welt_spacy.evaluation.tuning.objective import parse_objective
+from welt_spacy.evaluation.tuning.predictions import predict_dev
 from welt_spacy.ml.losses import MaskedClasses, WeightedCrossEntropy, WeightedFocalLoss
 from welt_spacy.tagging.gold import count_tags
 from welt_spacy.tokens.annotated_labels import (
@@ -113,13 +115,14 @@ def test_scores_leave_out_what_was_not_looked_for():
     assert scores["ents_f"] == 1.0
     assert list(scores["ents_per_type"]) == ["Disease"]
     fresh = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in examples]
-    found = evaluate(nlp, fresh, gold_text=True)
-    assert found["strict"]["f"] == found["text"]["strict"]["f"] == 1.0
-    assert found["predicted"] == found["gold"] == 3
+    evaluation = evaluate(nlp, fresh, score_raw_text=True)
+    assert evaluation.strict.f == evaluation.text.strict.f == 1.0
+    assert evaluation.predicted == evaluation.gold == 3
     fresh = [Example(nlp.make_doc(eg.reference.text), eg.reference) for eg in examples]
-    confidences, right, _ = score_entities(nlp, fresh)
-    assert len(confidences) == 3 and right.all()
-    assert tune(nlp, fresh, parse_objective("f1")).best.f == 1.0
+    dev = predict_dev(nlp, fresh)
+    outcomes = dev.judge(dev.decode())
+    assert len(outcomes.confidences) == 3 and outcomes.right.all()
+    assert tune_decoding(dev, parse_objective("f1")).best.f == 1.0
     # a wrong one of a label that was looked for still counts
     doc = nlp(examples[3].reference.text)
     doc.set_ents([Span(doc, 0, 1, label="Disease"), Span(doc, 1, 2, label="Chemical")])

@@ -1,31 +1,62 @@
-"""Everything there is to say about a pipeline on a data set, as plain data."""
+"""Evaluate a pipeline on a data set, and compare two pipelines."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from spacy.language import Language
 from spacy.training import Example
 
+from ..errors import WeltError
 from ..pipeline.inference import predict_examples
 from ..pipeline.welt_ner import WeltNER
-from ..scoring.calibration_error import calibrate, outcomes
-from ..scoring.errors import ERROR_TYPES, error_type
+from ..scoring.calibration_error import (
+    Calibration,
+    collect_outcomes,
+    measure_calibration,
+)
 from ..scoring.fair import FairCounts, count_pairs
 from ..scoring.labels import unknown_labels
 from ..scoring.llm_responses import count_issues, string_scores
-from ..scoring.pairs import TYPES, PairedDoc, pair_examples
+from ..scoring.pairs import ERROR_TYPES, KINDS, PairedDoc, get_error_type, pair_examples
 from ..scoring.significance import (
     approximate_randomization,
     count_docs,
     paired_bootstrap,
     score_intervals,
 )
-from ..scoring.slices import score_slices, slicers
-from ..scoring.spans import Scores
-from ..scoring.text import text_eval
+from ..scoring.slices import make_slicers, score_slices
+from ..scoring.strict import StrictScores, seqeval_eval
+from ..scoring.text import TextScores, text_eval
 from ..tagging.platt_scaling import uncalibrated
+from .records import (
+    CalibrationResult,
+    Change,
+    ClassWeights,
+    Comparison,
+    Confusion,
+    DecodingSettings,
+    Evaluation,
+    LabelEvaluation,
+)
+from .tuning.decoding import Point, sweep_o_bias
+from .tuning.predictions import predict_and_annotate
+
+
+class EvaluatedDocs(NamedTuple):
+    """An evaluation with the documents that it is of.
+
+    evaluation (Evaluation): The results.
+    docs (list[PairedDoc]): Predictions, paired with gold spans.
+    curve (list[Point]): Scores by `o_bias`, if requested and possible; else empty.
+    """
+
+    evaluation: Evaluation
+    docs: list[PairedDoc]
+    curve: list[Point]
 
 
 def evaluate(
@@ -33,199 +64,230 @@ def evaluate(
     examples: Sequence[Example],
     *,
     mentions: Mapping[str, int] | None = None,
-    gold_text: bool = False,
+    score_raw_text: bool = False,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Predict and score.
+) -> Evaluation:
+    """Run a pipeline on gold-standard documents and score its predictions.
 
     nlp (Language): The pipeline.
-    examples (Sequence[Example]): Gold-standard docs; predictions are put into them.
-    mentions (Mapping[str, int] | None): What `count_mentions` found in the
-        training data, for scores of seen and unseen entities.
-    gold_text (bool): Whether to run the pipeline on the raw texts too, with its own
+    examples (Sequence[Example]): Gold-standard documents. Their predicted documents are
+        replaced by the predictions.
+    mentions (Mapping[str, int] | None): The counts of `count_mentions` for the training
+        data, for scores of seen and unseen entities.
+    score_raw_text (bool): Whether to run the pipeline on the raw texts too, with its own
         tokens, and score characters.
-    seed (int): Of the bootstrap.
+    seed (int): Random seed of the bootstrap.
+    RETURNS (Evaluation): Scores in [0, 1], 95 % intervals and counts.
     RAISES (WeltError): If there are no examples, or the pipeline knows none of their
         labels.
-    RETURNS (dict[str, Any]): Scores in [0, 1], intervals of 95 %, counts; only
-        strings, numbers, lists and dicts, so that it can be written as JSON.
     """
-    speed = predict_examples(nlp, examples)
-    found = report(nlp, examples, mentions=mentions, gold_text=gold_text, seed=seed)
-    return {**found, "speed": speed}
+    return evaluate_docs(
+        nlp, examples, mentions=mentions, score_raw_text=score_raw_text, seed=seed
+    ).evaluation
 
 
-def report(
+def evaluate_docs(
     nlp: Language,
     examples: Sequence[Example],
     *,
     mentions: Mapping[str, int] | None = None,
-    gold_text: bool = False,
+    score_raw_text: bool = False,
+    with_curve: bool = False,
     seed: int = 0,
-    paired: Sequence[PairedDoc] | None = None,
-) -> dict[str, Any]:
-    """Score predictions that are in the examples already: `evaluate`, without its
-    "speed" in tokens a second.
+) -> EvaluatedDocs:
+    """Evaluate like `evaluate`, and return the documents too.
 
-    nlp, examples, mentions, gold_text, seed: See `evaluate`.
-    paired (Sequence[PairedDoc] | None): What `pair_examples` made of the examples,
-        if that is there already.
-    RETURNS (dict[str, Any]): See `evaluate`.
+    with_curve (bool): Whether to score values of `o_bias`, from the same run of the model.
+        This needs one `welt_ner` that knows all gold labels.
     """
-    paired = pair_examples(examples) if paired is None else paired
-    found = count_pairs(paired)
-    counts = count_docs(paired)
-    types: Counter = Counter()
-    for kind in TYPES[1:]:
-        types[error_type(kind)] += found.count(kind)
-    confidences, right = outcomes(paired)
-    decoding = _decoding(nlp)
-    per_type = {label: _all_scores(found, label) for label in found.labels}
-    return {
-        "pipeline": f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
-        "version": nlp.meta.get("version", ""),
-        "docs": len(examples),
-        "tokens": sum(len(eg.reference) for eg in examples),
-        "gold": found.n_gold.total(),
-        "predicted": found.n_predicted.total(),
-        **_all_scores(found, None),
-        "intervals": {
-            name: list(borders)
-            for name, borders in score_intervals(counts, seed=seed).items()
-        },
-        "macro": found.macro()._asdict(),
-        "strings": string_scores(examples)._asdict(),
-        "answers": count_issues([eg.predicted for eg in examples]),
-        "per_type": per_type,
-        "confusion": [
-            {"gold": gold_label, "predicted": label, "n": n}
-            for (gold_label, label), n in found.confusion.most_common()
-        ],
-        "errors": {name: types[number] for number, name in ERROR_TYPES.items()},
-        "slices": {
-            way: {
-                name: {
-                    **part.scores._asdict(),
-                    "gold": part.n_gold,
-                    "predicted": part.n_predicted,
-                }
-                for name, part in score_slices(paired, slicer).items()
-            }
-            for way, slicer in slicers(mentions).items()
-        },
-        "calibration": {
-            **_calibration(confidences, right),
-            "before": _before(confidences, right, decoding.get("calibration")),
-        },
-        "class_weights": nlp.meta.get("class_weights", {}),
-        "decoding": decoding,
-        "unknown_labels": unknown_labels(nlp, examples),
-        "text": _text_scores(nlp, examples) if gold_text else None,
-        "by_doc": counts.tolist(),
-    }
-
-
-def _text_scores(nlp: Language, examples: Sequence[Example]) -> dict[str, Any]:
-    references = [eg.reference for eg in examples]
-    found = text_eval(references, list(nlp.pipe(doc.text for doc in references)))
-    return {
-        "strict": found.strict.micro._asdict(),
-        "per_type": {n: s._asdict() for n, s in found.strict.per_type.items()},
-        "gold": found.n_gold,
-        "predicted": found.n_predicted,
-        "split": found.n_split,
-        "tokens": found.n_tokens,
-        "joined": found.n_joined,
-    }
-
-
-def _calibration(confidences: Sequence[float], right: Sequence[bool]) -> dict[str, Any]:
-    found = calibrate(confidences, right)
-    return {"error": found.error, "bins": [b._asdict() for b in found.bins]}
-
-
-def _before(
-    confidences: Sequence[float],
-    right: Sequence[bool],
-    calibration: Mapping[str, float] | None,
-) -> dict[str, Any] | None:
-    """How the same predictions would stand without the calibration; None if there is
-    none.
-    """
-    if calibration is None:
-        return None
-    raw = uncalibrated(np.array(confidences), calibration)
-    return _calibration(raw.tolist(), right)
-
-
-def _decoding(nlp: Language) -> dict[str, Any]:
-    """The settings of decoding, where there is one `welt_ner`."""
-    pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
-    if len(pipes) != 1:
-        return {}
-    names = (
-        "decoder",
-        "o_bias",
-        "logit_adjustment",
-        "threshold",
-        "label_propagation",
-        "calibration",
+    unknown = unknown_labels(nlp, [eg.reference for eg in examples])
+    has_gold = any(eg.reference.ents for eg in examples)
+    started = time.perf_counter()
+    dev = None
+    if with_curve and has_gold and not unknown and len(_welt_ners(nlp)) == 1:
+        dev = predict_and_annotate(nlp, examples)
+        speed = sum(map(len, dev.docs)) / (time.perf_counter() - started)
+    else:
+        speed = predict_examples(nlp, examples)
+    docs = pair_examples(examples)
+    evaluation = score_predictions(
+        nlp, docs, mentions=mentions, score_raw_text=score_raw_text, seed=seed
     )
-    return {name: getattr(pipes[0], name) for name in names}
+    curve = [] if dev is None else sweep_o_bias(dev)
+    return EvaluatedDocs(replace(evaluation, speed=speed), docs, curve)
+
+
+def score_predictions(
+    nlp: Language,
+    docs: Sequence[PairedDoc],
+    *,
+    mentions: Mapping[str, int] | None = None,
+    score_raw_text: bool = False,
+    seed: int = 0,
+) -> Evaluation:
+    """Score predictions of a pipeline or of another system, without a speed.
+
+    nlp (Language): The pipeline, for its name, settings and labels.
+    docs (Sequence[PairedDoc]): Predictions, paired with gold spans.
+    mentions, score_raw_text, seed: See `evaluate`.
+    RETURNS (Evaluation): The results. Strict scores are seqeval's; they are compared with
+        those of the counts, which the intervals and the other scores are computed from.
+    RAISES (WeltError): As `evaluate`; or if both kinds of strict scores differ.
+    """
+    counts = count_pairs(docs)
+    strict = seqeval_eval(docs)
+    _require_equal(strict, counts.strict())
+    by_doc = count_docs(docs)
+    errors: Counter = Counter()
+    for kind in KINDS[1:]:
+        errors[get_error_type(kind)] += counts.count(kind)
+    decoding = _decoding_settings(nlp)
+    return Evaluation(
+        pipeline=f"{nlp.meta.get('lang', '')}_{nlp.meta.get('name', '')}".strip("_"),
+        version=nlp.meta.get("version", ""),
+        docs=len(docs),
+        tokens=sum(len(doc.reference) for doc in docs),
+        gold=counts.n_gold.total(),
+        predicted=counts.n_predicted.total(),
+        strict=strict.micro,
+        fair=counts.fair(),
+        weighted=counts.weighted(),
+        counts={kind: counts.count(kind) for kind in KINDS},
+        intervals=score_intervals(by_doc, seed=seed),
+        macro=strict.macro,
+        strings=string_scores(docs),
+        per_type=_evaluate_labels(strict, counts),
+        confusion=[
+            Confusion(gold, predicted, n)
+            for (gold, predicted), n in counts.confusion.most_common()
+        ],
+        errors={name: errors[number] for number, name in ERROR_TYPES.items()},
+        slices={
+            criterion: score_slices(docs, slicer)
+            for criterion, slicer in make_slicers(mentions).items()
+        },
+        calibration=_evaluate_calibration(docs, decoding),
+        by_doc=by_doc.tolist(),
+        class_weights={
+            name: ClassWeights(part["weighting"], part["counts"], part["weights"])
+            for name, part in nlp.meta.get("class_weights", {}).items()
+        },
+        unknown_labels=unknown_labels(nlp, [doc.reference for doc in docs]),
+        decoding=decoding,
+        llm_responses=count_issues(docs),
+        text=_score_raw_text(nlp, docs) if score_raw_text else None,
+    )
+
+
+def _require_equal(seqeval: StrictScores, own: StrictScores) -> None:
+    labels = {
+        "all labels": (seqeval.micro, own.micro),
+        "mean": (seqeval.macro, own.macro),
+    }
+    for label in sorted({*seqeval.per_type, *own.per_type}):
+        labels[label] = (seqeval.per_type[label], own.per_type[label])
+    for label, (expected, scores) in labels.items():
+        if not np.allclose(expected, scores, rtol=0, atol=1e-9):
+            raise WeltError(
+                f"Strict scores of {label}: seqeval has P, R, F1 {_format(expected)} and "
+                f"the counts of welt-spacy {_format(scores)}. Report this as a defect"
+            )
+
+
+def _format(scores: Sequence[float]) -> str:
+    return ", ".join(f"{100 * value:.4f}" for value in scores)
+
+
+def _evaluate_labels(
+    strict: StrictScores, counts: FairCounts
+) -> dict[str, LabelEvaluation]:
+    return {
+        label: LabelEvaluation(
+            scores,
+            counts.fair(label),
+            counts.weighted(label),
+            {kind: counts.count(kind, label) for kind in KINDS},
+        )
+        for label, scores in strict.per_type.items()
+    }
+
+
+def _evaluate_calibration(
+    docs: Sequence[PairedDoc], decoding: DecodingSettings | None
+) -> CalibrationResult:
+    confidences, right = collect_outcomes(docs)
+    before: Calibration | None = None
+    if decoding is not None and decoding.calibration is not None:
+        raw = uncalibrated(np.array(confidences), decoding.calibration)
+        before = measure_calibration(raw.tolist(), right)
+    return CalibrationResult(*measure_calibration(confidences, right), before)
+
+
+def _score_raw_text(nlp: Language, docs: Sequence[PairedDoc]) -> TextScores:
+    return text_eval(docs, list(nlp.pipe(doc.reference.text for doc in docs)))
+
+
+def _welt_ners(nlp: Language) -> list[WeltNER]:
+    return [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
+
+
+def _decoding_settings(nlp: Language) -> DecodingSettings | None:
+    pipes = _welt_ners(nlp)
+    if len(pipes) != 1:
+        return None
+    (pipe,) = pipes
+    return DecodingSettings(
+        decoder=pipe.decoder,
+        o_bias=pipe.o_bias,
+        logit_adjustment=pipe.logit_adjustment,
+        threshold=pipe.threshold,
+        label_propagation=pipe.label_propagation,
+        calibration=pipe.calibration,
+    )
 
 
 def compare(
-    one: Sequence[Example], other: Sequence[Example], *, seed: int = 0
-) -> dict[str, Any]:
-    """Compare two pipelines on the same data.
+    first: Sequence[Example], second: Sequence[Example], *, seed: int = 0
+) -> Comparison:
+    """Compare the predictions of two pipelines on the same data.
 
-    one, other (Sequence[Example]): The same gold-standard docs with the predictions
-        of each; see `predict_examples`.
-    seed (int): Of the tests.
-    RETURNS (dict[str, Any]): The difference of F1 (first minus other) with its
-        interval and p-values, and the docs in which an error went or came: what the
-        other has right and the first has not is "broken", the reverse "fixed".
+    first, second (Sequence[Example]): The same gold-standard documents with the predictions
+        of each pipeline; see `predict_examples`.
+    seed (int): Random seed of the tests.
+    RETURNS (Comparison): The difference of F1 (first minus second) with its interval and
+        p-values, and the errors that only one of the pipelines makes.
+    RAISES (WeltError): If the gold annotation differs, or there are no documents.
     """
-    mine, theirs = pair_examples(one), pair_examples(other)
-    counts = (count_docs(mine), count_docs(theirs))
+    sides = pair_examples(first), pair_examples(second)
+    counts = tuple(map(count_docs, sides))
     bootstrap = paired_bootstrap(*counts, seed=seed)
-    changed: dict[str, list[dict[str, Any]]] = {"fixed": [], "broken": []}
-    for i, (first, second) in enumerate(zip(mine, theirs)):
-        gold = set(first.gold)
-        wrong_one, wrong_other = gold ^ {*first.predicted}, gold ^ {*second.predicted}
-        for name, gone in (
-            ("fixed", wrong_other - wrong_one),
-            ("broken", wrong_one - wrong_other),
+    fixed: list[Change] = []
+    broken: list[Change] = []
+    for i, (a, b) in enumerate(zip(*sides)):
+        gold = set(a.gold)
+        errors_a, errors_b = gold ^ {*a.predicted}, gold ^ {*b.predicted}
+        for changes, errors in (
+            (fixed, errors_b - errors_a),
+            (broken, errors_a - errors_b),
         ):
-            doc = first.reference
-            for label, start, end in sorted(gone, key=lambda span: span[1]):
-                changed[name].append(
-                    {
-                        "doc": i,
-                        "text": doc.text,
-                        "start": doc[start].idx,
-                        "end": doc[end - 1].idx + len(doc[end - 1]),
-                        "label": label,
-                        "gold": (label, start, end) in gold,
-                    }
+            for error in sorted(errors, key=lambda span: span[1]):
+                span = a.span(error)
+                changes.append(
+                    Change(
+                        doc=i,
+                        text=a.reference.text,
+                        start=span.start_char,
+                        end=span.end_char,
+                        label=error[0],
+                        gold=error in gold,
+                    )
                 )
-    return {
-        "docs": len(one),
-        "difference": bootstrap.value,
-        "interval": list(bootstrap.interval),
-        "p_bootstrap": bootstrap.p_value,
-        "p_randomization": approximate_randomization(*counts, seed=seed),
-        **changed,
-    }
-
-
-def _all_scores(found: FairCounts, label: str | None) -> dict[str, Any]:
-    scores: dict[str, Scores] = {
-        "strict": found.traditional(label),
-        "fair": found.fair(label),
-        "weighted": found.weighted(label),
-    }
-    return {
-        **{name: values._asdict() for name, values in scores.items()},
-        "counts": {kind: found.count(kind, label) for kind in TYPES},
-    }
+    return Comparison(
+        docs=len(first),
+        difference=bootstrap.value,
+        interval=bootstrap.interval,
+        p_bootstrap=bootstrap.p_value,
+        p_randomization=approximate_randomization(*counts, seed=seed),
+        fixed=fixed,
+        broken=broken,
+    )

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs no network."""
+"""The page of an evaluation: one HTML file that needs no network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..scoring.errors import MISSED, OVERLAPPING, SPURIOUS, error_type
-from ..scoring.pairs import PairedDoc
+from ..scoring.pairs import (
+    MISSED_TYPE,
+    OVERLAPPING_TYPE,
+    SPURIOUS_TYPE,
+    PairedDoc,
+    get_error_type,
+)
 from ..scoring.spans import LabelledSpan
 from ..util.html import render
+from .records import ClassWeights, Evaluation
 from .tuning.decoding import Point
 
 KINDS = {
@@ -23,39 +29,44 @@ KINDS = {
     "BEO": "boundaries overlap",
     "LBE": "wrong label and boundaries",
 }
-SHORT_TYPES = {SPURIOUS: "spurious", MISSED: "missed", OVERLAPPING: "overlapping"}
+ERROR_TYPES = {
+    SPURIOUS_TYPE: "spurious",
+    MISSED_TYPE: "missed",
+    OVERLAPPING_TYPE: "overlapping",
+}
 NOTHING = "nothing"
 
 
 def to_html(
-    found: Mapping[str, Any],
+    evaluation: Evaluation,
     docs: Sequence[PairedDoc],
     *,
     data: str = "",
-    curve: Sequence[Point] | None = None,
+    curve: Sequence[Point] = (),
 ) -> str:
-    """Write the page.
+    """Render the page.
 
-    found (Mapping[str, Any]): What `evaluate` returned.
-    docs (Sequence[PairedDoc]): What `pair_examples` made of its examples.
-    data (str): What the data are called.
-    curve (Sequence[Point] | None): What `tuning.sweep` returned, for the curve of
-        precision against recall.
+    evaluation (Evaluation): The evaluation.
+    docs (Sequence[PairedDoc]): The documents that it is of.
+    data (str): The name of the data in the title.
+    curve (Sequence[Point]): Scores by `o_bias`, for the curve of precision against recall.
     RETURNS (str): HTML.
     """
-    browsed = {
-        "labels": list(found["per_type"]),
-        "sentences": [_sentence(i, doc) for i, doc in enumerate(docs)],
+    sentences = {
+        "labels": list(evaluation.per_type),
+        "sentences": [_describe_doc(i, doc) for i, doc in enumerate(docs)],
     }
-    name = " ".join(filter(None, [found["pipeline"], found["version"]]))
-    curve_shown = _curve(curve, found["decoding"]) if curve else None
-    classes = _classes(found["class_weights"])
+    name = " ".join(filter(None, [evaluation.pipeline, evaluation.version]))
+    chart = None
+    if curve and evaluation.decoding is not None:
+        chart = _make_curve(curve, evaluation.decoding.o_bias)
+    classes = _describe_classes(evaluation.class_weights)
     sections = [
         ("scores", "Scores"),
-        *([("answers", "Answers")] if found["answers"] else []),
+        *([("responses", "Responses")] if evaluation.llm_responses else []),
         ("types", "By type"),
-        *([("curve", "Precision against recall")] if curve_shown else []),
-        *([("calibration", "Calibration")] if found["calibration"]["bins"] else []),
+        *([("curve", "Precision against recall")] if chart else []),
+        *([("calibration", "Calibration")] if evaluation.calibration.bins else []),
         ("confusion", "Confusion"),
         ("slices", "By slice"),
         *([("classes", "Classes and weights")] if classes else []),
@@ -64,25 +75,24 @@ def to_html(
     return render(
         "page.html.jinja",
         title=f"{name} on {data}" if data else name,
-        found=found,
+        evaluation=evaluation,
         sections=sections,
         kinds=KINDS,
-        curve=curve_shown,
-        matrix=_matrix(found),
+        curve=chart,
+        matrix=_make_matrix(evaluation),
         classes=classes,
-        error_types=SHORT_TYPES,
-        data=_for_script(browsed),
+        error_types=ERROR_TYPES,
+        data=_for_script(sentences),
     )
 
 
 def _for_script(data: Any) -> Markup:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    # Nothing in a text can end the element that holds it
+    # Escaped so that no text can end the script element
     return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028"))
 
 
-def _sentence(i: int, doc: PairedDoc) -> dict[str, Any]:
-    text = doc.reference.text
+def _describe_doc(i: int, doc: PairedDoc) -> dict[str, Any]:
     errors: list[dict[str, Any]] = []
     wrong: set[tuple[bool, LabelledSpan]] = set()
     for pair in doc.pairs:
@@ -90,67 +100,66 @@ def _sentence(i: int, doc: PairedDoc) -> dict[str, Any]:
             continue
         spans = [span for span in (pair.gold, pair.predicted) if span is not None]
         wrong |= {(span is pair.gold, span) for span in spans}
-        told = " / ".join(repr(doc.span(span).text) for span in spans)
+        texts = " / ".join(repr(doc.span(span).text) for span in spans)
         errors.append(
             {
-                "type": error_type(pair.kind),
-                "told": f"{KINDS[pair.kind]} {told}",
+                "type": get_error_type(pair.kind),
+                "message": f"{KINDS[pair.kind]} {texts}",
                 "labels": sorted({span[0] for span in spans}),
             }
         )
-
-    def show(span: LabelledSpan, is_gold: bool) -> dict[str, Any]:
-        found = doc.span(span)
-        return {
-            "label": span[0],
-            "start": utf16_offset(text, found.start_char),
-            "end": utf16_offset(text, found.end_char),
-            "right": (is_gold, span) not in wrong,
-        }
-
-    predicted = []
-    for span, confidence in zip(doc.predicted, doc.confidences):
-        shown = show(span, False)
-        if confidence is not None:
-            shown["confidence"] = round(confidence, 3)
-        predicted.append(shown)
+    gold = [_describe_span(doc, span, (True, span) not in wrong) for span in doc.gold]
+    predicted = [
+        _describe_span(doc, span, (False, span) not in wrong, confidence)
+        for span, confidence in zip(doc.predicted, doc.confidences)
+    ]
     return {
         "doc": i,
-        "text": text,
-        "gold": sorted((show(span, True) for span in doc.gold), key=_start),
-        "predicted": sorted(predicted, key=_start),
+        "text": doc.reference.text,
+        "gold": sorted(gold, key=lambda span: span["start"]),
+        "predicted": sorted(predicted, key=lambda span: span["start"]),
         "errors": errors,
     }
 
 
-def utf16_offset(text: str, offset: int) -> int:
-    """Convert an offset for JavaScript, which counts UTF-16 units: a character beyond
-    the basic multilingual plane is two.
+def _describe_span(
+    doc: PairedDoc, span: LabelledSpan, right: bool, confidence: float | None = None
+) -> dict[str, Any]:
+    text = doc.reference.text
+    characters = doc.span(span)
+    description: dict[str, Any] = {
+        "label": span[0],
+        "start": utf16_offset(text, characters.start_char),
+        "end": utf16_offset(text, characters.end_char),
+        "right": right,
+    }
+    if confidence is not None:
+        description["confidence"] = round(confidence, 3)
+    return description
 
-    text (str): The text.
-    offset (int): An offset in characters, as spaCy counts them.
-    RETURNS (int): The same place in UTF-16 units.
+
+def utf16_offset(text: str, offset: int) -> int:
+    """Convert an offset in characters to UTF-16 units, in which JavaScript counts: a
+    character beyond the basic multilingual plane has two.
     """
     return offset + sum(character > "\uffff" for character in text[:offset])
 
 
-def _start(shown: Mapping[str, Any]) -> int:
-    return shown["start"]
-
-
-def _curve(curve: Sequence[Point], decoding: Mapping[str, Any]) -> dict[str, Any]:
-    """Points in per cent of the frame, which ends at round tenths around them."""
+def _make_curve(curve: Sequence[Point], o_bias: float) -> dict[str, Any]:
+    """Return points in per cent of a frame that ends at round tenths around them."""
     low_x, high_x = _borders([point.r for point in curve])
     low_y, high_y = _borders([point.p for point in curve])
-    current = min(curve, key=lambda point: abs(point.o_bias - decoding["o_bias"]))
-    ends = (curve[0], curve[-1], current)
+    current = min(curve, key=lambda point: abs(point.o_bias - o_bias))
+    labelled = (curve[0], curve[-1], current)
     points = [
         {
             **point._asdict(),
             "x": 100 * (point.r - low_x) / (high_x - low_x),
             "y": 100 * (point.p - low_y) / (high_y - low_y),
             "current": point is current,
-            "told": f"{point.o_bias:+.2f}" if any(point is e for e in ends) else "",
+            "label": f"{point.o_bias:+.2f}"
+            if any(point is end for end in labelled)
+            else "",
         }
         for point in curve
     ]
@@ -171,47 +180,47 @@ def _borders(values: Sequence[float]) -> tuple[float, float]:
 def _ticks(low: float, high: float) -> list[dict[str, Any]]:
     n = round(10 * (high - low))
     return [
-        {"place": 100 * i / n, "told": f"{100 * low + 10 * i:.0f}"}
+        {"place": 100 * i / n, "label": f"{100 * low + 10 * i:.0f}"}
         for i in range(n + 1)
     ]
 
 
-def _matrix(found: Mapping[str, Any]) -> dict[str, Any]:
-    labels = [*found["per_type"], NOTHING]
+def _make_matrix(evaluation: Evaluation) -> dict[str, Any]:
+    labels = [*evaluation.per_type, NOTHING]
     counts = {
-        (row["gold"] or NOTHING, row["predicted"] or NOTHING): row["n"]
-        for row in found["confusion"]
+        (row.gold or NOTHING, row.predicted or NOTHING): row.n
+        for row in evaluation.confusion
     }
-    most = max(counts.values(), default=1)
+    maximum = max(counts.values(), default=1)
     rows = []
     for gold in labels:
         cells = []
         for predicted in labels:
             n = counts.get((gold, predicted), 0)
             if gold == predicted == NOTHING:
-                cells.append({"told": "", "share": 0.0, "right": False})
+                cells.append({"text": "", "share": 0.0, "right": False})
             elif gold == predicted:
-                right = found["per_type"][gold]["counts"]["TP"]
-                cells.append({"told": f"{right} + {n}", "share": 0.0, "right": True})
+                right = evaluation.per_type[gold].counts["TP"]
+                cells.append({"text": f"{right} + {n}", "share": 0.0, "right": True})
             else:
-                cells.append({"told": str(n), "share": n / most, "right": False})
+                cells.append({"text": str(n), "share": n / maximum, "right": False})
         rows.append({"label": gold, "cells": cells})
     return {"columns": labels, "rows": rows}
 
 
-def _classes(components: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {}
+def _describe_classes(components: Mapping[str, ClassWeights]) -> dict[str, Any]:
+    classes = {}
     for name, part in components.items():
-        total = sum(part["counts"].values()) or 1
+        total = sum(part.counts.values()) or 1
         rows = [
             {
                 "tag": tag,
                 "n": n,
                 "share": n / total,
-                "weight": part["weights"][tag],
-                "ratio": part["weights"][tag] / (part["weights"].get("O") or 1),
+                "weight": part.weights[tag],
+                "ratio": part.weights[tag] / (part.weights.get("O") or 1),
             }
-            for tag, n in part["counts"].items()
+            for tag, n in part.counts.items()
         ]
-        shown[name] = {"scheme": part["weighting"], "rows": rows}
-    return shown
+        classes[name] = {"scheme": part.weighting, "rows": rows}
+    return classes

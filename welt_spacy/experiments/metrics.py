@@ -8,6 +8,7 @@ from typing import Any
 import srsly
 from pydantic import BaseModel, Field, TypeAdapter
 
+from ..evaluation.records import Evaluation
 from .jobs import Job
 from .steps import USAGE
 
@@ -77,8 +78,11 @@ def collect_metrics(job: Job, folder: Path, seconds: float) -> list[Metrics]:
     }
     rows = []
     for parameter, suffix in job.scored.items():
-        scores = srsly.read_json(folder / f"test{suffix}.json")
-        weights: dict[str, Any] = next(iter(scores["class_weights"].values()), {})
+        evaluation = Evaluation.from_dict(
+            srsly.read_json(folder / f"test{suffix}.json")
+        )
+        strict, fair = evaluation.strict._asdict(), evaluation.fair._asdict()
+        class_weights = next(iter(evaluation.class_weights.values()), None)
         rows.append(
             Metrics(
                 corpus=run.corpus,
@@ -87,16 +91,15 @@ def collect_metrics(job: Job, folder: Path, seconds: float) -> list[Metrics]:
                 scheme=run.scheme,
                 seed=run.seed,
                 tuned=parameter,
-                **{f"strict_{key}": scores["strict"][key] for key in "prf"},
-                **{f"fair_{key}": scores["fair"][key] for key in "prf"},
+                **{f"strict_{key}": value for key, value in strict.items()},
+                **{f"fair_{key}": value for key, value in fair.items()},
                 per_type={
-                    label: part["strict"]["f"]
-                    for label, part in scores["per_type"].items()
+                    label: part.strict.f for label, part in evaluation.per_type.items()
                 },
-                weights=weights.get("weights", {}),
-                docs=scores["docs"],
-                by_doc=scores["by_doc"],
-                words_s=scores.get("speed"),
+                weights={} if class_weights is None else class_weights.weights,
+                docs=evaluation.docs,
+                by_doc=[tuple(counts) for counts in evaluation.by_doc],
+                words_s=evaluation.speed,
                 seconds=seconds,
                 train_seconds=usage["train"]["seconds"],
                 **costs,

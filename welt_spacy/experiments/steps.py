@@ -17,7 +17,9 @@ from spacy.training.loop import train as train_loop
 from ..corpora.docbin import to_bytes
 from ..errors import WeltError, shorten
 from ..evaluation.evaluate import evaluate
-from ..evaluation.tuning.decoding import parse_objective, tune
+from ..evaluation.tuning.decoding import tune_decoding
+from ..evaluation.tuning.objective import Objective
+from ..evaluation.tuning.predictions import predict_dev
 from ..parallel.processes import peak_gpu_mb, peak_mb
 from ..scoring.slices import count_mentions
 from ..tokens.docs import read_docs, read_examples
@@ -82,7 +84,8 @@ def tune_pipeline(
     """Tune a parameter of decoding and the threshold on dev, for F1."""
     with replace_pipeline(output, source=model) as write:
         nlp = load_pipeline(model, gpu_id=gpu_id)
-        tune(nlp, read_examples(nlp, dev), parse_objective("f1"), knob=parameter)
+        predictions = predict_dev(nlp, read_examples(nlp, dev))
+        tune_decoding(predictions, Objective(), parameter=parameter)
         write(nlp)
 
 
@@ -100,5 +103,5 @@ def evaluate_pipeline(
     mentions = count_mentions(read_docs(train, nlp.vocab))
     examples = read_examples(nlp, test)
     evaluation = evaluate(nlp, examples, mentions=mentions)
-    write_atomically(scores, srsly.json_dumps(evaluation, indent=2) + "\n")
+    write_atomically(scores, srsly.json_dumps(evaluation.to_dict(), indent=2) + "\n")
     write_atomically(predictions, to_bytes(example.predicted for example in examples))

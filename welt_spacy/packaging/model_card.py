@@ -9,6 +9,8 @@ import srsly
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from thinc.api import Config
 
+from ..evaluation.records import Evaluation
+
 # What decides a training, of a config
 SECTIONS = ("components", "training")
 TRANSFORMERS = (
@@ -38,14 +40,14 @@ LICENSES = {
 def model_card(
     model: Path,
     meta: Mapping[str, Any],
-    found: Mapping[str, Any],
+    evaluation: Evaluation,
     about: Mapping[str, Any],
 ) -> str:
     """Write a model card from what a run left.
 
     model (Path): The folder of the pipeline, for its `config.cfg`.
     meta (Mapping[str, Any]): Its meta, as the package will have it.
-    found (Mapping[str, Any]): What `evaluate` found on the test split.
+    evaluation (Evaluation): Its scores on the test split.
     about (Mapping[str, Any]): The `corpus.json` of the data.
     RETURNS (str): Markdown.
     """
@@ -56,13 +58,13 @@ def model_card(
         keep_trailing_newline=True,
     )
     environment.filters["cell"] = _cell
-    weightings = [str(part["weighting"]) for part in found["class_weights"].values()]
+    weightings = [part.weighting for part in evaluation.class_weights.values()]
     return environment.get_template("card.md.jinja").render(
         name=f"{meta['lang']}_{meta['name']}",
         meta=meta,
-        found=found,
+        evaluation=evaluation,
         about=about,
-        labels=list(found["per_type"]),
+        labels=list(evaluation.per_type),
         weighting=", ".join(weightings) or "none",
         encoder=_encoder(config),
         requirements=[

@@ -146,7 +146,7 @@ def optimize(
     nlp = load_pipeline(model)
     dev = dev or _get_dev_path(nlp)
     examples = read_examples(nlp, dev)
-    require_known_labels(nlp, examples, str(dev))
+    require_known_labels(nlp, [eg.reference for eg in examples], str(dev))
     settings = {"encoder_format": encoder_format, "max_loss": max_loss}
     current = fingerprint(settings, files={"dev": dev}, models={"model": model})
     existing = OutputFolder(output, COMMAND)

@@ -12,6 +12,7 @@ import srsly
 
 from ..about import __version__
 from ..errors import WeltError, first_line
+from ..evaluation.records import Evaluation
 from ..util.files import write_atomically
 from ..util.output_folder import RECORD
 from ..util.pipelines import is_pipeline
@@ -63,21 +64,21 @@ def package_pipeline(
 
     if not is_pipeline(model):
         raise WeltError(f"{model}: not the folder of a pipeline. Train one first")
-    scores = _read_json(metrics, "strict", "'spacy welt evaluate --json'")
+    evaluation = _read_evaluation(metrics)
     about: dict[str, Any] = dict(UNKNOWN_DATA)
     if corpus is not None:
         about = _read_json(corpus, "title", "'spacy welt corpora convert'")
     meta = _read_json(model / "meta.json", "lang", "spaCy")
     changes = {"name": name, "version": version}
     meta.update({key: value for key, value in changes.items() if value is not None})
-    meta.update(_describe(model, meta, scores, about))
+    meta.update(_describe(model, meta, evaluation, about))
     full_name = f"{meta['lang']}_{meta['name']}-{meta['version']}"
     with tempfile.TemporaryDirectory() as folder:
         staged, built = Path(folder) / "model", Path(folder) / "built"
         # The record of a command has checksums of other files than those of the package
         shutil.copytree(model, staged, ignore=shutil.ignore_patterns(RECORD))
         srsly.write_json(staged / "meta.json", meta)
-        card = model_card(model, meta, scores, about)
+        card = model_card(model, meta, evaluation, about)
         (staged / "README.md").write_text(card, encoding="utf8")
         built.mkdir()
         package(staged, built, create_sdist=False, create_wheel=False, silent=True)
@@ -90,7 +91,7 @@ def package_pipeline(
 
 
 def _describe(
-    model: Path, meta: dict[str, Any], scores: dict[str, Any], about: dict[str, Any]
+    model: Path, meta: dict[str, Any], evaluation: Evaluation, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the fields of the meta that say what the pipeline is and how it scores."""
     source = {
@@ -99,7 +100,10 @@ def _describe(
         "license": about.get("licence", ""),
         "author": about.get("citation", ""),
     }
-    per_type = {label: part["strict"] for label, part in scores["per_type"].items()}
+    strict, fair = evaluation.strict._asdict(), evaluation.fair._asdict()
+    per_type = {
+        label: part.strict._asdict() for label, part in evaluation.per_type.items()
+    }
     return {
         "description": f"Named entities as in {about['title']}: a spaCy pipeline trained "
         "with welt-spacy.",
@@ -108,10 +112,10 @@ def _describe(
         "license": "MIT",
         "sources": [source],
         "performance": {
-            **{f"ents_{key}": scores["strict"][key] for key in "prf"},
+            **{f"ents_{key}": value for key, value in strict.items()},
             "ents_per_type": per_type,
-            **{f"fair_{key}": scores["fair"][key] for key in "prf"},
-            "speed": scores["speed"],
+            **{f"fair_{key}": value for key, value in fair.items()},
+            "speed": evaluation.speed,
             "dev": meta.get("performance", {}),
         },
         "welt_spacy_version": __version__,
@@ -139,6 +143,15 @@ def _build_wheel(source: Path) -> Path:
         reason = first_line(RuntimeError(done.stderr or done.stdout))
         raise WeltError(f"{source.name}: the wheel can't be built: {reason}")
     return wheels[0]
+
+
+def _read_evaluation(path: Path) -> Evaluation:
+    writer = "'spacy welt evaluate --json'"
+    record = _read_json(path, "strict", writer)
+    try:
+        return Evaluation.from_dict(record)
+    except WeltError as err:
+        raise WeltError(f"{path}: not a file that {writer} writes: {err}") from None
 
 
 def _read_json(path: Path, key: str, writer: str) -> dict[str, Any]:

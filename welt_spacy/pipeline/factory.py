@@ -103,10 +103,10 @@ def make_welt_ner(
         stay, and predictions that overlap with them are dropped.
     label_propagation (dict[str, float] | None): "min_count", "min_confidence" and "weight"
         of label propagation, see `propagate_entities`. Set by
-        `spacy welt tune --label-propagation`.
+        `spacy welt tune label-propagation`.
     calibration (dict[str, float] | None): "temperature" and "shift" of the log-odds of a
         confidence. The threshold applies to calibrated confidences. Set by
-        `spacy welt tune --calibrate`.
+        `spacy welt tune calibration`.
     distillation (DistillationLoss | None): The loss on soft labels, which
         `spacy welt distill` stores in the training data, e.g.
         `welt_spacy.DistillationLoss.v1`. If not set, the entities of documents with soft

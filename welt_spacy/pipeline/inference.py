@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import WeltError
+from ..util.arrays import starts_of
 from .welt_ner import WeltNER
 
 PipeT = TypeVar("PipeT")
@@ -47,26 +48,43 @@ def get_welt_ner(nlp: Language) -> WeltNER:
 def predict_tags(
     nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
 ) -> tuple[list[Doc], NDArray[np.float32]]:
-    """Run a pipeline up to its `welt_ner`, whose tag probabilities are returned.
+    """Run a pipeline up to its `welt_ner`.
 
     nlp (Language): The pipeline.
     pipe (WeltNER): The component, in it.
-    docs (Sequence[Doc]): The docs, N tokens together.
-    RETURNS (tuple[list[Doc], ndarray]): The docs as the components before it left them,
-        and the probabilities, shape (N, 2K + 1).
+    docs (Sequence[Doc]): The documents, N tokens together.
+    RETURNS (tuple[list[Doc], ndarray]): The documents as the components before it left
+        them, and the tag probabilities, shape (N, 2K + 1).
     """
-    done = list(docs)
-    for _, other in nlp.pipeline:
-        if other is pipe:
-            break
-        done = (
-            list(other.pipe(done)) if hasattr(other, "pipe") else list(map(other, done))
-        )
+    place = _place_of(nlp, pipe)
+    docs = list(nlp.pipe(docs, disable=nlp.pipe_names[place:]))
     parts = []
-    for start in range(0, len(done), nlp.batch_size):
-        scores = pipe.predict(done[start : start + nlp.batch_size])
+    for start in range(0, len(docs), nlp.batch_size):
+        scores = pipe.predict(docs[start : start + nlp.batch_size])
         parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
-    return done, np.concatenate(parts)
+    return docs, np.concatenate(parts)
+
+
+def annotate_from_tags(
+    nlp: Language, pipe: WeltNER, docs: Sequence[Doc], probs: NDArray[np.float32]
+) -> list[Doc]:
+    """Run a pipeline from its `welt_ner` on, with the results of `predict_tags`. Batches are
+    those of `nlp.pipe`, so the entities and confidences are the same.
+    """
+    ops: Any = pipe.model.ops
+    offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
+    for start in range(0, len(docs), nlp.batch_size):
+        batch = docs[start : start + nlp.batch_size]
+        rows = zip(offsets[start:], offsets[start + 1 :])
+        scores = [
+            ops.asarray2f(probs[first:end]) for (first, end), _ in zip(rows, batch)
+        ]
+        pipe.set_annotations(batch, scores)
+    return list(nlp.pipe(docs, disable=nlp.pipe_names[: _place_of(nlp, pipe) + 1]))
+
+
+def _place_of(nlp: Language, pipe: WeltNER) -> int:
+    return [component for _, component in nlp.pipeline].index(pipe)
 
 
 def predict_examples(nlp: Language, examples: Sequence[Example]) -> float:

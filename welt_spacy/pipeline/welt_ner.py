@@ -318,10 +318,6 @@ class WeltNER(TrainablePipe):
         """
         return self.get_decoder().find_entities(docs, probs, earlier)
 
-    def decoding_options(self) -> dict[str, Any]:
-        """Return the arguments of `tagging.decoding.decode` for the current settings."""
-        return self.get_decoder().options
-
     def get_loss(
         self, examples: Iterable[Example], scores: list[Floats2d]
     ) -> tuple[float, list[Floats2d]]:

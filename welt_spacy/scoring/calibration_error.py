@@ -1,6 +1,6 @@
-"""Whether confidences are frequencies."""
+"""Expected calibration error and reliability table of confidences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,10 @@ from .pairs import PairedDoc
 
 
 class Bin(NamedTuple):
-    """Entities of like confidence.
+    """Predictions with a confidence in one interval.
 
     low, high (float): The bounds of the confidence.
-    n (int): How many.
+    n (int): Number of predictions.
     confidence (float): Their mean confidence.
     precision (float): The share that is right.
     """
@@ -26,33 +26,34 @@ class Bin(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """How far confidences are from being frequencies.
+    """Confidences compared with observed frequencies.
 
     error (float): Expected calibration error: the mean gap between confidence and
-        precision, weighted by entities (Naeini et al. 2015).
-    bins (list[Bin]): The reliability table; bins without entities are left out.
+        precision, weighted by the number of predictions (Naeini et al. 2015).
+    bins (list[Bin]): The reliability table, without empty bins.
     """
 
     error: float
     bins: list[Bin]
 
 
-def calibrate(
+def measure_calibration(
     confidences: Sequence[float], right: Sequence[bool], *, n_bins: int = 10
 ) -> Calibration:
-    """Compare confidences with how often they are right.
+    """Compare confidences with observed frequencies.
 
     confidences (Sequence[float]): The confidence of each prediction, in [0, 1].
-    right (Sequence[bool]): Whether it is right.
-    n_bins (int): Bins of equal width.
+    right (Sequence[bool]): Whether each prediction is right.
+    n_bins (int): Number of bins of equal width.
     RETURNS (Calibration): The error (0 without predictions) and the table.
-    RAISES (WeltError): If there are not as many of both, or a confidence is outside
-        of [0, 1].
+    RAISES (WeltError): If the lengths differ, or a confidence is outside of [0, 1].
     """
     values = np.asarray(confidences, dtype="float64")
     hits = np.asarray(right, dtype="float64")
     if values.shape != hits.shape:
-        raise WeltError(f"{len(values)} confidences do not fit {len(hits)} outcomes")
+        raise WeltError(
+            f"{len(values)} confidences and {len(hits)} outcomes: the numbers differ"
+        )
     if ((values < 0) | (values > 1) | np.isnan(values)).any():
         raise WeltError("Confidences must be in [0, 1]")
     place = np.minimum((values * n_bins).astype(int), n_bins - 1)
@@ -70,13 +71,8 @@ def calibrate(
     return Calibration(gaps / len(values) if len(values) else 0.0, bins)
 
 
-def outcomes(docs: Iterable[PairedDoc]) -> tuple[list[float], list[bool]]:
-    """Get what `calibrate` takes from predictions with confidences.
-
-    docs (Iterable[PairedDoc]): Predictions of `welt_ner`, paired with references.
-    RETURNS (tuple[list[float], list[bool]]): The confidence of each prediction, and
-        whether it is right.
-    """
+def collect_outcomes(docs: Sequence[PairedDoc]) -> tuple[list[float], list[bool]]:
+    """Return the confidence of each prediction that has one, and whether it is right."""
     confidences: list[float] = []
     right: list[bool] = []
     for doc in docs:

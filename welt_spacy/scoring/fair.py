@@ -1,43 +1,41 @@
-"""FairEval: one error is counted once.
+"""FairEval scores, which count one error once.
 
-Under strict scoring an entity with one boundary off costs a false positive and a
-false negative. FairEval (Ortmann 2022, "Fine-Grained Error Analysis and Fair
-Evaluation of Labeled Spans", LREC) pairs predictions with what they were meant to
-be and tells labelling errors, boundary errors and both apart.
+In strict scores an entity with one wrong boundary costs a false positive and a false
+negative. FairEval (Ortmann 2022, "Fine-Grained Error Analysis and Fair Evaluation of
+Labeled Spans", LREC) pairs predictions with gold spans and distinguishes labelling errors,
+boundary errors and both.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import mean
 from typing import Any
 
 from spacy.training import Example
 
 from .pairs import (
     BOUNDARY,
+    KINDS,
     LARGER,
     OVERLAPPING,
     SMALLER,
-    TYPES,
     Pair,
     PairedDoc,
     pair_examples,
     pair_spans,
 )
-from .spans import LabelledSpan, Scores, require_same_sentences, scores_of
-from .strict import ner_score
+from .spans import LabelledSpan, Scores, compute_scores, require_same_length
+from .strict import StrictScores, mean_scores, ner_score
 
 Weights = Mapping[str, Mapping[str, float]]
 
-# What an error counts as, in parts of a true positive, a false positive and a false
-# negative: half an error, whichever it is.
+# Each error counts half, as parts of a true positive, a false positive and a false negative
 FAIR: Weights = {
     "TP": {"TP": 1},
     "FP": {"FP": 1},
     "FN": {"FN": 1},
-    **{name: {"FP": 0.5, "FN": 0.5} for name in TYPES[3:]},
+    **{kind: {"FP": 0.5, "FN": 0.5} for kind in KINDS[3:]},
 }
-# Ortmann's own weights: what was found of an entity counts too.
+# Ortmann's own weights: the part of an entity that was predicted counts too
 WEIGHTED: Weights = {
     **FAIR,
     SMALLER: {"TP": 0.5, "FN": 0.5},
@@ -47,11 +45,11 @@ WEIGHTED: Weights = {
 
 
 class FairCounts:
-    """Counts of what was right and of each kind of error, and scores from them.
+    """Counts of right predictions and of each kind of error, and scores from them.
 
-    counts (dict[str, Counter]): For each label, how many of each of `TYPES`.
-    confusion (Counter): How often gold label and predicted label meet in an error;
-        None stands for no span. Equal labels: boundary errors.
+    counts (dict[str, Counter]): For each label, the number of each of `KINDS`.
+    confusion (Counter): The number of errors by gold label and predicted label; None
+        stands for no span. Equal labels are boundary errors.
     n_gold, n_predicted (Counter): Spans by label.
     """
 
@@ -62,31 +60,12 @@ class FairCounts:
         self.n_predicted: Counter = Counter()
 
     def add(
-        self, gold: Sequence[LabelledSpan], predicted: Sequence[LabelledSpan]
-    ) -> list[Pair]:
-        """Count a sentence or a document.
-
-        gold (Sequence[LabelledSpan]): Its gold spans.
-        predicted (Sequence[LabelledSpan]): The predictions.
-        RETURNS (list[Pair]): What was paired with what.
-        """
-        pairs = pair_spans(gold, predicted)
-        self._add(gold, predicted, pairs)
-        return pairs
-
-    def add_doc(self, doc: PairedDoc) -> None:
-        """Count a doc that is paired already.
-
-        doc (PairedDoc): The doc.
-        """
-        self._add(doc.gold, doc.predicted, doc.pairs)
-
-    def _add(
         self,
         gold: Sequence[LabelledSpan],
         predicted: Sequence[LabelledSpan],
         pairs: Sequence[Pair],
     ) -> None:
+        """Count the spans and pairs of a document."""
         self.n_gold.update(span[0] for span in gold)
         self.n_predicted.update(span[0] for span in predicted)
         for pair in pairs:
@@ -100,15 +79,15 @@ class FairCounts:
 
     @property
     def labels(self) -> list[str]:
-        """RETURNS (list[str]): All labels seen, sorted."""
+        """The labels of all spans, sorted."""
         return sorted(set(self.n_gold) | set(self.n_predicted))
 
     def count(self, kind: str, label: str | None = None) -> int:
-        """Look up a count.
+        """Count pairs.
 
-        kind (str): One of `TYPES`, or "BE" for boundary errors of all kinds.
-        label (str | None): The label; all of them if not set.
-        RETURNS (int): The count.
+        kind (str): One of `KINDS`, or "BE" for boundary errors of all kinds.
+        label (str | None): The label; all labels if not set.
+        RETURNS (int): The number of pairs.
         """
         kinds = (SMALLER, LARGER, OVERLAPPING) if kind == BOUNDARY else (kind,)
         labels = self.counts if label is None else [label]
@@ -120,9 +99,9 @@ class FairCounts:
         )
 
     def traditional(self, label: str | None = None) -> Scores:
-        """Count all errors as false positives and false negatives: strict scores.
+        """Compute strict scores: each error is a false positive, a false negative or both.
 
-        label (str | None): The label; all of them if not set.
+        label (str | None): The label; all labels if not set.
         RETURNS (Scores): The scores.
         """
         right = self.count("TP", label)
@@ -130,49 +109,45 @@ class FairCounts:
             n_gold, n_predicted = self.n_gold.total(), self.n_predicted.total()
         else:
             n_gold, n_predicted = self.n_gold[label], self.n_predicted[label]
-        return scores_of(right, n_predicted - right, n_gold - right)
+        return compute_scores(right, n_predicted - right, n_gold - right)
 
-    def macro(self) -> Scores:
-        """The mean of the strict scores of the labels; 0 without any."""
-        per_type = [self.traditional(label) for label in self.labels]
-        if not per_type:
-            return Scores(0.0, 0.0, 0.0)
-        return Scores(*map(mean, zip(*per_type)))
+    def strict(self) -> StrictScores:
+        """Compute strict scores of all labels together and of each label."""
+        per_type = {label: self.traditional(label) for label in self.labels}
+        return StrictScores(
+            self.traditional(), mean_scores(per_type.values()), per_type
+        )
 
     def fair(self, label: str | None = None) -> Scores:
-        """Each error with a label or a boundary wrong counts half a false positive
+        """Compute fair scores: an error of label or boundaries is half a false positive
         and half a false negative.
 
-        label (str | None): The label; all of them if not set.
+        label (str | None): The label; all labels if not set.
         RETURNS (Scores): The scores.
         """
         return self.weighted(label, FAIR)
 
     def weighted(self, label: str | None = None, weights: Weights = WEIGHTED) -> Scores:
-        """Count errors by weights.
+        """Compute scores from weighted errors.
 
-        label (str | None): The label; all of them if not set.
-        weights (Mapping): For each of `TYPES` the parts of "TP", "FP" and "FN".
+        label (str | None): The label; all labels if not set.
+        weights (Mapping): For each of `KINDS` the parts of "TP", "FP" and "FN".
         RETURNS (Scores): The scores.
         """
         parts = {"TP": 0.0, "FP": 0.0, "FN": 0.0}
-        for kind in TYPES:
+        for kind in KINDS:
             n = self.count(kind, label)
             for part, weight in weights[kind].items():
                 parts[part] += weight * n
-        return scores_of(parts["TP"], parts["FP"], parts["FN"])
+        return compute_scores(parts["TP"], parts["FP"], parts["FN"])
 
 
 def count_pairs(docs: Iterable[PairedDoc]) -> FairCounts:
-    """Count docs that are paired already.
-
-    docs (Iterable[PairedDoc]): The docs; see `pair_examples`.
-    RETURNS (FairCounts): Counts and scores.
-    """
-    found = FairCounts()
+    """Count the pairs of documents."""
+    counts = FairCounts()
     for doc in docs:
-        found.add_doc(doc)
-    return found
+        counts.add(doc.gold, doc.predicted, doc.pairs)
+    return counts
 
 
 def fair_eval(
@@ -186,29 +161,29 @@ def fair_eval(
     RETURNS (FairCounts): Counts and scores.
     RAISES (WeltError): If one has more sentences than the other, or a span is empty.
     """
-    found = FairCounts()
+    counts = FairCounts()
     golds, guesses = list(gold), list(predicted)
-    require_same_sentences(golds, guesses)
-    for one, other in zip(golds, guesses):
-        found.add(one, other)
-    return found
+    require_same_length(golds, guesses)
+    for targets, predictions in zip(golds, guesses):
+        counts.add(targets, predictions, pair_spans(targets, predictions))
+    return counts
 
 
 def fair_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
     """Score the entities of a pipeline, strict and fair.
 
     examples (Iterable[Example]): Predictions and references.
-    RETURNS (dict[str, Any]): What `ner_score` returns, and `fair_p`, `fair_r`,
+    RETURNS (dict[str, Any]): The scores of `ner_score`, and `fair_p`, `fair_r`,
         `fair_f` in [0, 1] and `fair_per_type`; None if no reference is annotated.
     """
     examples = list(examples)
     annotated = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
-    found = count_pairs(pair_examples(annotated))
+    counts = count_pairs(pair_examples(annotated))
     scores = ner_score(examples, **kwargs)
     if not annotated:
         return {**scores, **dict.fromkeys(("fair_p", "fair_r", "fair_f"))}
-    overall = found.fair()
-    per_type = {label: found.fair(label)._asdict() for label in found.labels}
+    overall = counts.fair()
+    per_type = {label: counts.fair(label)._asdict() for label in counts.labels}
     return {
         **scores,
         **{f"fair_{name}": value for name, value in overall._asdict().items()},
@@ -217,5 +192,5 @@ def fair_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
 
 
 def make_fair_scorer() -> Callable[..., dict[str, Any]]:
-    """Registered as `welt_spacy.fair_scorer.v1` in `@scorers`."""
+    """Return `fair_score`. Registered as `welt_spacy.fair_scorer.v1` in `@scorers`."""
     return fair_score

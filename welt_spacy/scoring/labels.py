@@ -1,19 +1,16 @@
-"""The labels that a pipeline can find, and those of the data."""
+"""Labels of pipelines and labels of data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from spacy.language import Language
-from spacy.training import Example
+from spacy.tokens import Doc
 
 from ..errors import WeltError
 
 
 def known_labels(nlp: Language) -> list[str]:
-    """List the labels that a pipeline can find.
-
-    nlp (Language): The pipeline.
-    RETURNS (list[str]): The labels of all components that set entities, sorted; none
-        if they do not tell.
+    """List the labels of all components that set entities, sorted; none if they do not
+    list their labels.
     """
     return sorted(
         {
@@ -25,44 +22,39 @@ def known_labels(nlp: Language) -> list[str]:
     )
 
 
-def unknown_labels(nlp: Language, examples: Sequence[Example]) -> list[str]:
-    """List the labels of gold entities that a pipeline can't find.
-
-    nlp (Language): The pipeline.
-    examples (Sequence[Example]): Gold-standard docs.
-    RETURNS (list[str]): The labels, sorted; none if the pipeline does not tell its own.
-    RAISES (WeltError): If it can find none of them.
+def unknown_labels(nlp: Language, references: Iterable[Doc]) -> list[str]:
+    """List the labels of gold entities that a pipeline cannot predict, sorted; none if the
+    pipeline does not list its labels. Raise a `WeltError` if it can predict none of them.
     """
     known = known_labels(nlp)
-    gold = {ent.label_ for eg in examples for ent in eg.reference.ents}
+    gold = _gold_labels(references)
     if not known:
         return []
     if gold and not gold & set(known):
         raise WeltError(
-            f"The pipeline finds {', '.join(known)}, and the data have only "
-            f"{', '.join(sorted(gold))}: are these the right data?"
+            f"The pipeline predicts {', '.join(known)}, and the data have only "
+            f"{', '.join(sorted(gold))}: no label in common. Use data with these labels"
         )
     return sorted(gold - set(known))
 
 
 def require_known_labels(
-    nlp: Language, examples: Sequence[Example], data: str = "the data"
+    nlp: Language, references: Iterable[Doc], data: str = "the data"
 ) -> None:
-    """Check that data can choose between settings or copies of a pipeline.
-
-    nlp (Language): The pipeline.
-    examples (Sequence[Example]): Gold-standard docs.
-    data (str): What the data are called in messages.
-    RAISES (WeltError): If there is no entity, or one with a label that the pipeline
-        can't find.
+    """Raise a `WeltError` if gold data have no entity, or one with a label that a pipeline
+    cannot predict. Such data cannot choose between settings or copies of the pipeline.
     """
-    gold = {ent.label_ for eg in examples for ent in eg.reference.ents}
+    gold = _gold_labels(references)
     if not gold:
-        raise WeltError(f"There is no entity in {data}: use data with annotation")
+        raise WeltError(f"There is no entity in {data}. Use data with annotation")
     known = known_labels(nlp)
     unknown = sorted(gold - set(known))
     if known and unknown:
         raise WeltError(
-            f"There is {', '.join(unknown)} in {data}, and the pipeline finds "
-            f"{', '.join(known)}: use data with these labels alone"
+            f"There is {', '.join(unknown)} in {data}, and the pipeline predicts only "
+            f"{', '.join(known)}. Use data with these labels alone"
         )
+
+
+def _gold_labels(references: Iterable[Doc]) -> set[str]:
+    return {ent.label_ for doc in references for ent in doc.ents}

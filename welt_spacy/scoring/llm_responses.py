@@ -1,97 +1,110 @@
-"""What only language models get wrong, and scores that are comparable with theirs."""
+"""Errors in the responses of language models, and scores comparable with published ones."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from spacy.tokens import Doc
-from spacy.training import Example
 
 from ..tokens.annotated_labels import is_annotated
 from ..tokens.llm_responses import get_llm_responses
-from .spans import Scores, scores_of
+from .pairs import PairedDoc
+from .spans import Scores, compute_scores
 
-# What can be wrong with an answer; all else is wrong with an entity in one
-OF_ANSWERS = ("failed", "not JSON", "cut off")
-OF_ITEMS = (
+# Issues of a response; all others are issues of an entity in a response
+OF_RESPONSES = ("failed", "not JSON", "cut off")
+OF_ENTITIES = (
     *("malformed", "unknown type", "unsupported name", "over-generated"),
     *("off token borders", "ambiguous"),
 )
 
 
-def string_scores(examples: Sequence[Example]) -> Scores:
-    """Score entities as sets of strings in each doc, without regard to case and to how often
-    a name is there: the way in which language models are scored, so far as can be told,
-    in Chen et al. (2025) and others. It is kinder than strict scores, which want each
-    place.
+class Share(NamedTuple):
+    """A share with its 95 % interval (Wilson 1927).
 
-    examples (Sequence[Example]): Examples with predictions. Of a language model's answers
-        all entities count, those included that are not in the text.
-    RETURNS (Scores): Over all docs.
+    n (int): Number of responses, or of entities in responses, with the issue.
+    of (int): Number of all of them.
+    low, high (float): The bounds of the interval of n / of, in [0, 1].
+    """
+
+    n: int
+    of: int
+    low: float
+    high: float
+
+
+class ResponseIssues(NamedTuple):
+    """Issues in the responses of language models.
+
+    responses, entities (int): Number of responses, and of entities in them.
+    issues (dict[str, Share]): Share of responses or entities with each issue.
+    """
+
+    responses: int
+    entities: int
+    issues: dict[str, Share]
+
+
+def string_scores(docs: Sequence[PairedDoc]) -> Scores:
+    """Score the entities of each document as a set of strings, without regard to case,
+    position and number of occurrences.
+
+    Language models are scored so in Chen et al. (2025) and others, as far as the papers
+    tell. It is more lenient than strict scores, which need each occurrence. All entities in
+    the responses of a language model count, including those that are not in the text.
     """
     right = wrong = missed = 0
-    for eg in examples:
-        gold = {(e.label_, _plain(e.text)) for e in eg.reference.ents}
+    for doc in docs:
+        gold = {(e.label_, _normalize(e.text)) for e in doc.reference.ents}
         predicted = {
-            pair
-            for pair in _predicted(eg.predicted)
-            if is_annotated(eg.reference, pair[0])
+            (label, name)
+            for label, name in _predicted_strings(doc.prediction)
+            if is_annotated(doc.reference, label)
         }
         right += len(gold & predicted)
         wrong += len(predicted - gold)
         missed += len(gold - predicted)
-    return scores_of(right, wrong, missed)
+    return compute_scores(right, wrong, missed)
 
 
-def count_issues(docs: Sequence[Doc]) -> dict[str, Any] | None:
-    """Count what was wrong with the answers of language models.
-
-    docs (Sequence[Doc]): Docs that went through a `generative_ner`.
-    RETURNS (dict[str, Any] | None): "answers" and "entities", how many there are; and
-        "issues": for each, "n", "of" (answers or entities in them), and the interval of
-        95 % of the share, "low" and "high" (Wilson 1927). None if no doc has answers.
-    """
-    told = [found for doc in docs for found in get_llm_responses(doc).values()]
-    if not told:
+def count_issues(docs: Sequence[PairedDoc]) -> ResponseIssues | None:
+    """Count the issues in the responses of language models; None without responses."""
+    records = [
+        responses
+        for doc in docs
+        for responses in get_llm_responses(doc.prediction).values()
+    ]
+    if not records:
         return None
     issues: Counter = Counter()
-    for found in told:
-        issues.update(found.issues)
-    n_answers = sum(len(found.texts) for found in told)
-    n_items = sum(found.n_items for found in told)
+    for responses in records:
+        issues.update(responses.issues)
+    n_responses = sum(len(responses.texts) for responses in records)
+    n_entities = sum(responses.n_items for responses in records)
     shares = {}
-    for names, of in ((OF_ANSWERS, n_answers), (OF_ITEMS, n_items)):
+    for names, total in ((OF_RESPONSES, n_responses), (OF_ENTITIES, n_entities)):
         for name in names:
-            low, high = wilson(issues[name], of)
-            shares[name] = {"n": issues[name], "of": of, "low": low, "high": high}
-    return {"answers": n_answers, "entities": n_items, "issues": shares}
+            shares[name] = Share(issues[name], total, *wilson(issues[name], total))
+    return ResponseIssues(n_responses, n_entities, shares)
 
 
-def wilson(n: int, of: int, z: float = 1.959964) -> tuple[float, float]:
-    """Find the interval of a proportion (Wilson 1927).
-
-    n (int): How often.
-    of (int): Of how many.
-    z (float): The quantile of the normal distribution; that of 95 %.
-    RETURNS (tuple[float, float]): The lower and the upper end, in [0, 1].
-    """
-    if not of:
+def wilson(n: int, total: int) -> tuple[float, float]:
+    """Compute the 95 % interval of the share n / total (Wilson 1927)."""
+    if not total:
         return 0.0, 1.0
-    share = n / of
-    scale = 1 + z * z / of
-    middle = (share + z * z / (2 * of)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy.stats import binomtest  # slow to import
+
+    interval = binomtest(n, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
-def _predicted(doc: Doc) -> set[tuple[str, str]]:
-    answers = get_llm_responses(doc)
-    if answers:
-        pairs = [tuple(pair) for found in answers.values() for pair in found.items]
-        return {(label, _plain(name)) for label, name in pairs}
-    return {(ent.label_, _plain(ent.text)) for ent in doc.ents}
+def _predicted_strings(doc: Doc) -> set[tuple[str, str]]:
+    responses = get_llm_responses(doc)
+    if responses:
+        items = [tuple(item) for record in responses.values() for item in record.items]
+        return {(label, _normalize(name)) for label, name in items}
+    return {(ent.label_, _normalize(ent.text)) for ent in doc.ents}
 
 
-def _plain(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(text.casefold().split())

@@ -1,66 +1,52 @@
-"""Strict scores of some of the entities: by length, by form, by what was seen."""
+"""Strict scores of subsets of the entities: by length, by form, by frequency in train."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from spacy.tokens import Doc, Span
 
 from .pairs import PairedDoc
-from .spans import Scores, scores_of
+from .spans import compute_scores
 
 Slicer = Callable[[Span], str]
 
 
 def count_mentions(references: Iterable[Doc]) -> Counter:
-    """Count the entities of a training corpus by their text.
-
-    references (Iterable[Doc]): Its docs.
-    RETURNS (Counter): How often each text is an entity, in lower case.
-    """
+    """Count the entities of a training corpus by their text in lower case."""
     return Counter(ent.text.lower() for doc in references for ent in doc.ents)
 
 
-def slicers(mentions: Mapping[str, int] | None = None) -> dict[str, Slicer]:
-    """Get the ways to slice entities.
+def make_slicers(mentions: Mapping[str, int] | None = None) -> dict[str, Slicer]:
+    """Return the functions from an entity to the name of its slice, by criterion.
 
-    mentions (Mapping[str, int] | None): What `count_mentions` found in the
-        training corpus; without it there are no slices by what was seen.
-    RETURNS (dict[str, Slicer]): For each way, a function from an entity to the name
-        of its slice.
+    mentions (Mapping[str, int] | None): The counts of `count_mentions` for the training
+        corpus; without it there are no slices by frequency.
+    RETURNS (dict[str, Slicer]): The functions.
     """
-    ways: dict[str, Slicer] = {"length": by_length, "form": by_form}
+    slicers: dict[str, Slicer] = {"length": by_length, "form": by_form}
     if mentions is not None:
         counts = mentions
-        ways["mention in train"] = lambda span: (
+        slicers["mention in train"] = lambda span: (
             "seen" if counts.get(span.text.lower()) else "unseen"
         )
-        ways["frequency in train"] = lambda span: _frequency(
+        slicers["frequency in train"] = lambda span: _frequency(
             counts.get(span.text.lower(), 0)
         )
-    return ways
+    return slicers
 
 
 def by_length(span: Span) -> str:
-    """Slice by the number of tokens, from 5 on as one slice.
-
-    span (Span): The entity.
-    RETURNS (str): The name of the slice.
-    """
-    return "1 token" if len(span) == 1 else f"{min(len(span), 5)}{_plus(span)} tokens"
-
-
-def _plus(span: Span) -> str:
-    return " or more" if len(span) >= 5 else ""
+    """Return the slice by number of tokens; five tokens and more are one slice."""
+    if len(span) == 1:
+        return "1 token"
+    return f"{len(span)} tokens" if len(span) < 5 else "5 or more tokens"
 
 
 def by_form(span: Span) -> str:
-    """Slice by form.
-
-    span (Span): The entity.
-    RETURNS (str): "abbreviation" for one token of at most eight characters with two
-        capitals or more, such as "MPTP" or "5-HT"; "word" for others.
+    """Return "abbreviation" for one token of at most eight characters with two capitals or
+    more, such as "MPTP" or "5-HT", and "word" for others.
     """
     text = span.text
     short = len(span) == 1 and len(text) <= 8
@@ -77,23 +63,21 @@ def _frequency(count: int) -> str:
 class SliceScores(NamedTuple):
     """Strict scores of the entities in a slice.
 
-    scores (Scores): Precision of the predictions in it, recall of the gold entities
-        in it.
-    n_gold, n_predicted (int): How many of each there are.
+    p (float): Precision of the predictions in it.
+    r (float): Recall of the gold entities in it.
+    f (float): F1 of both.
+    gold, predicted (int): Number of gold entities and of predictions.
     """
 
-    scores: Scores
-    n_gold: int
-    n_predicted: int
+    p: float
+    r: float
+    f: float
+    gold: int
+    predicted: int
 
 
-def score_slices(docs: Iterable[PairedDoc], slicer: Slicer) -> dict[str, SliceScores]:
-    """Score slices of the entities.
-
-    docs (Iterable[PairedDoc]): Predictions, paired with references.
-    slicer (Slicer): From an entity to the name of its slice; see `slicers`.
-    RETURNS (dict[str, SliceScores]): The slices by name.
-    """
+def score_slices(docs: Sequence[PairedDoc], slicer: Slicer) -> dict[str, SliceScores]:
+    """Score each slice of the entities."""
     right: Counter = Counter()
     n_gold: Counter = Counter()
     n_predicted: Counter = Counter()
@@ -106,7 +90,7 @@ def score_slices(docs: Iterable[PairedDoc], slicer: Slicer) -> dict[str, SliceSc
             counter.update(slicer(doc.span(span)) for span in spans)
     return {
         name: SliceScores(
-            scores_of(
+            *compute_scores(
                 right[name], n_predicted[name] - right[name], n_gold[name] - right[name]
             ),
             n_gold[name],

@@ -1,8 +1,7 @@
-"""Scores on raw text: gold characters against a pipeline's own tokens.
+"""Scores on raw text: gold characters against the tokens of the pipeline.
 
-A corpus comes with tokens, and scores on these tokens say nothing of what happens
-when the pipeline has to split the text itself: a boundary inside one of its tokens
-can't be found.
+A corpus has tokens. Scores on these tokens leave out the errors of the pipeline's own
+tokenizer, which cannot predict a boundary inside one of its tokens.
 """
 
 from collections.abc import Sequence
@@ -12,60 +11,66 @@ from spacy.tokens import Doc
 
 from ..errors import WeltError
 from ..tokens.annotated_labels import is_annotated
-from .spans import LabelledSpan, require_same_sentences
-from .strict import StrictScores, strict_eval
+from .pairs import PairedDoc
+from .spans import LabelledSpan, Scores, require_same_length
+from .strict import strict_eval
 
 
 class TextScores(NamedTuple):
     """Scores of entities by characters.
 
-    strict (StrictScores): First and last character and the label are right.
-    n_gold, n_predicted (int): Entities.
-    n_split (int): Gold entities with a boundary inside a token of the pipeline,
-        which therefore can't be found.
-    n_tokens (int): Tokens that the pipeline makes.
-    n_joined (int): Docs whose spaces are unknown: their text is their words, joined
-        by single spaces, and not what was published.
+    strict (Scores): Strict scores: first and last character and the label are right.
+    per_type (dict[str, Scores]): The same of each label.
+    gold, predicted (int): Number of entities.
+    split (int): Gold entities with a boundary inside a token of the pipeline, which
+        therefore cannot be predicted.
+    tokens (int): Tokens of the pipeline.
+    joined (int): Documents without a record of their white space: their text is their
+        words, joined by single spaces, and not the published text.
     """
 
-    strict: StrictScores
-    n_gold: int
-    n_predicted: int
-    n_split: int
-    n_tokens: int
-    n_joined: int
+    strict: Scores
+    per_type: dict[str, Scores]
+    gold: int
+    predicted: int
+    split: int
+    tokens: int
+    joined: int
 
 
-def text_eval(references: Sequence[Doc], predictions: Sequence[Doc]) -> TextScores:
-    """Score docs that a pipeline made from the texts of gold-standard docs.
+def text_eval(docs: Sequence[PairedDoc], predictions: Sequence[Doc]) -> TextScores:
+    """Score documents that a pipeline made from raw texts.
 
-    references (Sequence[Doc]): The gold-standard docs.
-    predictions (Sequence[Doc]): For each, what the pipeline makes of its text.
-    RETURNS (TextScores): The scores. A prediction that touches a token of the
-        reference without annotation is neither right nor wrong.
-    RAISES (WeltError): If there are more of one than of the other, or a text is not
-        the same.
+    docs (Sequence[PairedDoc]): Documents with gold annotation. A prediction that touches a
+        token without annotation is neither right nor wrong.
+    predictions (Sequence[Doc]): For each, the document that the pipeline made from the text
+        of its reference.
+    RETURNS (TextScores): The scores.
+    RAISES (WeltError): If there are more of one than of the other, or two texts differ.
     """
-    require_same_sentences(references, predictions)
-    pairs = []
+    require_same_length(docs, predictions)
+    golds, guesses = [], []
     n_split = 0
-    for i, (reference, doc) in enumerate(zip(references, predictions)):
+    for i, (paired, doc) in enumerate(zip(docs, predictions)):
+        reference = paired.reference
         if reference.text != doc.text:
             raise WeltError(
-                f"The text of doc {i} is not that of its gold annotation: {doc.text[:40]!r} "
-                f"against {reference.text[:40]!r}"
+                f"Document {i}: the text is {doc.text[:40]!r} and in the gold annotation "
+                f"{reference.text[:40]!r}. Predict on the text of the gold annotation"
             )
         gold, predicted = _character_spans(reference, doc)
-        pairs.append((gold, predicted))
+        golds.append(gold)
+        guesses.append(predicted)
         n_split += sum(doc.char_span(start, end) is None for _, start, end in gold)
-    golds, guesses = [one for one, _ in pairs], [other for _, other in pairs]
+    scores = strict_eval(golds, guesses)
     return TextScores(
-        strict_eval(golds, guesses),
-        sum(map(len, golds)),
-        sum(map(len, guesses)),
-        n_split,
-        sum(map(len, predictions)),
-        sum(doc.has_unknown_spaces for doc in references),
+        strict=scores.micro,
+        per_type=scores.per_type,
+        gold=sum(map(len, golds)),
+        predicted=sum(map(len, guesses)),
+        split=n_split,
+        tokens=sum(map(len, predictions)),
+        joined=sum(paired.reference.has_unknown_spaces for paired in docs),
     )
 
 

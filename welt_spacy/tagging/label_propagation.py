@@ -150,7 +150,7 @@ def check_label_propagation(name: str, value: Any) -> dict[str, float] | None:
     if not isinstance(value, Mapping) or set(value) != set(KEYS):
         raise WeltError(
             f"{name} is {value!r}: it must be null, or have {', '.join(KEYS)}. Set it with "
-            "'spacy welt tune --label-propagation'."
+            "'spacy welt tune label-propagation'."
         )
     return {
         "min_count": int(check_number(f"{name}.min_count", value["min_count"], low=1)),

@@ -62,7 +62,7 @@ def check_calibration(name: str, value: Any) -> dict[str, float] | None:
     if not isinstance(value, Mapping) or set(value) != {"temperature", "shift"}:
         raise WeltError(
             f"{name} is {value!r}: it must be null, or have temperature and shift. Set it "
-            "with 'spacy welt tune --calibrate'."
+            "with 'spacy welt tune calibration'."
         )
     temperature = check_number(f"{name}.temperature", value["temperature"], above=0)
     shift = check_number(f"{name}.shift", value["shift"])

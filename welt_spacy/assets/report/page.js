@@ -7,10 +7,10 @@
   const more = document.getElementById("more");
   const status = document.getElementById("status");
   const hue = new Map(labels.map((label, i) => [label, Math.round((200 + i * 137.5) % 360)]));
-  let found = [];
+  let matches = [];
   let shown = 0;
 
-  // What filters look at, once
+  // Computed once, because each filter reads them
   for (const sentence of sentences) {
     sentence.lower = sentence.text.toLowerCase();
     sentence.labels = new Set([...sentence.gold, ...sentence.predicted].map((span) => span.label));
@@ -25,47 +25,47 @@
   }
 
   function element(name, text, className) {
-    const made = document.createElement(name);
-    if (text !== undefined) made.textContent = text;
-    if (className) made.className = className;
-    return made;
+    const node = document.createElement(name);
+    if (text !== undefined) node.textContent = text;
+    if (className) node.className = className;
+    return node;
   }
 
   function line(side, text, spans) {
-    const made = element("p");
-    made.dataset.side = side;
-    let at = 0;
+    const paragraph = element("p");
+    paragraph.dataset.side = side;
+    let position = 0;
     for (const span of spans) {
-      made.append(text.slice(at, span.start));
+      paragraph.append(text.slice(position, span.start));
       const mark = element("mark", text.slice(span.start, span.end), span.right ? "" : "wrong");
       mark.style.setProperty("--hue", hue.get(span.label));
-      const sure = span.confidence === undefined ? "" : ` ${span.confidence.toFixed(2)}`;
-      mark.append(element("small", span.label + sure));
-      made.append(mark);
-      at = span.end;
+      const confidence = span.confidence === undefined ? "" : ` ${span.confidence.toFixed(2)}`;
+      mark.append(element("small", span.label + confidence));
+      paragraph.append(mark);
+      position = span.end;
     }
-    made.append(text.slice(at));
-    return made;
+    paragraph.append(text.slice(position));
+    return paragraph;
   }
 
   function article(sentence) {
-    const made = element("article");
-    made.tabIndex = 0;
-    const told = sentence.errors.map((error) => error.told).join("; ");
-    made.append(element("header", `doc ${sentence.doc}${told ? `: ${told}` : ""}`));
-    made.append(line("gold", sentence.text, sentence.gold));
-    made.append(line("predicted", sentence.text, sentence.predicted));
-    return made;
+    const node = element("article");
+    node.tabIndex = 0;
+    const errors = sentence.errors.map((error) => error.message).join("; ");
+    node.append(element("header", `doc ${sentence.doc}${errors ? `: ${errors}` : ""}`));
+    node.append(line("gold", sentence.text, sentence.gold));
+    node.append(line("predicted", sentence.text, sentence.predicted));
+    return node;
   }
 
   function showMore() {
     const next = document.createDocumentFragment();
-    for (const sentence of found.slice(shown, shown + PAGE)) next.append(article(sentence));
+    for (const sentence of matches.slice(shown, shown + PAGE)) next.append(article(sentence));
     list.append(next);
-    shown = Math.min(shown + PAGE, found.length);
-    more.hidden = shown >= found.length;
+    shown = Math.min(shown + PAGE, matches.length);
+    more.hidden = shown >= matches.length;
     status.textContent =
-      `${found.length.toLocaleString("en")} of ${sentences.length.toLocaleString("en")} docs, ${shown} shown`;
+      `${matches.length.toLocaleString("en")} of ${sentences.length.toLocaleString("en")} docs, ${shown} shown`;
   }
 
   function filter() {
@@ -73,7 +73,7 @@
     const types = new Set(chosen.getAll("type").map(Number));
     const label = chosen.get("label");
     const text = chosen.get("text").trim().toLowerCase();
-    found = sentences.filter((sentence) => {
+    matches = sentences.filter((sentence) => {
       if (text && !sentence.lower.includes(text)) return false;
       if (!sentence.errors.length) return types.has(0) && (!label || sentence.labels.has(label));
       return sentence.errors.some(

@@ -1,29 +1,26 @@
-"""Confidences fitted to dev data by likelihood."""
+"""Calibration of confidences, fitted to dev data by maximum likelihood."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.language import Language
-from spacy.training import Example
 
 from ...errors import WeltError
-from ...pipeline.inference import get_welt_ner
-from ...scoring.calibration_error import Calibration, calibrate
-from ...tagging.platt_scaling import calibrated, log_odds
-from .decoding import score_entities
+from ...scoring.calibration_error import Calibration, measure_calibration
+from ...tagging.platt_scaling import calibrated, log_odds, uncalibrated
+from .predictions import DevPredictions, temporary_settings
 
-# Fewer say nothing of frequencies
-FEWEST = 20
-
-
-class TooFew(WeltError):
-    """There are too few entities, or all are right or all wrong."""
+# Frequencies of fewer entities are too uncertain
+MIN_ENTITIES = 20
 
 
-class Fit(NamedTuple):
-    """What was found.
+class TooFewEntities(WeltError):
+    """There are too few entities, or all of them are right or all wrong."""
+
+
+class CalibrationTuning(NamedTuple):
+    """The calibration before and after tuning.
 
     before, after (Calibration): Of the entities above the threshold, which are the same
         in both.
@@ -35,61 +32,68 @@ class Fit(NamedTuple):
     settings: dict[str, float]
 
 
-def most_likely(
+def fit_calibration(
     confidences: NDArray[Any], right: NDArray[Any], *, shift: bool = True
 ) -> dict[str, float]:
-    """Find the calibration under which outcomes are most likely.
+    """Find the calibration with the highest likelihood of the outcomes.
 
     confidences (ndarray): Shape (E,), in [0, 1].
-    right (ndarray): Shape (E,): whether each is right.
-    shift (bool): Whether there is a shift, or a temperature alone.
+    right (ndarray): Shape (E,): whether each entity is right.
+    shift (bool): Whether to fit a shift besides the temperature.
     RETURNS (dict[str, float]): "temperature" and "shift".
     """
+    from scipy.optimize import minimize  # slow to import
+
     odds = log_odds(confidences)
 
     def loss(w: NDArray[Any]) -> float:
         z = w[0] * odds + shift * w[1]
         return float(np.mean(np.logaddexp(0.0, z) - right * z))
 
-    # The slope keeps the order of confidences
-    from scipy.optimize import minimize
-
+    # A positive slope keeps the order of confidences
     slope, bias = minimize(loss, [1.0, 0.0], bounds=[(1e-2, 1e2), (-50, 50)]).x
     return {"temperature": float(1.0 / slope), "shift": float(shift * bias)}
 
 
-def fit_calibration(nlp: Language, examples: Sequence[Example]) -> Fit:
-    """Fit `calibration` of a `welt_ner`, and set it. The threshold goes along, so that
-    the pipeline finds the same entities as before.
+def tune_calibration(dev: DevPredictions) -> CalibrationTuning:
+    """Fit the calibration of a `welt_ner` and set it. The threshold is calibrated too, so
+    the pipeline predicts the same entities as before.
 
-    nlp (Language): A pipeline with `welt_ner`, which is changed. What earlier components
-        find plays no part in it.
-    examples (Sequence[Example]): Dev data, not the data to be reported on.
-    RETURNS (Fit): The settings, and the calibration before and after.
-    RAISES (WeltError): As `tune`; `TooFew` if there are too few entities, or all are
-        right or all wrong. Then nothing is changed.
+    dev (DevPredictions): Predictions on dev data, not on the data to be reported on. Entities
+        of earlier components are not used.
+    RETURNS (CalibrationTuning): The settings, and the calibration before and after.
+    RAISES (TooFewEntities): If there are too few entities, or all are right or all wrong.
+        Then no setting is changed.
     """
-    pipe = get_welt_ner(nlp)
-    before = pipe.calibration
-    pipe.calibration = None
-    try:
-        confidences, right, _ = score_entities(nlp, examples)
-    finally:
-        pipe.calibration = before
-    uncalibrated_threshold = pipe.uncalibrated_threshold
-    kept = confidences >= uncalibrated_threshold
-    confidences, right = confidences[kept], right[kept]
-    if len(right) < FEWEST or right.all() or not right.any():
-        raise TooFew(
-            f"{len(right)} entities are found, {int(right.sum())} of them right: too few "
-            "to calibrate confidences on. Give more dev data."
+    pipe = dev.pipe
+    with temporary_settings(pipe, calibration=None):
+        confidences, right, _ = dev.judge(dev.decode())
+    above = confidences >= pipe.uncalibrated_threshold
+    confidences, right = confidences[above], right[above]
+    if len(right) < MIN_ENTITIES or right.all() or not right.any():
+        raise TooFewEntities(
+            f"{len(right)} entities are predicted, {int(right.sum())} of them right: too "
+            "few to calibrate confidences. Use more dev data"
         )
-    settings = most_likely(confidences, right)
-    was = calibrate(calibrated(confidences, before).tolist(), right.tolist())
-    pipe.calibration = settings
-    if 0 < uncalibrated_threshold < 1:
-        pipe.threshold = float(
-            calibrated(np.array([uncalibrated_threshold]), settings)[0]
-        )
-    now = calibrate(calibrated(confidences, settings).tolist(), right.tolist())
-    return Fit(was, now, settings)
+    settings = fit_calibration(confidences, right)
+    before = calibrated(confidences, pipe.calibration)
+    after = calibrated(confidences, settings)
+    threshold = rescale_threshold(pipe.threshold, pipe.calibration, settings)
+    pipe.calibration, pipe.threshold = settings, threshold
+    return CalibrationTuning(
+        measure_calibration(before.tolist(), right.tolist()),
+        measure_calibration(after.tolist(), right.tolist()),
+        settings,
+    )
+
+
+def rescale_threshold(
+    threshold: float,
+    before: Mapping[str, float] | None,
+    after: Mapping[str, float] | None,
+) -> float:
+    """Convert a threshold from one calibration to another; 0 and 1 stay."""
+    raw = threshold
+    if threshold not in (0.0, 1.0):
+        raw = float(uncalibrated(np.array([threshold]), before)[0])
+    return float(calibrated(np.array([raw]), after)[0]) if 0 < raw < 1 else threshold

@@ -1,24 +1,25 @@
-"""The threshold of a language model's entities, chosen on dev."""
+"""The threshold of confidences that is best on dev data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.training import Example
 
 from ...llm.generative_ner import GenerativeNER
-from ...pipeline.inference import get_only_pipe
-from ...pipeline.welt_ner import WeltNER
+from ...pipeline.inference import get_only_pipe, predict_examples
 from ...scoring.labels import require_known_labels
 from ...scoring.pairs import pair_examples
-from .decoding import Objective
+from .objective import Objective
+from .predictions import DevPredictions
 
 
-class Threshold(NamedTuple):
-    """A threshold and what it scores.
+class ThresholdScores(NamedTuple):
+    """A threshold and the strict scores with it.
 
-    threshold (float): The confidence under which entities are dropped.
+    threshold (float): Entities with a lower confidence are dropped.
     p, r, f (float): Strict scores in [0, 1].
     """
 
@@ -28,61 +29,98 @@ class Threshold(NamedTuple):
     f: float
 
 
-def tune_threshold(
+class ThresholdTuning(NamedTuple):
+    """The threshold before and after tuning."""
+
+    before: ThresholdScores
+    best: ThresholdScores
+
+
+def best_threshold(
+    confidences: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    n_gold: int,
+    objective: Objective,
+    candidates: Sequence[float] | None = None,
+) -> ThresholdScores:
+    """Find the best of several thresholds in O(n log n); the lowest of equal ones.
+
+    confidences (ndarray): Shape (E,): infinite for entities that no threshold drops.
+    right (ndarray): Shape (E,): whether each entity is a gold entity.
+    n_gold (int): Number of gold entities.
+    objective (Objective): The objective.
+    candidates (Sequence[float] | None): The thresholds to choose from; by default one
+        between each two neighboring confidences, and 0.
+    RETURNS (ThresholdScores): The threshold and its scores.
+    """
+    order = np.argsort(-confidences, kind="stable")
+    ranked = confidences[order]
+    hits = np.concatenate([[0], np.cumsum(right[order])])
+    if candidates is None:
+        own = ranked[np.isfinite(ranked)]
+        middles = (own[:-1] + own[1:]) / 2
+        limits = np.concatenate([middles[own[:-1] > own[1:]], [0.0]])
+    else:
+        limits = np.sort(np.asarray(candidates, dtype="float64"))[::-1]
+    kept = np.searchsorted(-ranked, -limits, side="right")
+    p, r = hits[kept] / np.maximum(kept, 1), hits[kept] / n_gold
+    # From the highest to the lowest, so the last maximum is the lowest
+    best = len(p) - 1 - int(np.argmax(objective.value(p, r)[::-1]))
+    f = 2 * hits[kept[best]] / (kept[best] + n_gold)
+    return ThresholdScores(
+        float(limits[best]), float(p[best]), float(r[best]), float(f)
+    )
+
+
+def tune_threshold(dev: DevPredictions, objective: Objective) -> ThresholdTuning:
+    """Set the threshold of a `welt_ner` to the best one. All other settings stay.
+
+    dev (DevPredictions): Predictions on dev data, not on the data to be reported on.
+    objective (Objective): The objective.
+    RETURNS (ThresholdTuning): The thresholds before and after.
+    """
+    confidences, right, _ = dev.judge_all(dev.decode())
+    before = best_threshold(
+        confidences, right, dev.n_gold, objective, [dev.pipe.threshold]
+    )
+    best = best_threshold(confidences, right, dev.n_gold, objective)
+    dev.pipe.threshold = best.threshold
+    return ThresholdTuning(before, best)
+
+
+def tune_generative_threshold(
     nlp: Language, examples: Sequence[Example], objective: Objective
-) -> tuple[Threshold, Threshold]:
-    """Find the best threshold of a pipeline's `generative_ner`, and set it.
+) -> ThresholdTuning:
+    """Set the threshold of a `generative_ner` to the best one.
 
     nlp (Language): A pipeline with one `generative_ner`, which is changed.
-    examples (Sequence[Example]): Dev data, not the data to be reported on. Predictions are
-        put into them.
-    objective (Objective): What is sought.
-    RETURNS (tuple[Threshold, Threshold]): The threshold as it was, and the best. Of equal
-        ones, the lowest wins. Entities without a confidence stay at every threshold.
-    RAISES (WeltError): If the pipeline has not one `generative_ner`, or the data no gold
-        entity.
+    examples (Sequence[Example]): Dev data, not the data to be reported on. Their predicted
+        documents are replaced.
+    objective (Objective): The objective.
+    RETURNS (ThresholdTuning): The thresholds before and after. Entities without a
+        confidence are kept at every threshold.
+    RAISES (WeltError): If the pipeline does not have one `generative_ner`, there is no gold
+        entity, or one with a label that the pipeline cannot predict.
     """
     pipe = get_only_pipe(nlp, GenerativeNER, "generative_ner")
-    require_known_labels(nlp, examples)
-    before = pipe.threshold
+    require_known_labels(nlp, [eg.reference for eg in examples])
+    threshold = pipe.threshold
     pipe.threshold = 0.0
     try:
-        for example, doc in zip(examples, nlp.pipe(eg.predicted for eg in examples)):
-            example.predicted = doc
+        predict_examples(nlp, examples)
     finally:
-        pipe.threshold = before
-    paired = pair_examples(examples)
-    found = [
-        (np.inf if sureness is None else sureness, span in doc.gold)
-        for doc in paired
-        for span, sureness in zip(doc.predicted, doc.confidences)
+        pipe.threshold = threshold
+    docs = pair_examples(examples)
+    rows = [
+        (np.inf if confidence is None else confidence, span in doc.gold)
+        for doc in docs
+        for span, confidence in zip(doc.predicted, doc.confidences)
     ]
-    sureness = np.array([value for value, _ in found], dtype="float64")
-    right = np.array([hit for _, hit in found], dtype=bool)
-    n_gold = sum(len(doc.gold) for doc in paired)
-    limits = np.unique([0.0, before, *sureness[np.isfinite(sureness)]])
-    kept = np.array([(sureness >= limit).sum() for limit in limits])
-    hits = np.array([right[sureness >= limit].sum() for limit in limits])
-    p, r = hits / np.maximum(kept, 1), hits / n_gold
-    points = [
-        Threshold(
-            float(limit),
-            float(p[i]),
-            float(r[i]),
-            float(2 * hits[i] / (kept[i] + n_gold)),
-        )
-        for i, limit in enumerate(limits)
-    ]
-    best = points[int(np.argmax(objective.value(p, r)))]
+    confidences = np.array([confidence for confidence, _ in rows], dtype="float64")
+    right = np.array([is_right for _, is_right in rows], dtype=bool)
+    n_gold = sum(len(doc.gold) for doc in docs)
+    own = np.unique(confidences[np.isfinite(confidences)]).tolist()
+    before = best_threshold(confidences, right, n_gold, objective, [threshold])
+    best = best_threshold(confidences, right, n_gold, objective, [0.0, threshold, *own])
     pipe.threshold = best.threshold
-    return points[int(np.searchsorted(limits, before))], best
-
-
-def is_generative(nlp: Language) -> bool:
-    """Tell whether a pipeline's entities are those of a language model.
-
-    nlp (Language): The pipeline.
-    RETURNS (bool): Whether it has a `generative_ner` and no `welt_ner`.
-    """
-    kinds = [type(pipe) for _, pipe in nlp.pipeline]
-    return GenerativeNER in kinds and WeltNER not in kinds
+    return ThresholdTuning(before, best)
