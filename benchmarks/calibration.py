@@ -47,7 +47,10 @@ def main(data: Path, models: list[Path]) -> None:
             "and shift": calibrated(test, fit_calibration(dev, right)),
             "for each label": each,
         }
-        errors = [measure_calibration(c.tolist(), hits.tolist()).error for c in values.values()]
+        errors = [
+            measure_calibration(c.tolist(), hits.tolist()).error
+            for c in values.values()
+        ]
         print(f"| {path} | " + " | ".join(f"{100 * e:.2f}" for e in errors) + " |")
 
 
