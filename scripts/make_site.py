@@ -21,6 +21,7 @@ GUIDES = (
     *(
         "component",
         "corpora",
+        "user-data",
         "training",
         "distillation",
         "generative",

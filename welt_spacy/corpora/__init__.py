@@ -1,1 +1,1 @@
-"""Corpora: which there are, and how their files become docs."""
+"""Corpora: catalogue, download, conversion and comparison."""

@@ -1,8 +1,8 @@
-"""Which corpora there are: addresses, checksums, licences and the paper's figures.
+"""Catalogue of corpora: addresses, checksums, licences and the paper's figures.
 
-The tables lie beside this package as CSV: `manifest.csv` (files and checksums),
-`split_sizes.csv`, `class_distribution.csv` and `hyperparameters.csv` (Mobasher
-et al. 2023, tables 11, 1 and 12).
+The tables are CSV files in `welt_spacy/assets`: `manifest.csv` (files and checksums),
+`document_splits.csv`, `split_sizes.csv`, `class_distribution.csv` and `hyperparameters.csv`
+(Mobasher et al. 2023, tables 11, 1 and 12).
 """
 
 import csv
@@ -24,13 +24,12 @@ CRICHTON = (
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """One file of a corpus.
+    """A file of a corpus.
 
-    mirror_path (str): Its path under a mirror and in the cache.
+    mirror_path (str): The path under a mirror and in the cache.
     url (str): The publisher's address.
-    member (str | None): The file inside the archive at that address, if it
-        is an archive.
-    sha256 (str | None): Its checksum; None: not known before the first fetch.
+    member (str | None): The file inside the archive at the address, if it is one.
+    sha256 (str | None): The checksum; None if it is not known before the first fetch.
     """
 
     mirror_path: str
@@ -43,15 +42,14 @@ class CorpusFile:
 class Corpus:
     """A corpus of the catalogue.
 
-    id (str): Its name here.
-    title (str): Its name elsewhere.
-    format (str): The format of its files.
-    types (dict[str, str]): The entity types in the files -> labels in docs.
-    source (str): The rows of the manifest that belong to it.
-    licence (str): Under which terms it is published.
-    citation (str): What to cite.
-    homepage (str): Where it comes from.
-    n_sents (int): Sentences in a doc, if nothing else is asked for; 0: whole documents.
+    id (str): The name in commands.
+    title (str): The name in texts.
+    format (str): The format of the files.
+    types (dict[str, str]): Entity types of the files -> labels of docs.
+    source (str): The name in the manifest; corpora of the same files share it.
+    citation (str): The publication to cite.
+    homepage (str): The publisher's page.
+    n_sents (int): Number of sentences of a doc by default; 0 for whole documents.
     """
 
     id: str
@@ -65,7 +63,7 @@ class Corpus:
 
     @property
     def files(self) -> dict[str, CorpusFile]:
-        """RETURNS (dict[str, CorpusFile]): The file of each split."""
+        """The file of each split."""
         return {
             row["split"]: _corpus_file(row)
             for row in _table("manifest.csv")
@@ -73,10 +71,8 @@ class Corpus:
         }
 
     def documents(self, split: str) -> frozenset[str] | None:
-        """Find which documents of its file belong to a split.
-
-        split (str): The split.
-        RETURNS (frozenset[str] | None): Their ids; None: all of them.
+        """Return the ids of the documents of the file that belong to a split; None for
+        all.
         """
         for row in _table("document_splits.csv"):
             if (row["corpus"], row["split"]) == (self.id, split):
@@ -85,22 +81,20 @@ class Corpus:
 
     @property
     def licence(self) -> str:
-        """RETURNS (str): Under which terms it is published."""
+        """The licence."""
         rows = [r for r in _table("manifest.csv") if r["corpus"] == self.source]
         return rows[0]["licence"]
 
     @property
     def paper_sizes(self) -> dict[str, int] | None:
-        """RETURNS (dict[str, int] | None): Sentences by split, table 11 of
-        the paper; None for a corpus that is not in it.
-        """
+        """Number of sentences by split in table 11 of the paper; None if it is not there."""
         row = _row("split_sizes.csv", self.id)
         return {split: int(row[split]) for split in SPLITS} if row else None
 
     @property
     def paper_shares(self) -> dict[str, float] | None:
-        """RETURNS (dict[str, float] | None): Percentages of O, B and I in
-        train, table 1 of the paper; None for a corpus that is not in it.
+        """Percentages of O, B and I in train in table 1 of the paper; None if it is not
+        there.
         """
         row = _row("class_distribution.csv", self.id)
         return {tag: float(row[tag]) for tag in "OBI"} if row else None
@@ -266,10 +260,8 @@ CATALOG: dict[str, Corpus] = {
 
 
 def get_corpus(corpus_id: str) -> Corpus:
-    """Look a corpus up.
+    """Return the corpus with an id.
 
-    corpus_id (str): Its id.
-    RETURNS (Corpus): The corpus.
     RAISES (WeltError): If the catalogue does not have it.
     """
     if corpus_id not in CATALOG:
@@ -280,18 +272,17 @@ def get_corpus(corpus_id: str) -> Corpus:
 
 
 def hyperparameters(corpus_id: str, encoder: str) -> dict[str, str]:
-    """Get the paper's settings for a corpus and an encoder (table 12).
+    """Return the paper's settings for a corpus and an encoder (table 12).
 
-    corpus_id (str): The corpus; for "bc5cdr" those of "bc5cdr_chemical".
+    corpus_id (str): The corpus; "bc5cdr" has the settings of "bc5cdr_chemical".
     encoder (str): One of `encoder_names()`.
-    RETURNS (dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`,
-        `epochs`.
+    RETURNS (dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`, `epochs`.
     RAISES (WeltError): If the corpus or the encoder is unknown.
     """
     corpus_id = get_corpus(corpus_id).id
-    asked = "bc5cdr_chemical" if corpus_id == "bc5cdr" else corpus_id
+    row_id = "bc5cdr_chemical" if corpus_id == "bc5cdr" else corpus_id
     for row in _table("hyperparameters.csv"):
-        if (row["corpus"], row["encoder"]) == (asked, encoder):
+        if (row["corpus"], row["encoder"]) == (row_id, encoder):
             return row
     raise WeltError(
         f"No encoder is called {encoder!r}: use one of {', '.join(encoder_names())}"
@@ -299,13 +290,13 @@ def hyperparameters(corpus_id: str, encoder: str) -> dict[str, str]:
 
 
 def encoder_names() -> list[str]:
-    """RETURNS (list[str]): The encoders of the paper."""
+    """Return the encoders of the paper."""
     return list(dict.fromkeys(r["encoder"] for r in _table("hyperparameters.csv")))
 
 
 def _corpus_file(row: dict[str, str]) -> CorpusFile:
     url, _, member = row["upstream"].partition("!")
-    # A file that the mirror's manifest leaves out lies where the others of its corpus lie.
+    # Files without a path in the mirror's manifest are in the folder of their corpus
     path = row["mirror_path"] or (
         "mtl-bioinformatics-2016/data/" + url.rpartition("/data/")[2]
     )

@@ -1,10 +1,9 @@
-"""Getting the files of a corpus: mirror, cache, publisher, in this order.
+"""Fetch the files of a corpus from mirror, cache or publisher, in this order.
 
-Pooch downloads to a temporary name, checks the SHA-256 and renames, so a file
-under its own name is always whole; what is there already is not fetched again.
+Pooch downloads to a temporary name, verifies the SHA-256 and renames, so a file under its own
+name is always complete. Existing files are not fetched again.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -16,18 +15,17 @@ import pooch
 
 from ..errors import WeltError
 from ..util.files import write_atomically
+from ..util.fingerprint import checksum_bytes
 from .catalog import Corpus, CorpusFile
 
 MIRROR_VARIABLE = "WELT_CORPORA_MIRROR"
 CACHE_VARIABLE = "WELT_CORPORA_CACHE"
-# Checksums of files that came without one, as they were first seen.
+# Checksums of files that have none in the manifest, as first downloaded
 TRUST_FILE = "trusted.json"
 
 
 def default_cache() -> Path:
-    """RETURNS (Path): Where files are kept: `WELT_CORPORA_CACHE`, or the user's
-    cache folder.
-    """
+    """Return the folder of downloaded files: `WELT_CORPORA_CACHE`, or the user's cache."""
     return Path(os.environ.get(CACHE_VARIABLE) or pooch.os_cache("welt-spacy"))
 
 
@@ -39,27 +37,25 @@ def fetch(
     progress: bool = False,
     offline: bool = False,
 ) -> dict[str, Path]:
-    """Get the files of a corpus.
+    """Fetch the files of a corpus.
 
     corpus (Corpus): The corpus.
-    cache (Path | None): Where files are kept; `default_cache()` if not set.
-    mirror (str | None): A folder or an address prefix that is asked first;
-        the environment variable `WELT_CORPORA_MIRROR` if not set.
+    cache (Path | None): The folder of downloaded files; None for `default_cache()`.
+    mirror (str | None): A folder or an address prefix that is tried first; None for the
+        environment variable `WELT_CORPORA_MIRROR`.
     progress (bool): Whether to show progress.
-    offline (bool): Whether to leave the publisher alone.
-    RETURNS (dict[str, Path]): The file of each split. Every file that has a
-        known checksum has it.
-    RAISES (WeltError): If a file can't be got from anywhere, or what was got is
-        not the file.
+    offline (bool): Whether nothing is downloaded from the publisher.
+    RETURNS (dict[str, Path]): The verified file of each split.
+    RAISES (WeltError): If no source has a file, or a checksum is wrong.
     """
     cache = default_cache() if cache is None else Path(cache)
     mirror = os.environ.get(MIRROR_VARIABLE) if mirror is None else mirror
     trust = _read_trust(cache)
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for split, file in corpus.files.items():
         expected = file.sha256 or trust.get(file.mirror_path)
         path = cache / file.mirror_path
-        tried: list[str] = []
+        failures: list[str] = []
         sources = [
             lambda f=file, e=expected: _from_mirror(f, e, cache, mirror, progress),
             lambda p=path, e=expected: _from_cache(p, e),
@@ -68,10 +64,10 @@ def fetch(
             sources.append(
                 lambda f=file, e=expected: _from_publisher(f, e, cache, progress)
             )
-        if not any(_try(source, tried) for source in sources):
+        if not any(_try(source, failures) for source in sources):
             raise WeltError(
                 f"Can't get {file.mirror_path} of {corpus.id}. Tried "
-                f"{'; '.join(tried)}. Without a network, set {MIRROR_VARIABLE} to a "
+                f"{'; '.join(failures)}. Without a network, set {MIRROR_VARIABLE} to a "
                 "folder or an address prefix that has this path."
             )
         if expected is None:
@@ -79,19 +75,19 @@ def fetch(
             write_atomically(
                 cache / TRUST_FILE, json.dumps(trust, indent=2, sort_keys=True) + "\n"
             )
-        found[split] = path
-    return found
+        paths[split] = path
+    return paths
 
 
 class _NotThere(Exception):
-    """This source has no such file; the next one may."""
+    """The source does not have the file; the next one may."""
 
 
-def _try(source: Callable[[], None], tried: list[str]) -> bool:
+def _try(source: Callable[[], None], failures: list[str]) -> bool:
     try:
         source()
     except _NotThere as err:
-        tried.append(str(err))
+        failures.append(str(err))
         return False
     return True
 
@@ -114,12 +110,12 @@ def _from_mirror(
     original = Path(mirror) / file.mirror_path
     if not original.is_file():
         raise _NotThere(f"mirror {original} (no such file)")
-    if not _is_there(path, sha256):
-        _keep(original.read_bytes(), path, sha256, str(original))
+    if not _is_valid(path, sha256):
+        _store(original.read_bytes(), path, sha256, str(original))
 
 
 def _from_cache(path: Path, sha256: str | None) -> None:
-    if not _is_there(path, sha256):
+    if not _is_valid(path, sha256):
         reason = "wrong checksum" if path.is_file() else "no such file"
         raise _NotThere(f"cache {path} ({reason})")
 
@@ -131,7 +127,7 @@ def _from_publisher(
     if file.member is None:
         _retrieve(file.url, path, sha256, "publisher", progress)
         return
-    # The checksums are those of the members, not of the archive around them.
+    # The manifest has checksums of the members, not of the archive
     archive = cache / "archives" / file.url.rsplit("/", 1)[-1]
     _retrieve(file.url, archive, None, "publisher", progress)
     try:
@@ -140,23 +136,23 @@ def _from_publisher(
     except (zipfile.BadZipFile, KeyError) as err:
         archive.unlink()
         raise _NotThere(f"publisher {file.url} (not the archive: {err})") from None
-    _keep(content, path, sha256, file.url)
+    _store(content, path, sha256, file.url)
 
 
-def _is_there(path: Path, sha256: str | None) -> bool:
+def _is_valid(path: Path, sha256: str | None) -> bool:
     return path.is_file() and (sha256 is None or pooch.file_hash(str(path)) == sha256)
 
 
-def _keep(content: bytes, path: Path, sha256: str | None, source: str) -> None:
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+def _store(content: bytes, path: Path, sha256: str | None, source: str) -> None:
+    if sha256 is not None and checksum_bytes(content) != sha256:
         raise _wrong_file(source, sha256)
     write_atomically(path, content)
 
 
 def _wrong_file(source: str, sha256: str) -> WeltError:
     return WeltError(
-        f"{source} is not the file that was asked for: its SHA-256 is not {sha256}. "
-        "It is damaged or of another version: put the right one there."
+        f"{source}: the SHA-256 is not {sha256}, so the file is damaged or of another "
+        "version. Replace it."
     )
 
 
@@ -171,7 +167,7 @@ def _retrieve(
     )
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # it warns of unknown checksums at length
+    logger.setLevel("ERROR")  # it logs unknown checksums at length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(
@@ -213,5 +209,5 @@ def _read_trust(cache: Path) -> dict[str, str]:
         raise WeltError(f"{path}: can't read this file: {err.strerror}") from None
     except ValueError:
         raise WeltError(
-            f"{path}:1: not JSON: remove this file to trust what is fetched next"
+            f"{path}:1: not JSON: remove this file to trust the files that are fetched next"
         ) from None

@@ -1,4 +1,4 @@
-"""Reader for IOB files: a token and its tag a line, a blank line after a sentence."""
+"""Reader of IOB: a token and its tag per line, a blank line after each sentence."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from .documents import Sentence
 from .lines import read_lines
 from .problems import Report
 
-# Other schemes say the same with more letters.
+# Prefixes of BIOES and BILUO -> IOB2
 _PREFIXES = {
     "B": "B", "I": "I", "E": "I", "L": "I", "M": "I", "S": "B", "U": "B", "W": "B",
 }  # fmt: skip
@@ -21,34 +21,33 @@ def read_iob(
 ) -> Iterator[Sentence]:
     """Read an IOB file.
 
-    Columns are separated by tabs, or by spaces where a line has no tab; the
-    first is the token, the last its tag. Tags are typed ("B-Chemical") or bare
-    ("B"); BIOES and BILUO are understood. Windows line ends, a byte order mark,
-    -DOCSTART- lines and a missing last blank line are all fine.
+    Columns are separated by tabs, or by spaces in a line without tabs; the first is the token,
+    the last its tag. Tags are typed ("B-Chemical") or bare ("B"), in IOB, BIOES or BILUO.
+    -DOCSTART- lines separate documents.
 
     path (Path): The file.
     label (str | None): The label of bare tags.
-    report (Report | None): Where problems go: a line without a tag or with an
-        unknown tag (the token counts as not annotated), an I tag that continues
-        nothing (becomes B), a line without a token (skipped).
+    report (Report | None): Counts lines without a tag or with an unknown tag (the token is not
+        annotated), I tags that continue nothing (become B), and lines without a token
+        (skipped).
     YIELDS (Sentence): The sentences.
-    RAISES (WeltError): If the file can't be read, has no sentence, or has bare
-        tags and no label is given; for any problem if the report is strict.
+    RAISES (WeltError): If the file can't be read, has no sentence, or has bare tags and no
+        label is given; for any problem if the report is strict.
     """
     report = Report() if report is None else report
     words: list[str] = []
     tags: list[str | None] = []
-    first_line, new_document, empty = 1, True, True
+    first_line, starts_document, is_empty = 1, True, True
     for number, line in read_lines(path):
         if not line.strip():
             if words:
-                yield Sentence(words, tags, first_line, new_document)
-                words, tags, new_document, empty = [], [], False, False
+                yield Sentence(words, tags, first_line, starts_document)
+                words, tags, starts_document, is_empty = [], [], False, False
             continue
         if line.startswith("-DOCSTART-"):
-            new_document = True
+            starts_document = True
             continue
-        word, tag = _columns(line)
+        word, tag = _split_columns(line)
         if not word:
             report.problem(
                 "line without a token", path, number, f"no token in {line!r}", "skipped"
@@ -61,16 +60,16 @@ def read_iob(
             _read_tag(path, number, line, tag, tags[-1] if tags else "O", label, report)
         )
     if words:
-        empty = False
-        yield Sentence(words, tags, first_line, new_document)
-    if empty:
+        is_empty = False
+        yield Sentence(words, tags, first_line, starts_document)
+    if is_empty:
         raise WeltError(
             f"{path}:1: no sentence in this file: one token and one tag a line are "
             "expected, separated by a tab"
         )
 
 
-def _columns(line: str) -> tuple[str, str | None]:
+def _split_columns(line: str) -> tuple[str, str | None]:
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) == 1:
         return columns[0].strip(), None
@@ -107,14 +106,13 @@ def _read_tag(
             "taken as not annotated",
         )
         return None
-    prefix, kind = _PREFIXES[match.group(1)], match.group(2) or label
-    if kind is None:
+    prefix, type_ = _PREFIXES[match.group(1)], match.group(2) or label
+    if type_ is None:
         raise WeltError(
             f"{path}:{number}: the tag {tag!r} has no type: name it with --label"
         )
-    if prefix == "I" and (previous is None or previous[2:] != kind):
-        # After E-x or S-x an I-x would be an orphan too, but those are rare and
-        # the reading as one entity is what conlleval does.
+    if prefix == "I" and (previous is None or previous[2:] != type_):
+        # After E-x or S-x an I-x continues the entity, as conlleval reads it
         report.problem(
             "orphan I tag",
             path,
@@ -123,4 +121,4 @@ def _read_tag(
             "taken as B",
         )
         prefix = "B"
-    return f"{prefix}-{kind}"
+    return f"{prefix}-{type_}"

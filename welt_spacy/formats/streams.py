@@ -1,4 +1,4 @@
-"""Files and addresses as streams of bytes, unpacked on the way."""
+"""Files and addresses as streams of bytes, decompressed."""
 
 import contextlib
 import gzip
@@ -16,58 +16,56 @@ from .problems import Damaged
 PACKED = (".gz", ".zst")
 BUFFER = 1 << 20
 STEP = 1 << 16
-# A packed file that grows by more than so much is not text: XML and JSON grow by 5 to 20.
-# The first bytes may be anything.
-MOST_EXPANSION = 300
-FREE = 64 << 20
-# Of a file's beginning and end, to tell whether it is the same one
-TOLD_BYTES = 1 << 16
+# A compressed file that grows by more than this factor is not text: XML and JSON grow by 5
+# to 20. The first bytes may be anything.
+MAX_EXPANSION = 300
+UNCHECKED_BYTES = 64 << 20
 
 
 def find_files(inputs: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Find the files that are meant.
+    """Find the files of an input.
 
     inputs (Sequence[str]): Files, folders, or addresses that fsspec knows, such as
         "s3://bucket/folder" (needs the extra `annotation`).
-    suffixes (Sequence[str]): What names of files in folders end in to be read, without
-        .gz or .zst.
+    suffixes (Sequence[str]): Endings of the files to read in folders, without .gz or .zst.
     RETURNS (list[str]): The files: inputs in their order, those of a folder sorted.
-    RAISES (WeltError): If there is nothing, or a file is there twice.
+    RAISES (WeltError): If there is none, or a file occurs twice.
     """
-    found: list[str] = []
-    for told in inputs:
-        if "://" in told:
-            files = _remote_files(told)
-        elif os.path.isdir(told):
-            root = Path(told)
-            files = [
-                str(path)
-                for path in sorted(root.rglob("*"), key=lambda p: p.parts)
-                if path.is_file() and not _is_hidden(path.relative_to(root).parts)
-            ]
-        elif os.path.isfile(told):
-            found.append(told)
+    files: list[str] = []
+    for name in inputs:
+        if "://" in name:
+            members = _remote_files(name)
+        elif os.path.isdir(name):
+            members = _folder_files(Path(name))
+        elif os.path.isfile(name):
+            files.append(name)
             continue
         else:
-            raise WeltError(f"{told}: there is no such file or folder")
-        some = [file for file in files if suffix_of(file) in suffixes]
-        if not some:
+            raise WeltError(f"{name}: there is no such file or folder")
+        readable = [file for file in members if suffix_of(file) in suffixes]
+        if not readable:
             raise WeltError(
-                f"{told} has no file that can be read ({', '.join(suffixes)}, and these "
+                f"{name} has no file that can be read ({', '.join(suffixes)}, and these "
                 f"with {' or '.join(PACKED)})"
             )
-        found.extend(some)
-    twice = sorted({file for file in found if found.count(file) > 1})[:1]
-    if twice:
-        raise WeltError(f"{twice[0]} is named twice: leave one out")
-    return found
+        files.extend(readable)
+    repeated = sorted({file for file in files if files.count(file) > 1})
+    if repeated:
+        raise WeltError(f"{repeated[0]} is named twice: leave one out")
+    return files
+
+
+def _folder_files(root: Path) -> list[str]:
+    return [
+        str(path)
+        for path in sorted(root.rglob("*"), key=lambda p: p.parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    ]
 
 
 def suffix_of(address: str) -> str:
-    """RETURNS (str): What a file's name ends in, in lower case, without .gz or .zst.
-
-    address (str): The file, or the address.
-    """
+    """Return the ending of a file name in lower case, without .gz or .zst."""
     name = address.rsplit("/", 1)[-1].lower()
     for packed in PACKED:
         name = name.removesuffix(packed)
@@ -75,10 +73,7 @@ def suffix_of(address: str) -> str:
 
 
 def stem_of(address: str) -> str:
-    """RETURNS (str): The name of a file, without folders and endings.
-
-    address (str): The file, or the address.
-    """
+    """Return the name of a file without folders and endings."""
     name = address.replace("\\", "/").rsplit("/", 1)[-1]
     for packed in PACKED:
         if name.lower().endswith(packed):
@@ -87,11 +82,12 @@ def stem_of(address: str) -> str:
 
 
 def is_packed(address: str) -> bool:
-    """RETURNS (bool): Whether a file is gzip or zstd, by its name.
-
-    address (str): The file, or the address.
-    """
+    """Return whether a file is gzip or zstd, by its name."""
     return address.lower().endswith(PACKED)
+
+
+# Of a file's beginning and end, to recognise the file
+END_BYTES = 1 << 16
 
 
 def fingerprint(address: str) -> dict[str, Any]:
@@ -104,18 +100,16 @@ def fingerprint(address: str) -> dict[str, Any]:
     with open_raw(address) as file:
         size = file.seek(0, io.SEEK_END)
         sha = hashlib.sha256()
-        for place in sorted({0, max(0, size - TOLD_BYTES)}):
+        for place in sorted({0, max(0, size - END_BYTES)}):
             file.seek(place)
-            sha.update(file.read(TOLD_BYTES))
+            sha.update(file.read(END_BYTES))
     return {"bytes": size, "ends": sha.hexdigest()}
 
 
 @contextlib.contextmanager
 def open_raw(address: str) -> Iterator[BinaryIO]:
-    """Open a file as it is.
+    """Open a file, or an address that fsspec knows, as seekable bytes.
 
-    address (str): A path, or an address that fsspec knows.
-    YIELDS (BinaryIO): The file; it can be sought in.
     RAISES (WeltError): If it can't be opened, or reading fails.
     """
     try:
@@ -133,19 +127,18 @@ def open_raw(address: str) -> Iterator[BinaryIO]:
     except (ValueError, ImportError) as err:
         if "://" not in address:
             raise
-        # A protocol that is not known, or whose package is missing
+        # An unknown protocol, or one whose package is missing
         raise WeltError(f"{address}: can't read this: {first_line(err)}") from None
 
 
 @contextlib.contextmanager
 def open_stream(address: str, offset: int = 0) -> Iterator[Any]:
-    """Open a file for reading from a place on, unpacked if its name says that it is
-    packed.
+    """Open a file, decompressed if its name ends in .gz or .zst.
 
-    address (str): The file.
-    offset (int): How many bytes, of the unpacked ones, to pass over.
-    YIELDS (io.BufferedReader): The bytes. Reading raises `Damaged` where the packed file
-        is damaged or grows without measure.
+    address (str): The file or address.
+    offset (int): Number of decompressed bytes to skip.
+    YIELDS (io.BufferedReader): The bytes. Reading raises `Damaged` if the compressed file is
+        damaged or expands too much.
     RAISES (WeltError): As `open_raw`.
     """
     with open_raw(address) as raw:
@@ -156,18 +149,18 @@ def open_stream(address: str, offset: int = 0) -> Iterator[Any]:
         unpacked = _Unpacked(raw, _unpack(raw, address), address)
         stream = io.BufferedReader(unpacked, BUFFER)
         while offset:
-            passed = len(stream.read(min(offset, BUFFER)))
-            if not passed:
+            n_skipped = len(stream.read(min(offset, BUFFER)))
+            if not n_skipped:
                 break
-            offset -= passed
+            offset -= n_skipped
         yield stream
 
 
 class _Unpacked(io.RawIOBase):
-    """Unpacked bytes, with one kind of error for all that can be wrong with them.
+    """Decompressed bytes; all damage raises `Damaged`.
 
-    They are unpacked in the same steps whoever reads them, so that a damaged file has the
-    same documents for everyone.
+    They are decompressed in steps of the same size for every reader, so that `scan` and `read`
+    get the same documents of a damaged file.
     """
 
     def __init__(self, packed: BinaryIO, inner: Any, address: str) -> None:
@@ -194,12 +187,14 @@ class _Unpacked(io.RawIOBase):
             raise self._damaged(first_line(err)) from None
         except OSError:
             raise
-        except Exception as err:  # zstd has an exception of its own
+        except Exception as err:  # zstd has its own exception
             raise self._damaged(first_line(err)) from None
         self.n_read += len(content)
-        if self.n_read > FREE and self.n_read > MOST_EXPANSION * self.packed.tell():
+        if self.n_read > UNCHECKED_BYTES and (
+            self.n_read > MAX_EXPANSION * self.packed.tell()
+        ):
             raise self._damaged(
-                f"it grows to more than {MOST_EXPANSION} times its size, so the rest is "
+                f"it grows to more than {MAX_EXPANSION} times its size, so the rest is "
                 "not read"
             )
         return content
@@ -216,10 +211,6 @@ def _unpack(raw: BinaryIO, address: str) -> Any:
     with extra_needed(f"{address}: zstd", "annotation"):
         from backports import zstd
     return zstd.ZstdFile(raw)
-
-
-def _is_hidden(parts: tuple[str, ...]) -> bool:
-    return any(part.startswith(".") for part in parts)
 
 
 def _fsspec() -> Any:

@@ -1,7 +1,4 @@
-"""Entities in the formats that others read.
-
-The same documents give the same bytes, in whatever process they are written.
-"""
+"""Writers of predicted entities. The same documents give the same bytes in any process."""
 
 import gzip
 import json
@@ -21,9 +18,9 @@ from ..tokens.confidence import install_extensions, set_confidence
 from ..tokens.document_id import set_document_id
 from .documents import AnnotatedDocument, Entity
 
-# What XML can't have, even escaped
+# Characters that XML can't have, even escaped
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-# What ends a line, or a column, in the eyes of some reader
+# Characters that end a line or column for some readers
 _BREAKS = re.compile("[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -31,63 +28,46 @@ class Writer(Protocol):
     """Writes the documents of a shard."""
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
+        """Write a document with its entities."""
         ...
 
     def close(self) -> None:
-        """Write what is left. What it is written to is closed by who opened it."""
+        """Write the rest. The caller closes the file."""
         ...
 
 
 class JsonlWriter:
-    """JSON, an object a document: {"id": ..., "entities": [{"start", "end", "label", "text",
-    "confidence", "pipeline"}, ...]}, and "text" if wanted.
-
-    file (BinaryIO): The file.
-    with_text (bool): Whether the text is written too.
+    """JSON with one object per document: {"id": ..., "entities": [{"start", "end", "label",
+    "text", "confidence", "pipeline"}, ...]}, and "text" if `with_text` is set.
     """
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         self.file, self.with_text = file, with_text
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
+        """Write a document with its entities."""
         row = _row(annotated, self.with_text)
         self.file.write(json.dumps(row, ensure_ascii=False).encode("utf8") + b"\n")
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all is written."""
 
 
 class GzipJsonlWriter(JsonlWriter):
-    """The same, packed.
-
-    file (BinaryIO): The file.
-    with_text (bool): Whether the text is written too.
-    """
+    """JSON lines, compressed with gzip."""
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
-        # No name and no time in it
+        # Without name and time, so that the bytes are the same
         packed = gzip.GzipFile("", "wb", 6, file, mtime=0)
         super().__init__(packed, with_text)  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the rest."""
         self.file.close()
 
 
 class ParquetWriter:
-    """Parquet, a row a document, the entities as a list of structs.
-
-    file (BinaryIO): The file.
-    with_text (bool): Whether the text is written too.
-    """
+    """Parquet with one row per document; the entities are a list of structs."""
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         with extra_needed("Parquet", "annotation"):
@@ -115,16 +95,13 @@ class ParquetWriter:
         self.rows: list[dict[str, Any]] = []
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
+        """Write a document with its entities."""
         self.rows.append(_row(annotated, self.with_text))
         if len(self.rows) == 1000:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the rest."""
         self._flush()
         self.table.close()
 
@@ -136,21 +113,15 @@ class ParquetWriter:
 
 
 class PubTatorWriter:
-    """PubTator. It has no place for confidences. Line ends and tabs in texts become blanks,
-    one for one, so that offsets hold.
-
-    file (BinaryIO): The file.
-    with_text (bool): Not used: a PubTator file always has the text.
+    """PubTator, always with texts and without confidences. Line ends and tabs in texts become
+    blanks one for one, so offsets stay valid.
     """
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         self.file = file
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
+        """Write a document with its entities."""
         name = _BREAKS.sub(" ", annotated.document.id).replace("|", "_")
         text = _BREAKS.sub(" ", annotated.document.text)
         # Offsets count one character between title and abstract
@@ -163,15 +134,12 @@ class PubTatorWriter:
         self.file.write(("\n".join(lines) + "\n\n").encode("utf8"))
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all is written."""
 
 
 class BioCWriter:
-    """BioC XML, a passage a document; offsets and lengths count characters. Characters
-    that XML can't have become U+FFFD, one for one.
-
-    file (BinaryIO): The file.
-    with_text (bool): Not used: a BioC file always has the text.
+    """BioC XML with one passage per document, always with texts. Offsets and lengths count
+    characters. Characters that XML can't have become U+FFFD one for one.
     """
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
@@ -182,21 +150,18 @@ class BioCWriter:
         )
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
+        """Write a document with its entities."""
         parts = [
             f"<document><id>{_xml(annotated.document.id)}</id><passage><offset>0</offset>"
             f"<text>{_xml(annotated.document.text)}</text>\n"
         ]
         for i, ent in enumerate(annotated.entities):
-            told = {"type": ent.label, "pipeline": ent.pipeline}
+            values = {"type": ent.label, "pipeline": ent.pipeline}
             if ent.confidence is not None:
-                told["confidence"] = str(ent.confidence)
+                values["confidence"] = str(ent.confidence)
             infons = "".join(
                 f"<infon key={quoteattr(key)}>{_xml(value)}</infon>"
-                for key, value in told.items()
+                for key, value in values.items()
             )
             parts.append(
                 f'<annotation id="{i}">{infons}<location offset="{ent.start}" '
@@ -207,7 +172,7 @@ class BioCWriter:
         self._put("".join(parts))
 
     def close(self) -> None:
-        """Write the end."""
+        """Write the closing tag."""
         self._put("</collection>\n")
 
     def _put(self, text: str) -> None:
@@ -215,11 +180,8 @@ class BioCWriter:
 
 
 class BratWriter:
-    """brat: a folder with a .txt and an .ann file a document, named by its number and id.
-    Confidence and pipeline are notes.
-
-    folder (Path): The folder, which is there and empty.
-    with_text (bool): Not used: brat needs the text.
+    """brat: an empty folder gets a .txt and an .ann file per document, named by its number and
+    id. Confidence and pipeline are notes.
     """
 
     def __init__(self, folder: Path, with_text: bool) -> None:
@@ -227,41 +189,33 @@ class BratWriter:
         self.n_written = 0
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities.
-        """
-        # No id leads out of the folder, or to the file of another
-        name = f"{self.n_written:06d}-{quote(annotated.document.id, safe='')[:80]}"
+        """Write a document with its entities."""
+        document = annotated.document
+        # Quoted and numbered, so that no id leads out of the folder or to another file
+        name = f"{self.n_written:06d}-{quote(document.id, safe='')[:80]}"
         self.n_written += 1
         lines = []
         for i, ent in enumerate(annotated.entities, start=1):
             label = re.sub(r"\s+", "_", ent.label) or "_"
             mention = _BREAKS.sub(" ", ent.text)
-            # A mention that goes over a line end is given in pieces, a line each
-            pieces = _lines(annotated.document.text, ent.start, ent.end)
-            places = ";".join(f"{start} {end}" for start, end in pieces)
-            lines.append(f"T{i}\t{label} {places}\t{mention}")
-            told = ent.pipeline
+            # A mention across line ends has a fragment for each line
+            fragments = _split_at_line_ends(document.text, ent.start, ent.end)
+            offsets = ";".join(f"{start} {end}" for start, end in fragments)
+            lines.append(f"T{i}\t{label} {offsets}\t{mention}")
+            note = ent.pipeline
             if ent.confidence is not None:
-                told = f"{ent.confidence} {told}"
-            lines.append(f"#{i}\tAnnotatorNotes T{i}\t{told}")
-        for end, text in (
-            (".txt", annotated.document.text),
-            (".ann", "".join(line + "\n" for line in lines)),
-        ):
-            (self.folder / (name + end)).write_bytes(text.encode("utf8"))
+                note = f"{ent.confidence} {note}"
+            lines.append(f"#{i}\tAnnotatorNotes T{i}\t{note}")
+        annotation = "".join(line + "\n" for line in lines)
+        for suffix, text in ((".txt", document.text), (".ann", annotation)):
+            (self.folder / (name + suffix)).write_bytes(text.encode("utf8"))
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: all is written."""
 
 
 class SpacyWriter:
-    """A `.spacy` file, in the tokens of the pipeline. Confidences are `ent._.confidence`.
-
-    file (BinaryIO): The file.
-    with_text (bool): Not used: a doc has its text.
-    """
+    """A `.spacy` file with the tokens of the pipeline. Confidences are `ent._.confidence`."""
 
     def __init__(self, file: BinaryIO, with_text: bool) -> None:
         self.file = file
@@ -273,17 +227,14 @@ class SpacyWriter:
         )
 
     def write(self, annotated: AnnotatedDocument) -> None:
-        """Write a document.
-
-        annotated (AnnotatedDocument): The document and its entities, with its doc.
-        """
+        """Write a document with its entities; its doc must be set."""
         doc = annotated.doc
         assert doc is not None
         words = [token.text for token in doc]
         copy = Doc(self.vocab, words=words, spaces=[bool(t.whitespace_) for t in doc])
         if doc.has_annotation("SENT_START"):
-            for token, other in zip(copy, doc):
-                token.is_sent_start = other.is_sent_start
+            for token, original in zip(copy, doc):
+                token.is_sent_start = original.is_sent_start
         spans = []
         for ent in annotated.entities:
             span = copy.char_span(ent.start, ent.end, label=ent.label)
@@ -301,7 +252,7 @@ class SpacyWriter:
         self.file.write(self.docs.to_bytes())
 
 
-# Writer and ending of each format; brat's is a folder
+# Format -> writer and suffix; brat writes a folder
 WRITERS: dict[str, tuple[Any, str]] = {
     "jsonl": (JsonlWriter, ".jsonl"),
     "jsonl.gz": (GzipJsonlWriter, ".jsonl.gz"),
@@ -314,11 +265,9 @@ WRITERS: dict[str, tuple[Any, str]] = {
 
 
 def check_format(name: str, n_pipelines: int) -> None:
-    """Check that a format can be written.
+    """Check that a format can be written for this number of pipelines.
 
-    name (str): The format.
-    n_pipelines (int): Of how many pipelines.
-    RAISES (WeltError): If it is not known, lacks a package, or can't hold this.
+    RAISES (WeltError): If it is not known, a package is missing, or it holds one pipeline.
     """
     if name not in WRITERS:
         raise WeltError(f"--format is {name!r}: use one of {', '.join(WRITERS)}")
@@ -341,16 +290,16 @@ def _row(annotated: AnnotatedDocument, with_text: bool) -> dict[str, Any]:
 
 
 def _xml(text: str) -> str:
-    # A reader makes a line feed of a carriage return that is not escaped
+    # Readers turn a carriage return that is not escaped into a line feed
     return escape(_NOT_XML.sub("\ufffd", text), {"\r": "&#13;"})
 
 
-def _lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    pieces, begin = [], start
+def _split_at_line_ends(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    fragments, begin = [], start
     for match in re.finditer("[\r\n]+", text[start:end]):
         if start + match.start() > begin:
-            pieces.append((begin, start + match.start()))
+            fragments.append((begin, start + match.start()))
         begin = start + match.end()
     if begin < end:
-        pieces.append((begin, end))
-    return pieces or [(start, end)]
+        fragments.append((begin, end))
+    return fragments or [(start, end)]
