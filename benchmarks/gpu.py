@@ -30,7 +30,7 @@ from typing import Any
 import typer
 from common import ROOT
 
-TESTS = ["tests/gpu", "tests/training", "tests/architectures"]
+TESTS = ["tests/gpu", "tests/ml"]
 TURNS = 3
 # [batch, width], as a BERT-base: 12 layers, 768 wide
 SHAPE = {

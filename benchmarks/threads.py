@@ -26,7 +26,6 @@ import psutil
 import spacy
 import typer
 from common import ROOT, start_pipeline
-from fuzz import hammer, results
 from spacy.util import load_config_from_str
 
 from welt_spacy.corpora.catalog import get_corpus
@@ -34,6 +33,10 @@ from welt_spacy.corpora.fetch import fetch
 from welt_spacy.formats.iob import read_iob
 from welt_spacy.packaging.optimize import optimize_pipeline
 from welt_spacy.training.config import ConfigSettings, make_config
+
+sys.path.insert(0, str(ROOT))
+from tests.fuzz.threads import call_from_threads
+from tests.fuzz.workplace import Prediction, predict
 
 TEXTS = 200
 
@@ -78,7 +81,7 @@ def furthest(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 def fastapi_requests(
-    path: Path, texts: list[str], wanted: list[Any], n: int
+    path: Path, texts: list[str], expected: list[Prediction], n: int
 ) -> Counter:
     """A sync handler, which FastAPI runs in its pool of threads; 50 clients at once."""
     import fastapi
@@ -89,8 +92,8 @@ def fastapi_requests(
 
     @app.get("/{i}")
     def annotate(i: int) -> dict:
-        (found,) = results(nlp, [texts[i]])
-        return {"equal": found == wanted[i]}
+        (found,) = predict(nlp, [texts[i]])
+        return {"equal": found == expected[i]}
 
     outcomes: Counter = Counter()
 
@@ -124,17 +127,21 @@ def main(
         for kind in kinds.split(","):
             path = make(Path(folder), kind, encoder)
             nlp = spacy.load(path)
-            wanted = results(nlp, texts)
-            single = [np.frombuffer(scores, "float32") for _, scores in wanted]
+            expected = predict(nlp, texts)
+            single = [np.frombuffer(scores, "float32") for _, scores in expected]
             before = process.memory_info().rss
             started = time.perf_counter()
             found: dict[str, Any] = {
-                "threads": dict(hammer(path, wanted, threads, calls, texts))
+                "threads": dict(
+                    call_from_threads(path, expected, threads, calls, texts)
+                )
             }
             found["seconds"] = round(time.perf_counter() - started, 1)
             found["RSS, MB"] = [before >> 20, process.memory_info().rss >> 20]
             if "fastapi" in sys.modules or _has("fastapi"):
-                found["FastAPI"] = dict(fastapi_requests(path, texts, wanted, requests))
+                found["FastAPI"] = dict(
+                    fastapi_requests(path, texts, expected, requests)
+                )
             # Batches round otherwise than single docs, so pipes are held to a pipe
             whole = piped(path, texts, None)
             found["pipe, largest difference to single docs"] = furthest(single, whole)

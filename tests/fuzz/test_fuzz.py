@@ -1,69 +1,67 @@
-"""A few cases of benchmarks/fuzz.py, the same each time: malformed input, nonsense on the
-command line, kills. The long run is `python benchmarks/fuzz.py`."""
+"""A few cases of the fuzzer, the same in every run. The long run is
+`python benchmarks/fuzz.py`."""
 
 import os
 
 import pytest
 
+from welt_spacy.errors import WeltError
 
-@pytest.fixture(scope="module")
-def fuzz():
-    import importlib
-    import sys
-
-    from ..conftest import ROOT
-
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        yield importlib.import_module("fuzz")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+from .cases import ACCEPTED, RECOVERED, REFUSED, attempt
+from .run import run_cases
+from .workplace import Workplace
 
 
 @pytest.fixture(scope="module")
-def place(fuzz, tmp_path_factory):
+def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz")
     (folder / "work").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WELT_CORPORA_CACHE", str(folder / "cache"))
-        yield fuzz.Workplace(folder / "work")
+        yield Workplace(folder / "work")
 
 
 @pytest.mark.parametrize("kind, n", [("readers", 400), ("options", 150)])
-def test_nothing_breaks(fuzz, place, kind, n):
-    cases = fuzz.run_cases(place, kind, n, seed=0)
-    assert [case for case in cases if case.broke] == []
-    assert {case.outcome for case in cases} == {"taken", "refused in one line"}
+def test_malformed_input_is_refused_in_one_line(place, kind, n):
+    cases = run_cases(place, kind, n, seed=0)
+    assert [case for case in cases if case.is_defect] == []
+    assert {case.outcome for case in cases} == {ACCEPTED, REFUSED}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_nothing_is_lost_when_killed(fuzz, place, mirror):
-    cases = fuzz.run_cases(place, "kills", 20, seed=0)
-    assert [case for case in cases if case.broke] == []
-    assert "killed, and made good" in {case.outcome for case in cases}
+def test_killed_commands_lose_nothing(place, mirror):
+    cases = run_cases(place, "kills", 20, seed=0)
+    assert [case for case in cases if case.is_defect] == []
+    assert RECOVERED in {case.outcome for case in cases}
 
 
-def test_what_breaks_is_noticed(fuzz, place):
-    """The harness sees tracebacks, hangs, long messages and lost files."""
+def raise_long_message():
+    raise WeltError("two\nlines")
 
-    def hang():
-        while True:
-            pass
 
-    def long_message():
-        raise fuzz.WeltError("two\nlines")
+def raise_other_error():
+    raise IndexError("x")
 
-    def wrong():
-        raise IndexError("x")
 
-    original, fuzz.LIMIT = fuzz.LIMIT, 0.2
-    try:
-        outcomes = [fuzz.attempt("x", 0, f) for f in (hang, long_message, wrong)]
-    finally:
-        fuzz.LIMIT = original
-    assert [case.outcome for case in outcomes] == [
-        *("TimeoutError", "long message", "IndexError")
-    ]
-    assert all(case.broke for case in outcomes)
+def hang():
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    "call, outcome",
+    [
+        (hang, "TimeoutError"),
+        (raise_long_message, "long message"),
+        (raise_other_error, "IndexError"),
+    ],
+)
+def test_the_fuzzer_detects_defects(call, outcome):
+    case = attempt("x", 0, call, limit=0.2)
+    assert case.outcome == outcome and case.is_defect
+
+
+def test_the_fuzzer_detects_changed_files(place):
     place.data.write_text("x")
-    assert place.restore() == {"gold.spacy"} and place.restore() == set()
+    assert place.restore() == {"gold.spacy"}
+    assert place.restore() == set()
