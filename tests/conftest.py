@@ -21,8 +21,8 @@ from .strict_device import install_strict_ops, move_to_strict_device
 
 ROOT = Path(__file__).parents[1]
 
-# The same examples each time: a test command passes always or never. New examples are
-# looked for by benchmarks/fuzz.py, and where WELT_EXAMPLES says how many.
+# The same examples each time, so that a test passes always or never. New examples are
+# drawn by benchmarks/fuzz.py and where WELT_EXAMPLES is set.
 settings.register_profile(
     "same", derandomize="WELT_EXAMPLES" not in os.environ, deadline=None
 )
@@ -31,13 +31,13 @@ settings.load_profile("same")
 
 @pytest.fixture(autouse=True)
 def seed():
-    """First weights and dropout do not depend on which tests ran before."""
+    """Fix the seed, so that no test depends on those before it."""
     fix_random_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def logger():
-    """import-linter, which a test runs, disables all loggers that are there."""
+    """Enable our logger again: import-linter, which a test runs, disables all loggers."""
     logging.getLogger("welt_spacy").disabled = False
 
 
@@ -56,7 +56,7 @@ def root():
 
 @pytest.fixture(scope="session")
 def mirror():
-    """The folder with the real corpora; without it, tests that need it are
+    """Return the folder with the real corpora. Without it, tests that need it are
     skipped, or fail where WELT_REQUIRE_MIRROR is set."""
     path = os.environ.get("WELT_CORPORA_MIRROR")
     if path and Path(path).is_dir():
@@ -88,14 +88,14 @@ def encoders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_lm(tmp_path_factory):
-    """A folder with a random language model and its tokenizer. Copy it to change it."""
+    """Make a folder with a random language model. Copy it to change it."""
     pytest.importorskip("torch", reason="needs welt-spacy[llm]")
     return save_tiny_lm(tmp_path_factory.mktemp("lm") / "qwen3")
 
 
 @pytest.fixture(scope="session")
 def trained_folder(tmp_path_factory):
-    """A folder with a pipeline, `model`, and the data that it learned by heart,
+    """Make a folder with a pipeline, `model`, and the data that it learned by heart,
     `dev.spacy`. Load the pipeline or copy the folder to change it."""
     folder = tmp_path_factory.mktemp("trained")
     fix_random_seed(0)
@@ -109,13 +109,13 @@ def trained_folder(tmp_path_factory):
 
 @pytest.fixture
 def trained_nlp(trained_folder):
-    """A trained pipeline that the test may change."""
+    """Load a trained pipeline that the test may change."""
     return spacy.load(trained_folder / "model")
 
 
 @pytest.fixture
 def no_sources(monkeypatch, tmp_path):
-    """No mirror, an empty cache."""
+    """Hide the mirror and return an empty cache."""
     monkeypatch.delenv("WELT_CORPORA_MIRROR", raising=False)
     monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
@@ -123,14 +123,14 @@ def no_sources(monkeypatch, tmp_path):
 
 @pytest.fixture
 def benchmark(monkeypatch):
-    """Imports a script of benchmarks/ by its name."""
+    """Return a function that imports a script of benchmarks/ by its name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, as Debian or another system has it."""
+    """Start the Chromium of the system."""
     names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     path = next(filter(None, map(shutil.which, names)), None)
     if path is None:
@@ -149,8 +149,8 @@ def browser():
 
 @pytest.fixture(scope="session")
 def ray_cluster(tmp_path_factory):
-    """Ray with two nodes of a CPU each on this machine; this process is connected. The
-    second one can be taken away, and made anew."""
+    """Start Ray with two nodes of one CPU each on this machine, and connect. The second
+    node can be removed, and added again."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 

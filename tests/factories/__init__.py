@@ -1,6 +1,13 @@
 """Tiny pipelines, encoders, language models and corpora, and runners of commands."""
 
-from .commands import fails_with_one_line, run_command, run_python
+from .commands import (
+    change_dir,
+    fails_with_one_line,
+    run_command,
+    run_python,
+    run_spacy,
+    wait_until,
+)
 from .encoders import ENCODER_KINDS, make_tiny_bert, make_tiny_encoder
 from .language_models import (
     make_byte_tokenizer,
@@ -26,6 +33,7 @@ __all__ = [
     "ENCODER_KINDS",
     "TINY_TOK2VEC",
     "TRAIN_DATA",
+    "change_dir",
     "copies",
     "ents",
     "fails_with_one_line",
@@ -39,7 +47,9 @@ __all__ = [
     "n_examples",
     "run_command",
     "run_python",
+    "run_spacy",
     "save_docs",
     "save_tiny_lm",
     "train",
+    "wait_until",
 ]

@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -14,6 +17,27 @@ def run_command(*arguments, **options):
     from welt_spacy.cli import app
 
     return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
+
+
+@contextmanager
+def change_dir(folder: Path) -> Iterator[None]:
+    """Work in another folder, as `contextlib.chdir` does, which Python 3.10 lacks."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def run_spacy(folder: Path, *arguments) -> str:
+    """Run `spacy ARGUMENTS` in this process, in a folder, and return its output."""
+    import spacy.cli
+
+    with change_dir(folder):
+        result = CliRunner().invoke(spacy.cli.app, [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def fails_with_one_line(result, *parts: str) -> None:
@@ -48,3 +72,12 @@ def run_python(
     if check:
         assert done.returncode == 0, done.stdout
     return done
+
+
+def wait_until(condition: Callable[[], object], what: str = "") -> None:
+    """Poll until a condition holds. The limit of ten minutes ends a test that hangs; it
+    is no measurement."""
+    limit = time.monotonic() + 600
+    while not condition():
+        assert time.monotonic() < limit, f"still waiting after ten minutes: {what}"
+        time.sleep(0.02)

@@ -1,7 +1,6 @@
 """Numbered cases: damage an input, call a function with it, and classify the outcome."""
 
 import hashlib
-import os
 import random
 import signal
 import threading
@@ -124,17 +123,6 @@ def attempt(
     except BaseException as err:
         return Case(target, seed, type(err).__name__, traceback.format_exc()[-3000:])
     return Case(target, seed, ACCEPTED)
-
-
-@contextmanager
-def change_dir(folder: Path) -> Iterator[None]:
-    """`contextlib.chdir`, which Python 3.10 lacks."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def hash_files(folder: Path) -> dict[str, str]:

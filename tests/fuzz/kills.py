@@ -46,12 +46,12 @@ COMMANDS = {
         "evaluate model gold.spacy --json kill/x.json --html kill/x.html",
         "kill/x.html",  # the JSON has speeds
     ),
-    "tune --force": _command("tune model gold.spacy kill/tuned --force", "kill/tuned"),
+    "tune --force": _command("tune decoding model gold.spacy kill/tuned --force", "kill/tuned"),
     "push --dry-run": _command(
         f"push {WHEEL} --repo a/b --dry-run --output kill/hub", "kill/hub"
     ),
 }
-# They write several files, each of them atomically; corpus.json, the last one of a corpus,
+# They write several files, each of them atomically; welt.json, the last one of a corpus,
 # marks it complete
 SEVERAL = ("corpora convert", "corpora fetch")
 Files = dict[str, str]

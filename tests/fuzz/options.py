@@ -8,8 +8,8 @@ import typer
 
 from welt_spacy.cli import app
 
-from ..factories import run_command
-from .cases import ACCEPTED, LIMIT, REFUSED, Case, change_dir, time_limit
+from ..factories import change_dir, run_command
+from .cases import ACCEPTED, LIMIT, REFUSED, Case, time_limit
 from .workplace import WHEEL, Workplace
 
 # fmt: off
@@ -27,7 +27,7 @@ SENSIBLE = {
     "config": ["out/{n}.cfg"],
     "evaluate": ["model", "gold.spacy"],
     "compare": ["model", "gold.spacy", "gold.spacy"],
-    "tune": ["model", "gold.spacy", "out/{n}"],
+    "tune": ["decoding", "model", "gold.spacy", "out/{n}"],
     "optimize": ["model", "out/{n}"],
     "annotate": ["model", "x.tsv", "out/{n}"],
     "push": [WHEEL, "--repo", "a/b", "--dry-run", "-o", "out/{n}"],

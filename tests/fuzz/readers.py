@@ -10,7 +10,8 @@ from typing import Any
 
 import spacy
 
-from welt_spacy.corpora.convert import convert_file, is_converted
+from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.corpus_folder import is_converted
 from welt_spacy.experiments.grid import read_grid
 from welt_spacy.experiments.jobs import make_jobs
 from welt_spacy.experiments.results import read_results
@@ -20,7 +21,8 @@ from welt_spacy.packaging.push import read_package, write_repository
 from welt_spacy.tokens.docs import read_docs
 from welt_spacy.util.pipelines import load_pipeline
 
-from .cases import Case, attempt, change_dir, mutate
+from ..factories import change_dir
+from .cases import Case, attempt, mutate
 from .workplace import GRID, Workplace
 
 Call = Callable[[], Any]
@@ -101,7 +103,7 @@ def _check_converted(place: Workplace, folder: Path, rng: random.Random) -> Call
 
     def check() -> None:
         if is_converted(place.corpus, place.files, output):
-            assert is_unchanged or path.name == "corpus.json", path.name
+            assert is_unchanged or path.name == "welt.json", path.name
 
     return check
 

@@ -12,11 +12,12 @@ from spacy.language import Language
 from spacy.tokens import DocBin
 
 from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import convert_corpus, convert_file
+from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.corpus_folder import convert_corpus
 from welt_spacy.experiments.grid import read_grid
 
-from ..factories import TINY_TOK2VEC, run_command
-from .cases import change_dir, hash_files
+from ..factories import TINY_TOK2VEC, change_dir, run_command
+from .cases import hash_files
 
 IOB = "Selegiline\tB-Chemical\n-\tO\ninduced\tO\npostural\tB-Disease\nhypotension\tI-Disease\n\nNo\tO\nnausea\tB-Disease\n"
 PUBTATOR = "1|t|Aspirin helps.\n1|a|Less chest pain.\n1\t0\t7\tAspirin\tChemical\tD1\n1\t20\t30\tchest pain\tDisease\n1\tCID\tD1\tD2\n\n2|t|Nothing\n2|a|\n"

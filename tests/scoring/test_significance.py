@@ -85,7 +85,7 @@ def test_order_of_the_models_turns_the_sign():
 
 
 def test_a_large_difference_is_significant():
-    """As many sentences as BC5CDR's test split, 10,000 draws."""
+    """Compare as many sentences as in BC5CDR's test split."""
     a = make_counts(4797, 0.88, 0)
     b = make_counts(4797, 0.84, 1, a[:, 2])
     difference = paired_bootstrap(a, b)
