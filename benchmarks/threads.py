@@ -1,5 +1,5 @@
-"""One loaded pipeline, called from everywhere at once: results against those of one
-thread, and memory.
+"""Call one loaded pipeline from many threads and processes, and compare the results with those
+of one thread.
 
     python scripts/fetch_encoder.py
     python benchmarks/threads.py --threads 16 --calls 1000
@@ -67,12 +67,12 @@ def piped(path: Path, texts: list[str], method: str | None) -> list[np.ndarray]:
         multiprocessing.set_start_method(method, force=True)
     nlp = spacy.load(path)
     docs = nlp.pipe(texts, batch_size=20, n_process=1 if method is None else 2)
-    kept = list(docs)
-    return [doc.spans["welt_ner"].attrs["scores"].copy() for doc in kept]
+    docs = list(docs)  # a group of spans does not keep its doc alive
+    return [doc.spans["welt_ner"].attrs["scores"].copy() for doc in docs]
 
 
 def furthest(one: list[np.ndarray], other: list[np.ndarray]) -> float:
-    """The largest difference of a confidence; infinite if entities differ."""
+    """Return the largest difference of a confidence; infinite if entities differ."""
     if [len(a) for a in one] != [len(b) for b in other]:
         return float("inf")
     return max(
@@ -83,7 +83,7 @@ def furthest(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 def fastapi_requests(
     path: Path, texts: list[str], expected: list[Prediction], n: int
 ) -> Counter:
-    """A sync handler, which FastAPI runs in its pool of threads; 50 clients at once."""
+    """Call a sync handler, which FastAPI runs in its pool of threads, from 50 clients."""
     import fastapi
     import httpx
 
@@ -92,8 +92,7 @@ def fastapi_requests(
 
     @app.get("/{i}")
     def annotate(i: int) -> dict:
-        (found,) = predict(nlp, [texts[i]])
-        return {"equal": found == expected[i]}
+        return {"equal": predict(nlp, [texts[i]]) == [expected[i]]}
 
     outcomes: Counter = Counter()
 
@@ -122,7 +121,7 @@ def main(
 ) -> None:
     texts = real_texts(TEXTS)
     process = psutil.Process()
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in kinds.split(","):
             path = make(Path(folder), kind, encoder)
@@ -131,27 +130,27 @@ def main(
             single = [np.frombuffer(scores, "float32") for _, scores in expected]
             before = process.memory_info().rss
             started = time.perf_counter()
-            found: dict[str, Any] = {
+            figures: dict[str, Any] = {
                 "threads": dict(
                     call_from_threads(path, expected, threads, calls, texts)
                 )
             }
-            found["seconds"] = round(time.perf_counter() - started, 1)
-            found["RSS, MB"] = [before >> 20, process.memory_info().rss >> 20]
+            figures["seconds"] = round(time.perf_counter() - started, 1)
+            figures["RSS, MB"] = [before >> 20, process.memory_info().rss >> 20]
             if "fastapi" in sys.modules or _has("fastapi"):
-                found["FastAPI"] = dict(
+                figures["FastAPI"] = dict(
                     fastapi_requests(path, texts, expected, requests)
                 )
             # Batches round otherwise than single docs, so pipes are held to a pipe
             whole = piped(path, texts, None)
-            found["pipe, largest difference to single docs"] = furthest(single, whole)
+            figures["pipe, largest difference to single docs"] = furthest(single, whole)
             for method in ("fork", "spawn"):
                 parts = piped(path, texts, method)
-                found[f"pipe in a {method}, to one process"] = furthest(whole, parts)
-            told[kind] = found
-            print(kind, json.dumps(found), flush=True)
+                figures[f"pipe in a {method}, to one process"] = furthest(whole, parts)
+            results[kind] = figures
+            print(kind, json.dumps(figures), flush=True)
     if output is not None:
-        output.write_text(json.dumps(told, indent=2))
+        output.write_text(json.dumps(results, indent=2))
 
 
 def _has(name: str) -> bool:

@@ -1,7 +1,7 @@
 """BioSelectTune for one corpus: select with a weak model, tune a strong one, choose its
 threshold on dev, score it on test, package it.
 
-With --demo both are tiny models that are made here, without a network.
+With --demo both are tiny models that this script makes without a network.
 """
 
 import sys
@@ -25,8 +25,10 @@ def main(
     gpu_id: int = -1,
     version: str = "0.1.0",
     demo: bool = False,
-    minutes: float = typer.Option(2.0, help="Of --demo: for each of the two models."),
-    steps: int = typer.Option(500, help="Of --demo: updates of the tuned one."),
+    minutes: float = typer.Option(
+        2.0, help="Minutes of training for each of the two models of --demo."
+    ),
+    steps: int = typer.Option(500, help="Updates of the tuned model of --demo."),
 ) -> None:
     started = time.perf_counter()
     data = Path("corpus") / corpus
@@ -34,27 +36,10 @@ def main(
     output = Path("training") / config / corpus
     if not (data / "train.spacy").is_file():
         sys.exit(f"✘ {data} is missing: 'python -m spacy project run convert'")
-    tuning = []
+    tuning: list[str] = []
     if demo:
-        msg.divider("TINY MODELS")
-        msg.warn(
-            "The demo tunes a model of a few million parameters that has read nothing but "
-            "the training texts: its F1 shows how things work, NOT how well."
-        )
-        llm, scorer_model = str(TINY / "strong"), str(TINY / "weak")
-        texts = sorted(map(str, Path("corpus").glob("*/train.spacy")))
-        for name, width, layers in (("weak", 128, 2), ("strong", 256, 4)):
-            run(
-                *("python", "scripts/tiny_lm.py", str(TINY / name), *texts),
-                *("--width", str(width), "--layers", str(layers)),
-                *("--minutes", str(minutes), "--seed", str(seed)),
-            )
-        # All weights of a model as small as this are tuned
-        tuning = [
-            *("lora=null", f"steps={steps}", "learning_rate=0.001", "batch_size=16"),
-            *("accumulate=1", "gradient_checkpointing=false", "eval_docs=100"),
-            *("max_length=512", "max_response_tokens=160", f"eval_every={steps // 2}"),
-        ]
+        scorer_model, llm = make_tiny_models(minutes, seed)
+        tuning = tiny_tuning(steps)
     selected = output / "selected.spacy"
     msg.divider(f"{corpus}: select")
     run(
@@ -74,7 +59,7 @@ def main(
         *("--gpu-id", str(gpu_id)),
     )
     variables = {"config": config, "gpu_id": gpu_id, "version": version}
-    # Not to be mistaken for the tagger of the corpus
+    # The name must differ from that of the tagger of the corpus
     variables["suffix"] = "_demo" if demo else "_llm"
     run_steps(
         corpus, {**variables, "documents": ""}, ("threshold", "evaluate", "package")
@@ -82,6 +67,32 @@ def main(
     if demo:
         msg.warn("A tiny model: its F1 shows how things work, NOT how well.")
     msg.good(f"Done in {(time.perf_counter() - started) / 60:.1f} minutes")
+
+
+def make_tiny_models(minutes: float, seed: int) -> tuple[str, str]:
+    """Make a weak and a strong language model of the converted corpora."""
+    msg.divider("TINY MODELS")
+    msg.warn(
+        "The demo tunes a model of a few million parameters that was trained on the "
+        "training texts alone: its F1 shows how things work, NOT how well."
+    )
+    texts = sorted(map(str, Path("corpus").glob("*/train.spacy")))
+    for name, width, layers in (("weak", 128, 2), ("strong", 256, 4)):
+        run(
+            *("python", "scripts/tiny_lm.py", str(TINY / name), *texts),
+            *("--width", str(width), "--layers", str(layers)),
+            *("--minutes", str(minutes), "--seed", str(seed)),
+        )
+    return str(TINY / "weak"), str(TINY / "strong")
+
+
+def tiny_tuning(steps: int) -> list[str]:
+    """Return the settings of `finetune` for a tiny model, of which all weights are tuned."""
+    return [
+        *("lora=null", f"steps={steps}", "learning_rate=0.001", "batch_size=16"),
+        *("accumulate=1", "gradient_checkpointing=false", "eval_docs=100"),
+        *("max_length=512", "max_response_tokens=160", f"eval_every={steps // 2}"),
+    ]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The main job, once through, on a CPU: train, evaluate, package, install, use.
+"""Train, evaluate, package, install and use a pipeline on a CPU.
 
-BC5CDR is taken if it can be reached, else the sample corpus in assets/sample.
+The corpus is BC5CDR if it is available, else the sample corpus in assets/sample.
 """
 
 import subprocess
@@ -26,7 +26,7 @@ def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
     started = time.perf_counter()
     corpus = prepare_sample() if sample else prepare()
     variables = {"config": "welt_cpu", "seed": seed, "version": version}
-    # The sample is for trying without a network
+    # The sample corpus needs no network
     none = {"piece_vectors": "null"} if corpus == "sample" else {}
     run_steps(corpus, find_vectors({**variables, **none}))
     print_scores(Path("training/welt_cpu") / corpus / "metrics.json")
@@ -46,14 +46,14 @@ def main(seed: int = 0, version: str = "0.1.0", sample: bool = False) -> None:
 
 
 def prepare() -> str:
-    """RETURNS (str): The name of the converted corpus."""
+    """Convert BC5CDR, or else the sample corpus, and return its name."""
     try:
         convert_to_corpus("bc5cdr")
     except WeltError as err:
         msg.divider("SAMPLE CORPUS")
         msg.warn(
-            "BC5CDR can't be reached. The demo runs on the 330 sentences of "
-            "assets/sample: it shows how things work, NOT how well.",
+            "BC5CDR is not available. The demo runs on the 330 sentences of "
+            "assets/sample: it shows the commands, NOT the accuracy.",
             str(err),
         )
         return prepare_sample()

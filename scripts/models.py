@@ -51,7 +51,7 @@ def run_step(corpus: str, step: str, variables: Variables) -> None:
     missing = [path for path in command["deps"] if not Path(path).exists()]
     if missing:
         sys.exit(
-            f"✘ {corpus}: {missing[0]} is missing. Can the corpus be reached? "
+            f"✘ {corpus}: {missing[0]} is missing. Is the corpus available? "
             "'python -m spacy project run corpora' fetches and converts them."
         )
     outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
@@ -105,8 +105,8 @@ def parse(value: str) -> Any:
 
 
 def find_vectors(variables: Variables) -> Variables:
-    """Make the static vectors that the small CPU model has beside its own, or warn that it
-    is trained without them.
+    """Make the static vectors that extend the embedding of the small CPU model, or warn that
+    it is trained without them.
 
     variables (dict): Values for `vars` of project.yml.
     RETURNS (dict): The same with "piece_vectors", the file or "null".
@@ -118,7 +118,7 @@ def find_vectors(variables: Variables) -> Variables:
     if not piece_vectors.make(Path(path)):
         msg.warn(
             "No vectors of word pieces: their encoder can't be fetched. The model is "
-            "trained without them, and finds fewer of the names that are not in its "
+            "trained without them and finds fewer entities that are not in its "
             "training data (test F1 on BC5CDR: 1.3 lower)."
         )
         path = piece_vectors.NONE

@@ -1,4 +1,4 @@
-"""Make docs/images/entities.png: what displaCy shows of a packaged pipeline.
+"""Make docs/images/entities.png: the entities of a packaged pipeline, shown by displaCy.
 
     python scripts/picture.py en_welt_bc5cdr
 

@@ -1,5 +1,5 @@
-"""Make static vectors of word pieces for the small CPU models, from the offline encoder
-MiniLM, which is fetched if it is not there.
+"""Make static vectors of word pieces for the small CPU models from the offline encoder
+MiniLM, which is fetched if it is missing.
 """
 
 import subprocess
@@ -14,11 +14,8 @@ ENCODER = Path("assets/encoders/minilm")
 
 
 def make(path: Path) -> bool:
-    """Make the vectors, if they are not there.
-
-    path (Path): The file.
-    RETURNS (bool): Whether it is there now; if not, it was said why.
-    """
+    """Make the vectors, unless the file exists, and return whether it exists now. If not, the
+    reason has been printed."""
     if path.is_file():
         return True
     steps = [

@@ -1,7 +1,7 @@
 """Make a tiny causal language model without a network: its tokenizer and its weights are
-learned from the texts of converted corpora alone.
+learned from the texts of converted corpora.
 
-It is there to try what needs a language model. How it scores says nothing of the method.
+Use it to try commands that need a language model. Its scores say nothing about the method.
 """
 
 import time
@@ -33,7 +33,7 @@ def main(
     vocab: int = 8000,
     width: int = 256,
     layers: int = 4,
-    minutes: float = typer.Option(5.0, help="How long to train."),
+    minutes: float = typer.Option(5.0, help="Minutes of training."),
     batch_size: int = 8,
     seed: int = 0,
 ) -> None:
@@ -75,7 +75,7 @@ def main(
 
 
 def read(paths: list[Path]) -> Iterator[str]:
-    """The texts, as they are; what an answer looks like is learned later."""
+    """Yield the texts without annotation; the form of responses is learned later."""
     vocab = spacy.blank("en").vocab
     for path in paths:
         for doc in DocBin().from_disk(path).get_docs(vocab):
@@ -87,7 +87,7 @@ def make_tokenizer(lines: list[str], size: int) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     doc = spacy.blank("en").make_doc("")
-    # The words around a text are whole pieces, too
+    # The words of the prompt are whole pieces, too
     frame = [JsonPrompt()("", ["Chemical", "Disease", "Gene"]), make_response(doc)]
     frame += ['[{"entity": "Disease", "name": "', '"}, {"entity": "Chemical"', '"}]']
     tokenizer.train_from_iterator(
@@ -106,7 +106,7 @@ def make_tokenizer(lines: list[str], size: int) -> PreTrainedTokenizerFast:
 def train(
     model: torch.nn.Module, blocks: torch.Tensor, seconds: float, batch_size: int
 ) -> None:
-    """Until the time is over. The rate falls with the time, too."""
+    """Train until the time is over. The learning rate falls with the time, too."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
     started, step, shown = time.perf_counter(), 0, 0.0
     order = torch.randperm(len(blocks))
