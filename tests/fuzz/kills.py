@@ -35,11 +35,11 @@ def _command(words: str, *outputs: str) -> KilledCommand:
 COMMANDS = {
     "convert": _command("convert x.pubtator kill/x.spacy", "kill/x.spacy"),
     "corpora convert": _command(
-        "corpora convert biored_disease --offline --output kill",
-        "kill/biored_disease",
+        "corpora convert ncbi_disease --offline --output kill",
+        "kill/ncbi_disease",
     ),
     "corpora fetch": _command(
-        "corpora fetch biored_disease --offline --cache kill/cache", "kill/cache"
+        "corpora fetch ncbi_disease --offline --cache kill/cache", "kill/cache"
     ),
     "config": _command("config kill/x.cfg -e cpu", "kill/x.cfg"),
     "evaluate": _command(

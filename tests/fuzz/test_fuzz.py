@@ -21,7 +21,7 @@ def place(tmp_path_factory):
         yield Workplace(folder / "work")
 
 
-@pytest.mark.parametrize("kind, n", [("readers", 400), ("options", 150)])
+@pytest.mark.parametrize("kind, n", [("readers", 250), ("options", 100)])
 def test_malformed_input_is_refused_in_one_line(place, kind, n):
     cases = run_cases(place, kind, n, seed=0)
     assert [case for case in cases if case.is_defect] == []
@@ -30,7 +30,7 @@ def test_malformed_input_is_refused_in_one_line(place, kind, n):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_commands_lose_nothing(place, mirror):
-    cases = run_cases(place, "kills", 20, seed=0)
+    cases = run_cases(place, "kills", 14, seed=0)
     assert [case for case in cases if case.is_defect] == []
     assert RECOVERED in {case.outcome for case in cases}
 
