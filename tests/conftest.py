@@ -1,3 +1,4 @@
+import functools
 import importlib
 import logging
 import os
@@ -8,6 +9,10 @@ import pytest
 import spacy
 from hypothesis import settings
 from spacy.util import fix_random_seed
+
+from welt_spacy.corpora.catalog import get_corpus
+from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.fetch import fetch
 
 from .factories import (
     make_examples,
@@ -111,6 +116,27 @@ def trained_folder(tmp_path_factory):
 def trained_nlp(trained_folder):
     """Load a trained pipeline that the test may change."""
     return spacy.load(trained_folder / "model")
+
+
+@pytest.fixture(scope="session")
+def real_docs(mirror, tmp_path_factory):
+    """Return a function that converts a split of a real corpus, each once in a session.
+    Copy the docs to change them."""
+    cache = tmp_path_factory.mktemp("corpora")
+
+    @functools.cache
+    def convert(corpus_id: str, split: str = "test"):
+        corpus = get_corpus(corpus_id)
+        path = fetch(corpus, mirror=str(mirror), cache=cache)[split]
+        return convert_file(
+            path,
+            corpus.format,
+            types=corpus.types,
+            n_sents=corpus.n_sents,
+            documents=corpus.documents(split),
+        ).docs
+
+    return convert
 
 
 @pytest.fixture

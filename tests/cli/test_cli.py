@@ -1,5 +1,6 @@
 """The commands as their users see them: output, exit status, files left behind."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ from ..factories import (
     run_python,
     run_spacy,
 )
-from ..factories import train as train_nlp
 
 IOB = "Aspirin\tB-Chemical\nhelps\tO\n"
 
@@ -333,13 +333,11 @@ def test_format_is_told_from_the_name(root, tmp_path):
     assert "1 mentions" in run_command("convert", brat, tmp_path / "y.spacy").stdout
 
 
-def test_distill(tmp_path, monkeypatch):
-    """A teacher, gold data and texts; what is done is not done again."""
+def test_distill(tmp_path, monkeypatch, trained_folder):
+    """Distill a teacher, then again with the same and with other settings."""
     monkeypatch.chdir(tmp_path)
-    teacher = make_nlp()
-    train_nlp(teacher, make_examples(teacher))
-    teacher.to_disk("teacher")
-    gold = [eg.reference for eg in make_examples(teacher)]
+    shutil.copytree(trained_folder / "model", "teacher")
+    gold = [eg.reference for eg in make_examples(make_nlp())]
     for split in ("train", "dev"):
         DocBin(docs=gold[:2]).to_disk(tmp_path / f"{split}.spacy")
     lines = [f"{text} {i}" for i, (text, _) in enumerate(TRAIN_DATA)]

@@ -1,4 +1,4 @@
-"""A pipeline that is loaded once and called from everywhere at once."""
+"""One loaded pipeline, called from many threads and processes at once."""
 
 import random
 import string
@@ -31,9 +31,10 @@ def make_texts(n):
 
 
 def result(doc):
+    """Return entities and the bytes of their scores."""
     spans = doc.spans["welt_ner"]
-    found = [(ent.label_, ent.start, ent.end) for ent in spans]
-    return found, spans.attrs["scores"].tobytes()
+    entities = [(ent.label_, ent.start, ent.end) for ent in spans]
+    return entities, spans.attrs["scores"].tobytes()
 
 
 @pytest.fixture(scope="module", params=["cpu", "bert", "int8"])
@@ -54,8 +55,8 @@ def path(request, tmp_path_factory):
     return folder / "model"
 
 
-def test_threads_give_what_one_gives(path, monkeypatch):
-    """To the bit, with a memory of words that is emptied again and again."""
+def test_threads_return_the_results_of_one_thread(path, monkeypatch):
+    """Compare results to the bit, with a table of words that is emptied often."""
     monkeypatch.setattr("welt_spacy.ml.lexeme_table.MAX_WORDS", 300)
     texts = make_texts(120)
     wanted = [result(doc) for doc in map(spacy.load(path), texts)]
@@ -64,11 +65,11 @@ def test_threads_give_what_one_gives(path, monkeypatch):
     sys.setswitchinterval(1e-5)
     try:
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(lambda text: result(nlp(text)), texts * 2))
+            results = list(pool.map(lambda text: result(nlp(text)), texts * 2))
     finally:
         sys.setswitchinterval(interval)
-    assert found == wanted * 2
-    assert [result(nlp(text)) for text in texts] == wanted  # and ever after
+    assert results == wanted * 2
+    assert [result(nlp(text)) for text in texts] == wanted
     assert any(spans for spans, _ in wanted)
 
 

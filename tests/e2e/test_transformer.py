@@ -1,9 +1,6 @@
 """The transformer configs from training to a package, with a tiny random encoder."""
 
-import os
 import shutil
-import subprocess
-import sys
 from random import Random
 
 import pytest
@@ -11,7 +8,7 @@ import spacy
 import srsly
 from spacy.tokens import Doc, DocBin
 
-from ..factories import make_tiny_bert
+from ..factories import make_tiny_bert, run_python, run_spacy
 
 pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
 pytest.importorskip("transformers", reason="needs welt-spacy[transformers]")
@@ -20,8 +17,8 @@ MAX_POSITION = 64
 
 
 def write_corpus(path):
-    """Sentences of five words, of which one is an entity; a few are long, so that
-    the model has seen all positions of its window."""
+    """Write sentences of five words, of which one is an entity. Some are long, so that the
+    model is trained on all positions of its window."""
     docs = []
     vocab = spacy.blank("en").vocab
     random = Random(0)
@@ -34,21 +31,6 @@ def write_corpus(path):
     DocBin(docs=docs).to_disk(path)
 
 
-def python(*arguments, cwd, **variables):
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf8",
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 WINDOWS = {
     "welt": "components.welt_ner.model.tok2vec.max_length",
     "welt_spacy_transformers": "components.transformer.model.get_spans.max_length",
@@ -57,15 +39,15 @@ WINDOWS = {
 
 @pytest.fixture(scope="module", params=WINDOWS)
 def trained(root, tmp_path_factory, request):
-    """A folder with a pipeline that knows aspirin; its encoder is gone."""
+    """Train a pipeline on aspirin in a folder, and delete its encoder."""
     if request.param == "welt_spacy_transformers":
         pytest.importorskip("spacy_transformers")
     folder = tmp_path_factory.mktemp("transformer")
     encoder = make_tiny_bert(folder / "encoder", MAX_POSITION)
     for name in ("train", "dev"):
         write_corpus(folder / f"{name}.spacy")
-    python(
-        *("-m", "spacy", "train", root / "configs" / f"{request.param}.cfg"),
+    run_spacy(
+        *(folder, "train", root / "configs" / f"{request.param}.cfg"),
         *("--output", "out"),
         *("--paths.train", "train.spacy", "--paths.dev", "dev.spacy"),
         *("--paths.encoder", "encoder"),
@@ -74,7 +56,6 @@ def trained(root, tmp_path_factory, request):
         *("--training.eval_frequency", 20),
         *("--training.optimizer.learn_rate.initial_rate", 0.003),
         *("--training.optimizer.learn_rate.warmup_steps", 1),
-        cwd=folder,
     )
     shutil.rmtree(encoder)
     return folder
@@ -88,7 +69,7 @@ def test_learns(trained):
 
 
 @pytest.mark.parametrize("at", [0, 40, 900, 999])
-def test_entities_beyond_the_window_of_the_encoder_are_found(trained, at):
+def test_entities_beyond_the_window_of_the_encoder_are_predicted(trained, at):
     nlp = spacy.load(trained / "out/model-best")
     words = ["mice"] * 1000
     words[at] = "aspirin"
@@ -96,7 +77,7 @@ def test_entities_beyond_the_window_of_the_encoder_are_found(trained, at):
     assert [(ent.start, ent.text) for ent in doc.ents] == [(at, "aspirin")]
 
 
-def test_words_longer_than_the_window_pass(trained):
+def test_words_longer_than_the_window(trained):
     nlp = spacy.load(trained / "out/model-best")
     doc = nlp("we gave aspirin to " + "x" * 4000 + " mice")
     assert "aspirin" in [ent.text for ent in doc.ents]
@@ -124,11 +105,11 @@ if __name__ == "__main__":
 
 
 def test_several_processes_after_use_in_the_parent(trained):
-    """The threads of torch do not survive a fork; the encoder copes with it."""
+    """Use torch in the parent before the fork, which its threads do not survive."""
     if "transformer" in spacy.load(trained / "out/model-best").pipe_names:
         pytest.skip("hangs with spacy-transformers, see docs/component.md")
     (trained / "processes.py").write_text(PROCESSES)
-    printed = python("processes.py", cwd=trained, OMP_NUM_THREADS="2")
+    printed = run_python("processes.py", cwd=trained, OMP_NUM_THREADS="2").stdout
     assert "the same ['aspirin']" in printed
 
 
@@ -145,20 +126,21 @@ print([(ent.text, ent.label_, round(ent._.confidence, 1)) for ent in doc.ents])
 
 
 def test_package_loads_with_the_network_off(trained, tmp_path):
-    python(
-        *("-m", "spacy", "package", trained / "out/model-best", tmp_path),
+    run_spacy(
+        *(tmp_path, "package", trained / "out/model-best", tmp_path),
         *("--name", "x", "--build", "none"),
-        cwd=tmp_path,
     )
     (package,) = tmp_path.glob("en_x-*")
     meta = srsly.read_json(package / "meta.json")
     needed = {r.split(">")[0] for r in meta["requirements"]}
     assert needed & {"welt-spacy[transformers]", "spacy-transformers"}
-    python(
+    run_python(
         *("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"),
         *("--no-index", "--target", "site", package),
         cwd=tmp_path,
     )
     (tmp_path / "use.py").write_text(NO_NETWORK)
-    printed = python("use.py", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    printed = run_python(
+        "use.py", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site")
+    ).stdout
     assert "('aspirin', 'Chemical', 1.0)" in printed

@@ -23,7 +23,7 @@ WORDS = (
 
 
 def make_pipeline(path: Path, name: str = "rules", patterns=()) -> Path:
-    """A pipeline that loads at once: an entity_ruler."""
+    """Save a pipeline that loads at once: an entity_ruler."""
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     ruler = nlp.add_pipe("entity_ruler")
@@ -43,7 +43,7 @@ def make_pipeline(path: Path, name: str = "rules", patterns=()) -> Path:
 
 
 def some_texts(n: int):
-    """Texts that are all different."""
+    """Return texts that are all different."""
     return [
         f"Doc {i}: {' '.join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9))}."
         for i in range(n)
@@ -65,7 +65,7 @@ def make_settings(pipeline: Path, **settings) -> Settings:
 
 
 def read_output(folder: Path):
-    """Rows of all files of an output in JSONL, in the order of the shards."""
+    """Read the rows of all files of an output in JSONL, in the order of the shards."""
     return [
         json.loads(line)
         for path in sorted((folder / "data").glob("*.jsonl"))
@@ -82,7 +82,7 @@ def read_rejects(folder: Path):
 
 
 def data_of(folder: Path):
-    """The bytes of all data and rejects."""
+    """Read the bytes of all data and rejects."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for part in ("data", "rejects")
@@ -98,11 +98,11 @@ def pubmed_article(pmid, title, abstract, version=1) -> str:
         else f"<AbstractText>{text}</AbstractText>"
         for label, text in abstract
     )
-    told = f"<Abstract>{sections}</Abstract>" if sections else ""
+    abstract_xml = f"<Abstract>{sections}</Abstract>" if sections else ""
     return (
         f'<PubmedArticle>\n  <MedlineCitation Status="MEDLINE">\n'
         f'    <PMID Version="{version}">{pmid}</PMID>\n    <Article><Journal><Title>J</Title>'
-        f"</Journal><ArticleTitle>{title}</ArticleTitle>{told}"
+        f"</Journal><ArticleTitle>{title}</ArticleTitle>{abstract_xml}"
         "<OtherAbstract><AbstractText>other</AbstractText></OtherAbstract></Article>\n"
         "    <CommentsCorrectionsList><PMID>1</PMID></CommentsCorrectionsList>\n"
         "  </MedlineCitation>\n</PubmedArticle>\n"

@@ -21,7 +21,7 @@ def run_command(*arguments, **options):
 
 @contextmanager
 def change_dir(folder: Path) -> Iterator[None]:
-    """Work in another folder, as `contextlib.chdir` does, which Python 3.10 lacks."""
+    """Change to another folder, as `contextlib.chdir` does, which Python 3.10 lacks."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -75,7 +75,7 @@ def run_python(
 
 
 def wait_until(condition: Callable[[], object], what: str = "") -> None:
-    """Poll until a condition holds. The limit of ten minutes ends a test that hangs; it
+    """Wait until a condition holds. The limit of ten minutes ends a test that hangs; it
     is no measurement."""
     limit = time.monotonic() + 600
     while not condition():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def make_byte_tokenizer(limit: int = 16):
-    """Bytes, and a token that ends a text."""
+    """Make a tokenizer of bytes, with a token that ends a text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -19,7 +19,7 @@ def make_byte_tokenizer(limit: int = 16):
 
 
 def make_merging_tokenizer(texts, limit: int = 1024):
-    """Pieces that reach across words, names and the marks of JSON."""
+    """Train a tokenizer with pieces that cross words, entities and the marks of JSON."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -42,7 +42,7 @@ def make_merging_tokenizer(texts, limit: int = 1024):
 def make_tiny_lm(
     family: str = "qwen3", limit: int = 16, seed: int = 0, vocab: int = 257
 ):
-    """A random causal language model of two layers."""
+    """Make a random causal language model of two layers."""
     import torch
     import transformers
 
@@ -66,7 +66,7 @@ def make_tiny_lm(
 
 
 def save_tiny_lm(path: Path, family: str = "qwen3", *, seed: int = 2) -> Path:
-    """A folder with such a model and its tokenizer."""
+    """Save such a model and a tokenizer of bytes."""
     limit = 1024
     make_tiny_lm(family, limit, seed).save_pretrained(path)
     make_byte_tokenizer(limit).save_pretrained(path)

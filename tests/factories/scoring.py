@@ -33,6 +33,6 @@ def place(text):
 
 
 def make_example():
-    """One prediction is right, one too small, one spurious; one entity is missed."""
+    """Return one correct, one too small and one spurious entity, and one that is missed."""
     gold = make_doc("MPTP", "aspirin", "valproic acid")
     return Example(make_doc("MPTP", "valproic", "saline"), gold)

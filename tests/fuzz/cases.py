@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
-    """Damage content in one place, or less often in up to eight."""
+    """Change content in one place, or less often in up to eight."""
     for _ in range(rng.choice([1, 1, 1, 2, 3, 8])):
         kind = rng.randrange(9)
         at = rng.randrange(len(data) + 1)

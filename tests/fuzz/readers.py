@@ -31,7 +31,7 @@ Maker = Callable[[Workplace, Path, random.Random], Call]
 
 
 def fuzz_reader(place: Workplace, seed: int) -> Case:
-    """Damage one input of one reader."""
+    """Call one reader with a damaged input."""
     rng = random.Random(seed)
     name, make_call = rng.choice(list(READERS.items()))
     with tempfile.TemporaryDirectory() as folder:

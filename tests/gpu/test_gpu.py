@@ -1,5 +1,5 @@
-"""What can only be tested on a GPU. `make gpu-check` runs these first; elsewhere they are
-left out (`-m "not gpu"` is the default)."""
+"""Tests that need a GPU. `make gpu-check` runs these first; elsewhere they are deselected
+(`-m "not gpu"` is the default)."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(autouse=True)
 def gpu():
-    """Everything in this file runs on a GPU; nothing after it does."""
+    """Run everything in this file on a GPU, and nothing after it."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("cupy")
     set_gpu_allocator("pytorch")
@@ -92,12 +92,12 @@ def test_it_learns_and_its_pipeline_runs_on_the_cpu(settings, tmp_path):
     assert [ents(doc) for doc in docs] == expected
     bfloat16 = "mixed_precision" in str(settings) and "True" in str(settings)
     for doc, wanted in zip(docs, scores):
-        found = doc.spans["welt_ner"].attrs["scores"]
-        np.testing.assert_allclose(found, wanted, atol=0.1 if bfloat16 else 1e-3)
+        cpu_scores = doc.spans["welt_ner"].attrs["scores"]
+        np.testing.assert_allclose(cpu_scores, wanted, atol=0.1 if bfloat16 else 1e-3)
 
 
 def test_a_gradient_is_that_of_the_cpu(tmp_path):
-    """One step of the same pipeline with the same dropout of 0."""
+    """Compare one step of the same pipeline, with a dropout of 0."""
     settings = transformer_settings(tmp_path)
     values = []
     for on_gpu in (True, False):
@@ -125,7 +125,7 @@ def test_adamw_steps_on_the_gpu(tmp_path, gpu):
 
 
 def test_large_batches_are_recomputed_with_the_same_dropout(tmp_path, gpu):
-    """Gradients do not depend on how much is kept (`max_stored_pieces`)."""
+    """Compare the gradients for two values of `max_stored_pieces`."""
     gradients = []
     for max_stored_pieces in (0, 16384):
         settings = transformer_settings(
@@ -158,7 +158,7 @@ def test_many_threads(settings):
 
 
 def test_processes_are_spawned(tmp_path, settings):
-    """A GPU does not survive a fork, so workers are spawned (as spaCy's docs say)."""
+    """Spawn workers, because a GPU does not survive a fork (see spaCy's docs)."""
     nlp, examples, _ = learn(settings)
     nlp.to_disk(tmp_path / "model")
     code = (
@@ -177,7 +177,7 @@ def test_processes_are_spawned(tmp_path, settings):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_command_line_takes_a_gpu(tmp_path, settings):
+def test_commands_use_the_gpu(tmp_path, settings):
     from spacy.tokens import DocBin
 
     nlp, examples, _ = learn(settings)

@@ -11,9 +11,6 @@ import spacy
 import srsly
 from spacy.tokens import Doc, DocBin
 
-from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import convert_splits
-from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.backends import Completion
 from welt_spacy.llm.causal_lm import TransformersBackend, encode_prompt
@@ -166,15 +163,9 @@ def test_an_answer_ends_though_pieces_go_on(tmp_path, seed):
     assert set(issues) <= {"cut off", "over-generated", "ambiguous"}
 
 
-def test_real_sentences_and_no_invented_name(mirror, folder):
-    """The full count, 2,000 answers, is in benchmarks/generation.py."""
-    corpus = get_corpus("bc5cdr")
-    texts = [
-        doc.text
-        for doc in convert_splits(corpus, fetch(corpus, mirror=str(mirror)))[
-            "test"
-        ].docs
-    ][:12]
+def test_real_sentences_and_no_invented_name(real_docs, folder):
+    """Count over 12 sentences; benchmarks/generation.py counts over 2,000."""
+    texts = [doc.text for doc in real_docs("bc5cdr")[:12]]
     nlp = make_nlp(folder)
     for doc in nlp.pipe(texts):
         found = get_llm_responses(doc)["generative_ner"]

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 
-from welt_spacy.corpora.catalog import get_corpus
-from welt_spacy.corpora.convert import convert_splits
-from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.prompts import make_json_prompt
 from welt_spacy.llm.responses import (
@@ -158,11 +155,9 @@ def test_all_occurrences_go_there_and_back(words, data):
 @pytest.mark.parametrize(
     "name, share", [("bc5cdr", 1.0), ("ncbi_disease", 0.998), ("bc5cdr_docs", 0.999)]
 )
-def test_real_corpora_go_there_and_back(mirror, name, share):
-    corpus = get_corpus(name)
-    docs = convert_splits(corpus, fetch(corpus, mirror=str(mirror)))["test"].docs
+def test_real_corpora_are_converted_and_restored(real_docs, name, share):
     n = same = 0
-    for doc in docs:
+    for doc in real_docs(name):
         found = align_entities(doc, parse_response(make_response(doc)).entities)
         gold = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
         n += len(gold)
