@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -113,17 +113,25 @@ def test_a_lock_ends_with_its_process(tmp_path):
     held.wait()
     with exclusive_lock(tmp_path / "x"):
         pass
-    holder = threading.Thread(target=_hold, args=(tmp_path / "x",))
-    holder.start()
-    time.sleep(0.1)
-    with exclusive_lock(tmp_path / "x", wait=5):
-        pass
-    holder.join()
 
 
-def _hold(path):
-    with exclusive_lock(path):
-        time.sleep(0.5)
+def test_a_writer_waits_for_another(tmp_path):
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with exclusive_lock(tmp_path / "x"):
+            held.set()
+            release.wait()
+
+    with ThreadPoolExecutor() as pool:
+        holder = pool.submit(hold)
+        held.wait()
+        with pytest.raises(Busy), exclusive_lock(tmp_path / "x"):
+            pass
+        threading.Timer(0.1, release.set).start()
+        with exclusive_lock(tmp_path / "x", wait=600):
+            pass
+        holder.result()
 
 
 def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
