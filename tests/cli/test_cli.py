@@ -31,7 +31,7 @@ def served(tmp_path, monkeypatch, mirror):
 
 IN_A_NEW_PROCESS = """
 import sys, welt_spacy.cli
-slow = {"scipy", "sklearn", "torch", "transformers"} & set(sys.modules)
+slow = {"scipy", "sklearn", "transformers"} & set(sys.modules)
 assert not slow, slow
 import spacy.cli
 spacy.cli.setup_cli()
