@@ -46,7 +46,9 @@ COMMANDS = {
         "evaluate model gold.spacy --json kill/x.json --html kill/x.html",
         "kill/x.html",  # the JSON has speeds
     ),
-    "tune --force": _command("tune decoding model gold.spacy kill/tuned --force", "kill/tuned"),
+    "tune --force": _command(
+        "tune decoding model gold.spacy kill/tuned --force", "kill/tuned"
+    ),
     "push --dry-run": _command(
         f"push {WHEEL} --repo a/b --dry-run --output kill/hub", "kill/hub"
     ),
