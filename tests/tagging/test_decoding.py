@@ -183,5 +183,5 @@ def test_bad_input_is_refused():
         decode(np.ones((1, 3)), np.array([1]), decoder="beam")
     with pytest.raises(ValueError, match="2K \\+ 1"):
         decode(np.ones((1, 4)), np.array([1]))
-    with pytest.raises(ValueError, match="one row a token"):
+    with pytest.raises(ValueError, match="one row per token"):
         decode(np.ones((2, 3)), np.array([1]))

@@ -1,4 +1,4 @@
-"""AdamW for encoders, in Thinc's form."""
+"""AdamW for encoders, with the interface of Thinc's optimizers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,15 @@ from ..errors import check_number
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay, as transformers are fine-tuned with.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    Registered as `welt_spacy.AdamW.v1` in `@optimizers`. It differs from
-    `Adam.v1` where that holds encoders back:
+    It differs from `Adam.v1` in three points that matter for fine-tuning transformers:
 
-    - Encoders of `welt_spacy.TransformerEncoder.v1` are updated by torch's own
-      fused AdamW, and their gradient is clipped by its norm over all weights,
-      not array by array, which changes its direction.
-    - Biases and the weights of layer normalisation do not decay.
-    - Layers of Thinc, such as the head, learn at their own rate.
-
-    Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization", ICLR.
+    - Encoders of `welt_spacy.TransformerEncoder.v1` are updated by torch's fused AdamW.
+      Their gradient is clipped by its norm over all weights; clipping array by array would
+      change its direction.
+    - Biases and the weights of layer normalization do not decay.
+    - Layers of Thinc, such as the output layer, have their own learning rate.
     """
 
     __slots__ = ["head_rate", "torch_states"]
@@ -37,18 +34,7 @@ class AdamW(Optimizer):
         grad_clip: float = 1.0,
         head_rate: float = 1.0,
     ):
-        """Initialize the optimizer.
-
-        learn_rate (float | Schedule): The learning rate of encoders.
-        weight_decay (float): The decay of weights.
-        beta1, beta2 (float): Decay of the moments.
-        eps (float): Added to the denominator.
-        grad_clip (float): The norm to which gradients are clipped: of an encoder
-            as a whole, of other layers array by array. 0: no clipping.
-        head_rate (float): The learning rate of layers of Thinc over that of
-            encoders.
-        RAISES (WeltError): If a setting is out of its range.
-        """
+        """Initialize the optimizer. See `make_adamw`."""
         if isinstance(learn_rate, (int, float)):
             check_number("learn_rate", learn_rate, low=0)
         check_number("weight_decay", weight_decay, low=0)
@@ -73,9 +59,9 @@ class AdamW(Optimizer):
     def __call__(
         self, key: KeyT, weights: FloatsXd, gradient: FloatsXd, *, lr_scale: float = 1.0
     ):
-        """Update an array of a layer of Thinc. See `Optimizer.__call__`."""
+        """Update a parameter of a Thinc layer. See `Optimizer.__call__`."""
         decay = self.L2
-        if weights.ndim < 2:  # biases and scales
+        if weights.ndim < 2:  # Biases and scales
             self.L2 = 0.0
         try:
             return super().__call__(
@@ -85,12 +71,11 @@ class AdamW(Optimizer):
             self.L2 = decay
 
     def step_torch(self, key: int, groups: Sequence[dict[str, Any]]) -> None:
-        """Update the parameters of a module of torch with the gradients in them, and
-        clear these.
+        """Update the parameters of a torch module with their gradients, and clear these.
 
-        key (int): The module's own key: its moments are kept under it.
-        groups (Sequence[dict[str, Any]]): Groups of parameters: "params", "scale" (of
-            the learning rate) and "decays" (whether weight decay applies).
+        key (int): The key of the module, under which its moments are stored.
+        groups (Sequence[dict[str, Any]]): Groups of parameters: "params", "scale" (factor
+            of the learning rate) and "decays" (whether weight decay applies).
         """
         import torch
 
@@ -125,7 +110,18 @@ def make_adamw(
     grad_clip: float = 1.0,
     head_rate: float = 1.0,
 ) -> AdamW:
-    """Create an `AdamW`; its arguments are described there."""
+    """Create the optimizer `welt_spacy.AdamW.v1`: Adam with decoupled weight decay.
+
+    learn_rate (float | Schedule): The learning rate of encoders.
+    weight_decay (float): The weight decay.
+    beta1, beta2 (float): The decay rates of the moments.
+    eps (float): Added to the denominator.
+    grad_clip (float): Maximum norm of gradients: of an encoder as a whole, of other layers
+        array by array. 0 for no clipping.
+    head_rate (float): The learning rate of Thinc layers, relative to that of encoders.
+    RETURNS (AdamW): The optimizer.
+    RAISES (WeltError): If a setting is out of range.
+    """
     return AdamW(
         learn_rate,
         weight_decay=weight_decay,

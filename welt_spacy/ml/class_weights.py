@@ -1,9 +1,8 @@
-"""Class counts in, class weights out: every scheme is a registered function.
+"""Weighting schemes: tag counts of the training corpus to class weights.
 
-A scheme gets the tag counts n_x of the training split, counted in words, and
-returns a weight for each tag. The weights are the scheme's own, as in its
-paper; `scale_weights` brings them to a mean of 1 over the training tokens, so
-that schemes can be compared at one learning rate whatever the loss divides by.
+A scheme gets the number n_x of training tokens of each tag, and returns a weight for each
+tag as defined in its paper. `scale_weights` scales them to a mean of 1 over the training
+tokens, so that schemes can be compared at one learning rate.
 
 WeLT: Mobasher et al. (2023), BioNLP, equations 1 and 2. INS, ISNS: the usual
 inverse (square root of the) number of samples. ENS: Cui et al. (2019), CVPR,
@@ -26,9 +25,9 @@ Floats = NDArray[np.float64]
 class Weighting:
     """A weighting scheme with its settings.
 
-    name (str): What the scheme is called, e.g. "welt".
+    name (str): The name of the scheme, e.g. "welt".
     function (Callable): (K,) float64 counts, all at least 1 -> (K,) weights.
-    settings (dict[str, float]): The settings, for show.
+    settings (dict[str, float]): The settings, for messages and records.
     needs_counts (bool): Whether the weights depend on the counts.
     """
 
@@ -38,18 +37,20 @@ class Weighting:
     needs_counts: bool = True
 
     def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Weigh the tags.
+        """Compute the weights.
 
-        counts (Mapping[str, int]): Tokens of the training split for each tag.
-            A tag that never occurs counts as if it occurred once.
-        RETURNS (dict[str, float]): A weight for each tag, in the same order.
-        RAISES (WeltError): If the counts are needed and there is nothing to count, or
-            a weight is not finite.
+        counts (Mapping[str, int]): Number of training tokens by tag. Tags without tokens
+            count as one token.
+        RETURNS (dict[str, float]): The weight of each tag, in the same order.
+        RAISES (WeltError): If the scheme needs counts and there are none, or a weight is
+            not finite.
         """
         n = _as_counts(counts, needed=self.needs_counts)
-        with np.errstate(all="ignore"):  # what is not finite is an error right below
+        with np.errstate(
+            all="ignore"
+        ):  # `_check_weights` raises for weights that are not finite
             weights = self.function(n)
-        return _checked(dict(zip(counts, weights.tolist())), str(self))
+        return _check_weights(dict(zip(counts, weights.tolist())), str(self))
 
     def __str__(self) -> str:
         settings = ", ".join(f"{k}={v:g}" for k, v in self.settings.items())
@@ -58,11 +59,11 @@ class Weighting:
 
 @dataclass(frozen=True)
 class ExplicitWeighting:
-    """Weights that the user gives, tag by tag.
+    """Weights given by the user, by tag or by label.
 
-    weights (dict[str, float]): The weights. A name without a prefix stands for
-        both tags of a label: "PERSON" for "B-PERSON" and "I-PERSON".
-    default (float): The weight of every tag that is not named.
+    weights (dict[str, float]): The weights. A label stands for both of its tags: "PERSON"
+        for "B-PERSON" and "I-PERSON".
+    default (float): The weight of all other tags.
     """
 
     weights: dict[str, float]
@@ -71,32 +72,30 @@ class ExplicitWeighting:
     name: str = "explicit"
 
     def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Weigh the tags. See `Weighting.__call__`.
+        """Compute the weights. See `Weighting.__call__`.
 
-        RAISES (WeltError): If a name is neither a tag nor a label, a weight is below
-            0 or not finite, or all of them are 0.
+        RAISES (WeltError): If a name is neither a tag nor a label, a weight is negative or
+            not finite, or all weights are 0.
         """
         labels = {tag[2:] for tag in counts if tag != "O"}
         for name in self.weights:
             if name not in counts and name not in labels:
                 raise WeltError(
-                    f"explicit weights name {name!r}, which is not a tag or label of "
-                    f"this corpus: use one of {', '.join([*counts, *sorted(labels)])}"
+                    f"explicit weights: {name!r} is not a tag or label of this corpus. Use "
+                    f"one of {', '.join([*counts, *sorted(labels)])}."
                 )
         weights = {
             tag: float(self.weights.get(tag, self.weights.get(tag[2:], self.default)))
             for tag in counts
         }
-        return _checked(weights, str(self))
+        return _check_weights(weights, str(self))
 
     def __str__(self) -> str:
         return f"explicit({', '.join(f'{k}={v:g}' for k, v in self.weights.items())})"
 
 
 def vanilla() -> Weighting:
-    """Every tag weighs 1: plain cross entropy.
-
-    Registered as `welt_spacy.vanilla_weights.v1` in `@misc`.
+    """Create the scheme `welt_spacy.vanilla_weights.v1`: all weights are 1.
 
     RETURNS (Weighting): The scheme.
     """
@@ -104,9 +103,7 @@ def vanilla() -> Weighting:
 
 
 def ins() -> Weighting:
-    """Inverse number of samples: w = 1 / n.
-
-    Registered as `welt_spacy.ins_weights.v1` in `@misc`.
+    """Create the scheme `welt_spacy.ins_weights.v1`: inverse number of samples, w = 1 / n.
 
     RETURNS (Weighting): The scheme.
     """
@@ -114,9 +111,8 @@ def ins() -> Weighting:
 
 
 def isns() -> Weighting:
-    """Inverse square root of the number of samples: w = 1 / sqrt(n).
-
-    Registered as `welt_spacy.isns_weights.v1` in `@misc`.
+    """Create the scheme `welt_spacy.isns_weights.v1`: inverse square root of the number of
+    samples, w = 1 / sqrt(n).
 
     RETURNS (Weighting): The scheme.
     """
@@ -124,27 +120,25 @@ def isns() -> Weighting:
 
 
 def power(alpha: float = 0.25) -> Weighting:
-    """The family w = n^-alpha: 0 is vanilla, 0.5 is ISNS, 1 is INS.
+    """Create the scheme `welt_spacy.power_weights.v1`: w = n^-alpha, which is vanilla for 0,
+    ISNS for 0.5 and INS for 1.
 
-    Registered as `welt_spacy.power_weights.v1` in `@misc`.
-
-    alpha (float): The exponent, finite.
+    alpha (float): The exponent.
     RETURNS (Weighting): The scheme.
-    RAISES (WeltError): If it is not finite.
+    RAISES (WeltError): If the exponent is not finite.
     """
     check_number("alpha", alpha)
     return Weighting("power", partial(_power, alpha=alpha), {"alpha": alpha})
 
 
 def ens(beta: float = 0.9999) -> Weighting:
-    """Effective number of samples: w = (1 - beta) / (1 - beta^n).
+    """Create the scheme `welt_spacy.ens_weights.v1`: effective number of samples,
+    w = (1 - beta) / (1 - beta^n).
 
-    Registered as `welt_spacy.ens_weights.v1` in `@misc`.
+    For beta <= 0.9 and counts in the thousands, beta^n is 0 in floating point, so all tags
+    have the same weight.
 
-    For beta <= 0.9 and counts in the thousands beta^n is zero in floating
-    point: every tag weighs the same and ENS is vanilla.
-
-    beta (float): In [0, 1). Values that tell classes apart are near 1 - 1/N.
+    beta (float): In [0, 1). Only values near 1 - 1/N lead to different weights.
     RETURNS (Weighting): The scheme.
     RAISES (WeltError): If beta is outside [0, 1).
     """
@@ -153,13 +147,12 @@ def ens(beta: float = 0.9999) -> Weighting:
 
 
 def welt(temperature: float = 1.0) -> Weighting:
-    """WeLT: w = softmax((1 - n_x / N) / temperature), N the number of tokens.
+    """Create the scheme `welt_spacy.welt_weights.v1`:
+    w = softmax((1 - n_x / N) / temperature), where N is the number of tokens.
 
-    Registered as `welt_spacy.welt_weights.v1` in `@misc`.
+    At the paper's temperature of 1, the ratio of two weights is at most e.
 
-    At the paper's temperature of 1 no tag weighs more than e times another.
-
-    temperature (float): Above 0; below 1 sharpens, above 1 flattens.
+    temperature (float): Above 0. Lower values lead to larger differences of weights.
     RETURNS (Weighting): The scheme.
     RAISES (WeltError): If the temperature is not finite and above 0.
     """
@@ -170,14 +163,12 @@ def welt(temperature: float = 1.0) -> Weighting:
 
 
 def explicit(weights: dict[str, float], default: float = 1.0) -> ExplicitWeighting:
-    """Weights given tag by tag, or label by label.
+    """Create the scheme `welt_spacy.explicit_weights.v1`: weights given by the user.
 
-    Registered as `welt_spacy.explicit_weights.v1` in `@misc`.
-
-    weights (dict[str, float]): Tag or label -> weight, finite and at least 0.
-    default (float): The weight of every tag that is not named.
+    weights (dict[str, float]): The weight of a tag or label, finite and at least 0.
+    default (float): The weight of all other tags.
     RETURNS (ExplicitWeighting): The scheme.
-    RAISES (WeltError): If a weight is below 0 or not finite.
+    RAISES (WeltError): If a weight is negative or not finite.
     """
     for name, weight in weights.items():
         check_number(f"explicit weight of {name!r}", weight, low=0)
@@ -197,12 +188,8 @@ SCHEMES: dict[str, Callable[..., Callable[[Mapping[str, int]], dict[str, float]]
 
 
 def scale_weights(weights: Floats, counts: Floats) -> Floats:
-    """Scale weights so that their mean over the training tokens is 1:
-    sum_x n_x w_x / sum_x n_x = 1.
-
-    weights (ndarray): Shape (K,).
-    counts (ndarray): Shape (K,).
-    RETURNS (ndarray): Shape (K,); unchanged where the mean is 0 or unknown.
+    """Scale weights, shape (K,), to a mean of 1 over the training tokens: sum_x n_x w_x /
+    sum_x n_x = 1. They are returned unchanged if the mean is 0.
     """
     weights = np.asarray(weights, dtype="float64")
     counts = np.asarray(counts, dtype="float64")
@@ -214,18 +201,19 @@ def _as_counts(counts: Mapping[str, int], *, needed: bool) -> Floats:
     n = np.array(list(counts.values()), dtype="float64")
     if needed and (not len(n) or not n.sum() > 0 or not (n >= 0).all()):
         raise WeltError(
-            f"class weights need the tag counts of a training corpus, not {dict(counts)}"
+            "class weights: the tag counts of a training corpus are needed, not "
+            f"{dict(counts)}"
         )
     return np.maximum(n, 1.0)
 
 
-def _checked(weights: dict[str, float], scheme: str) -> dict[str, float]:
+def _check_weights(weights: dict[str, float], scheme: str) -> dict[str, float]:
     values = np.array(list(weights.values()))
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        told = ", ".join(f"{tag} {weight:g}" for tag, weight in weights.items())
+        pairs = ", ".join(f"{tag} {weight:g}" for tag, weight in weights.items())
         raise WeltError(
-            f"{scheme} gives the class weights {told}: they must be finite, at least 0 "
-            "and not all 0. Change its settings."
+            f"{scheme}: the class weights {pairs} must be finite, at least 0 and not all "
+            "0. Change its settings."
         )
     return weights
 

@@ -1,4 +1,4 @@
-"""What is computed of a word, once, and looked up ever after: safe for threads, bounded."""
+"""Bounded, thread-safe caches of values that are computed once per word."""
 
 import os
 import threading
@@ -13,19 +13,19 @@ from spacy.tokens import Doc
 
 from ..util.arrays import Ints, ranges
 
-# Words that are remembered; then the memory is emptied, so that it is bounded.
+# A table with more words than this is emptied, so that its memory is bounded
 MAX_WORDS = 200_000
 
 Arrays = tuple[NDArray[Any], ...]
 
 
 class _Table(NamedTuple):
-    """Words that are known; never changed but for words added to `rows`.
+    """A version of a table. Only `rows` changes later: it is shared with larger versions.
 
-    rows (dict[int, int]): The row of each word, by its id in the StringStore. A row
-        from `size` on is one of a later table.
+    rows (dict[int, int]): The row of each word, by its id in the StringStore. Rows from
+        `size` on belong to larger versions.
     size (int): The number of words.
-    arrays (tuple[ndarray, ...]): What was computed of them.
+    arrays (tuple[ndarray, ...]): The values of the words.
     """
 
     rows: dict[int, int]
@@ -33,12 +33,12 @@ class _Table(NamedTuple):
     arrays: Arrays
 
     def find(self, keys: Sequence[int]) -> Ints | None:
-        """RETURNS (ndarray | None): The rows of words; None if one is missing."""
+        """Return the rows of words; None if a word is missing."""
         rows = np.array([self.rows.get(key, self.size) for key in keys], dtype="int64")
         return rows if (rows < self.size).all() else None
 
 
-# All there are: after a fork, another thread of the parent may hold a lock for ever
+# All tables: at a fork, another thread may hold a lock, which the child can't release
 _TABLES: "weakref.WeakSet[LexemeTable]" = weakref.WeakSet()
 
 
@@ -52,14 +52,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class LexemeTable:
-    """Looks words up. It can be called from many threads.
+    """Look up values of words from any number of threads.
 
-    A call reads one table from beginning to end. A call that meets new words makes a
-    larger table under a lock and puts it in the place of the old one, which other
-    threads may go on reading.
+    A call reads a single version of the table. If it has new words, it builds a larger
+    version under a lock; other threads may go on reading the old one.
 
-    empty (tuple[ndarray, ...]): The arrays of no word.
-    extend (Callable): Arrays and new words -> arrays that have these words at the end.
+    empty (tuple[ndarray, ...]): The arrays of a table without words.
+    extend (Callable): Arrays and new words -> arrays with these words at the end.
     """
 
     def __init__(self, empty: Arrays, extend: Callable[[Arrays, list[str]], Arrays]):
@@ -76,17 +75,12 @@ class LexemeTable:
         self.__init__(**state)  # type: ignore[misc]
 
     def __len__(self) -> int:
-        """RETURNS (int): How many words are remembered, at most `MAX_WORDS`, or as
-        many as one call has.
-        """
+        """Return the number of words: at most `MAX_WORDS`, unless one call has more."""
         return self._table.size
 
     def __call__(self, docs: Sequence[Doc]) -> tuple[Ints, Arrays]:
-        """Look up all words of docs.
-
-        docs (Sequence[Doc]): The docs, n words together.
-        RETURNS (tuple[ndarray, tuple[ndarray, ...]]): The row of each word, shape (n,),
-            int64, and the arrays that the rows belong to.
+        """Return the row of each of the n words of documents, shape (n,), and the arrays that
+        the rows belong to.
         """
         orths = [doc.to_array(ORTH) for doc in docs]
         flat = np.concatenate(orths) if orths else np.zeros(0, dtype="uint64")
@@ -95,25 +89,19 @@ class LexemeTable:
         return rows[inverse], arrays
 
     def find(self, orths: NDArray[Any], strings: Any) -> tuple[Ints, Arrays]:
-        """Look up words by their ids.
-
-        orths (ndarray): Shape (n,), uint64: the ids.
-        strings (StringStore): What they are ids of.
-        RETURNS (tuple[ndarray, tuple[ndarray, ...]]): As `__call__`.
-        """
+        """Return the same for word ids, shape (n,), of a StringStore."""
         keys = orths.tolist()
         table = self._table
-        found = table.find(keys)
-        if found is None:
-            table = self._learn(list(dict.fromkeys(keys)), strings)
-            found = table.find(keys)
-            assert found is not None
-        return found, table.arrays
+        rows = table.find(keys)
+        if rows is None:
+            table = self._add(list(dict.fromkeys(keys)), strings)
+            rows = table.find(keys)
+            assert rows is not None
+        return rows, table.arrays
 
-    def _learn(self, keys: list[int], strings: Any) -> _Table:
-        """RETURNS (_Table): A table that has all of these words."""
+    def _add(self, keys: list[int], strings: Any) -> _Table:
         with self._lock:
-            table = self._table  # another thread may have learnt them by now
+            table = self._table  # Another thread may have added the words
             new = [k for k in keys if table.rows.get(k, table.size) >= table.size]
             if table.size + len(new) > MAX_WORDS:
                 table, new = _Table({}, 0, self._empty), keys
@@ -126,9 +114,9 @@ class LexemeTable:
 
 
 class PieceTable(LexemeTable):
-    """A table of the pieces of words: their ids end to end, and where each word begins.
+    """A table of the word pieces of words: all ids in one array, and the offset of each word.
 
-    tokenize (Callable[[list[str]], Sequence[Sequence[int]]]): Words -> the ids of the
+    tokenize (Callable[[list[str]], Sequence[Sequence[int]]]): Words -> the ids of the word
         pieces of each.
     """
 
@@ -141,12 +129,8 @@ class PieceTable(LexemeTable):
         return {"tokenize": self._tokenize}
 
     def gather(self, rows: Ints, arrays: Arrays) -> tuple[Ints, Ints]:
-        """Get the pieces of words that were looked up.
-
-        rows (ndarray): Shape (n,): what `__call__` or `find` returned.
-        arrays (tuple[ndarray, ...]): Likewise.
-        RETURNS (tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and the
-            number of pieces of each word, shape (n,), int64.
+        """Return the word pieces of the rows that `find` returned, shape (n_pieces,), and
+        their number for each word, shape (n,).
         """
         flat, offsets = arrays
         starts, ends = offsets[rows], offsets[rows + 1]

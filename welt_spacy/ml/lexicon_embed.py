@@ -1,6 +1,4 @@
-"""Lists of names as a feature: what a user's lists say of a token, beside what a model has
-learned.
-"""
+"""Lexicon features: learned vectors for tokens that occur in a user's lists of names."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,31 +20,32 @@ def build_lexicon_embed(
     spans_key: str = "lexicon",
     dropout: float = 0.5,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """Add a learned vector to the tokens of names that stand in a list.
+    """Build the layer `welt_spacy.LexiconEmbed.v1`: an embedding, plus a learned vector for
+    each token of a name that is in a lexicon.
 
-    Registered as `welt_spacy.LexiconEmbed.v1`. A component before it, such as spaCy's
-    `span_ruler`, keeps what it finds in `doc.spans[spans_key]`. Each label has two
-    vectors, for the first token of a name and for those that follow; a token in several
-    names gets the sum. The vectors say what it means to be in a list, not in which entry:
-    the lists can grow and shrink without training.
+    An earlier component, such as spaCy's `span_ruler`, sets the names as
+    `doc.spans[spans_key]`. Each label has two vectors, for the first token of a name and for
+    the following ones. A token in several names gets the sum. The vectors do not depend on
+    the name itself, so the lexicon can change without training.
 
         list[Doc] -> embed + [B-x, I-x, B-y, ...] @ E -> (n, width)
 
     embed (Model[list[Doc], list[Floats2d]]): An embedding, for `embed` of
         `spacy.Tok2Vec.v2`, or an encoder such as `welt_spacy.TransformerEncoder.v1`.
-    labels (Sequence[str]): The labels of the spans. Others are ignored.
-    spans_key (str): Where the names are.
-    dropout (float): In training, the share of names that are not seen, at random. With
-        0, and a list that has all the names of the training data, a model learns that
-        nothing else is an entity.
-    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
-    RAISES (WeltError): If there are no labels, one comes twice, or the dropout is not in
-        [0, 1).
+    labels (Sequence[str]): The labels of the spans. Other spans are ignored.
+    spans_key (str): The key of the spans.
+    dropout (float): Share of names that are left out at random in training. With 0 and a
+        lexicon that has all names of the training data, the model learns that nothing else
+        is an entity.
+    RETURNS (Model[list[Doc], list[Floats2d]]): A layer with output (n_tokens, width),
+        float32, per document.
+    RAISES (WeltError): If there are no labels, a label is given twice, or the dropout is not
+        in [0, 1).
     """
     check_number("dropout", dropout, low=0, below=1)
     if not labels or len(set(labels)) != len(labels):
         raise WeltError(
-            f"LexiconEmbed has the labels {list(labels)}: one or more are needed, each once"
+            f"LexiconEmbed: the labels are {list(labels)}. Give at least one, each once."
         )
     return Model(
         "lexicon_embed",
@@ -58,7 +57,7 @@ def build_lexicon_embed(
         attrs={
             "labels": list(labels),
             "spans_key": spans_key,
-            # Not "dropout_rate", which training sets for all layers at once
+            # Not "dropout_rate", which training sets for all layers
             "name_dropout": dropout,
         },
     )
@@ -70,7 +69,7 @@ def _init(model: Model, X: Any = None, Y: Any = None) -> None:
     width = embed.get_dim("nO")
     model.set_dim("nO", width, force=True)
     if not model.has_param("E"):
-        # At zero, an empty list is no list
+        # At zero, the lexicon has no effect before training
         model.set_param("E", model.ops.alloc2f(2 * len(model.attrs["labels"]), width))
 
 
@@ -105,17 +104,17 @@ def _forward(
 def _features(
     model: Model, docs: Sequence[Doc], bounds: Sequence[int], is_train: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The tokens of names, counted over all docs, and the rows of E for them."""
+    """Return the tokens of names, counted over all documents, and their rows of E."""
     kinds = {label: 2 * i for i, label in enumerate(model.attrs["labels"])}
     key, rate = model.attrs["spans_key"], model.attrs["name_dropout"]
-    found: list[tuple[int, int]] = []
+    features: list[tuple[int, int]] = []
     for offset, doc in zip(bounds, docs):
         for span in doc.spans.get(key, ()):
             kind = kinds.get(span.label_)
             if kind is None or (is_train and rate and np.random.random() < rate):
                 continue
             start = offset + span.start
-            found.append((start, kind))
-            found.extend((start + i, kind + 1) for i in range(1, len(span)))
-    table = np.array(sorted(set(found)), dtype="int64").reshape(-1, 2)
+            features.append((start, kind))
+            features.extend((start + i, kind + 1) for i in range(1, len(span)))
+    table = np.array(sorted(set(features)), dtype="int64").reshape(-1, 2)
     return table[:, 0], table[:, 1]

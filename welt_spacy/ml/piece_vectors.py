@@ -1,8 +1,8 @@
-"""Static vectors of word pieces: a word's vector is the mean over its pieces, so that no
-word is unknown.
+"""Static vectors of word pieces. The vector of a word is the mean over its pieces, so no word
+is unknown.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +23,21 @@ from .word_pieces import read_tokenizer, tokenize_words
 def build_piece_vectors(
     path: str | None, *, width: int = 96
 ) -> Model[Words, Floats2d] | None:
-    """Build a layer that looks up static vectors of word pieces, followed by a trained
-    linear layer.
+    """Build the layer `welt_spacy.PieceVectors.v1`: static vectors of word pieces, followed by
+    a trained linear layer. Used as `vectors` of `welt_spacy.SubwordEmbed.v1`. The vectors are
+    loaded when the pipeline is initialized, saved with it, and not trained.
 
-    Registered as `welt_spacy.PieceVectors.v1`, for `vectors` of
-    `welt_spacy.SubwordEmbed.v1`. The table is read when the pipeline is initialized and
-    saved with it; nothing is trained in it.
-
-    path (str | None): The file, made by `spacy welt vectors`; None: no vectors.
+    path (str | None): The file written by `spacy welt vectors`; None for no vectors.
     width (int): The width of the output.
-    RETURNS (Model[Words, Floats2d] | None): (n_words, width) float32; None without a
-        path.
-    RAISES (WeltError): If the width is not above 0, or tokenizers is missing.
+    RETURNS (Model[Words, Floats2d] | None): A layer with output (n_words, width), float32;
+        None without a path.
+    RAISES (WeltError): If the width is not above 0, or the package tokenizers is missing.
     """
     check_number("width", width, low=1)
     if path is None:
         return None
     with extra_needed("welt_spacy.PieceVectors.v1", "vectors"):
-        import tokenizers  # noqa: F401  # now rather than in the middle of a training
+        import tokenizers  # noqa: F401  # Raise before training starts
     static: Model[Words, Floats2d] = Model(
         "piece_vectors",
         _forward,
@@ -56,10 +53,10 @@ def build_piece_vectors(
 
 
 class PieceVectors:
-    """A static table and the tokenizer of its pieces. It can be called from many threads.
+    """A table of vectors and the tokenizer of its word pieces, for any number of threads.
 
-    table (ndarray | None): Shape (n_pieces, width), float16; none yet if not set.
-    tokenizer (str): The tokenizer, as JSON of the tokenizers library.
+    table (ndarray | None): Shape (n_pieces, width), float16; None before loading.
+    tokenizer (str): The JSON of the tokenizer.
     """
 
     def __init__(self, table: NDArray[np.float16] | None = None, tokenizer: str = ""):
@@ -77,12 +74,8 @@ class PieceVectors:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, orths: NDArray[Any], strings: Any) -> NDArray[np.float32]:
-        """Get the vectors of words.
-
-        orths (ndarray): Shape (n,), uint64: their ids.
-        strings (StringStore): What they are ids of.
-        RETURNS (ndarray): Shape (n, width), float32: the mean over the pieces of each
-            word; 0 for white space, which has none.
+        """Return the vectors of word ids of a StringStore, shape (n, width): the mean over
+        the pieces of each word, and 0 for white space, which has none.
         """
         flat, lengths = self.table.gather(*self.table.find(orths, strings))
         pieces = self.array[flat].astype("float32")
@@ -98,42 +91,39 @@ class PieceVectors:
         return tokenize_words(self._tokenizer, words)
 
 
-def write_vectors(vectors: PieceVectors, about: dict[str, Any]) -> bytes:
-    """Write a table as bytes, for a file.
-
-    vectors (PieceVectors): The table.
-    about (dict[str, Any]): Where it comes from.
-    RETURNS (bytes): The file's content.
-    """
-    content = {"table": vectors.array, "tokenizer": vectors.tokenizer, "about": about}
+def write_vectors(vectors: PieceVectors, about: Mapping[str, str]) -> bytes:
+    """Serialize vectors and a description of their origin."""
+    content = {
+        "table": vectors.array,
+        "tokenizer": vectors.tokenizer,
+        "about": dict(about),
+    }
     return srsly.msgpack_dumps(content)
 
 
 def read_vectors(path: Path) -> PieceVectors:
-    """Read a table that `spacy welt vectors` has written.
+    """Load the vectors that `spacy welt vectors` wrote.
 
-    path (Path): The file.
-    RETURNS (PieceVectors): The table.
-    RAISES (WeltError): If there is none, or it is damaged.
+    RAISES (WeltError): If the file is missing or damaged.
     """
     try:
         content = srsly.msgpack_loads(Path(path).read_bytes())
         table = np.asarray(content["table"], dtype="float16")
         if table.ndim != 2 or not np.isfinite(table).all():
-            raise ValueError("the table is not of two dimensions, or not finite")
+            raise ValueError("the table must have two dimensions and finite values")
         return PieceVectors(table, content["tokenizer"])
     except OSError as err:
         raise WeltError(
-            f"{path}: can't read these vectors: {err.strerror}. 'spacy welt vectors' "
-            "makes them"
+            f"{path}: can't read the vectors: {err.strerror}. Write them with 'spacy welt "
+            "vectors'."
         ) from None
     except WeltError:
         raise
     except Exception as err:
-        # msgpack's, NumPy's and the exceptions of tokenizers, which are plain ones
+        # msgpack, NumPy and tokenizers raise different exceptions
         raise WeltError(
-            f"{path} is not a file of vectors ({first_line(err)}): make one with 'spacy "
-            "welt vectors'"
+            f"{path} is not a file of vectors: {first_line(err)}. Write one with 'spacy "
+            "welt vectors'."
         ) from None
 
 
@@ -148,9 +138,9 @@ def _forward(
 ) -> tuple[Floats2d, Callable[[Any], Any]]:
     vectors = model.attrs["vectors"]
     if not vectors.tokenizer:
-        raise WeltError("PieceVectors has no table: initialize the pipeline first")
-    found = vectors(words.orths, words.strings)
-    return model.ops.asarray2f(found), lambda d_vectors: None
+        raise WeltError("PieceVectors: no vectors are loaded. Initialize the pipeline.")
+    values: Any = vectors(words.orths, words.strings)
+    return model.ops.asarray2f(values), lambda d_vectors: None
 
 
 @serialize_attr.register(PieceVectors)

@@ -1,8 +1,8 @@
 """An embedding for small models: attributes of words, prefixes and suffixes, and static
 vectors of word pieces.
 
-All of it depends on the word alone, so it is computed once for each different word of a
-batch and then copied to its tokens.
+All features depend on the word alone, so they are computed once per different word of a
+batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,16 +24,16 @@ from .lexeme_table import Arrays, LexemeTable
 
 PREFIXES = (2, 3, 4, 5)
 SUFFIXES = (2, 4, 5, 6)
-# Of the FNV hash: mixes the attributes of a word to one key
+# Prime of the FNV hash, which combines the attributes of a word into one key
 _PRIME = np.uint64(1099511628211)
 
 
 class Words(NamedTuple):
     """The different words of a batch.
 
-    orths (ndarray): Shape (n,), uint64: their ids.
-    features (ndarray): Shape (n, n_attrs), uint64: their attributes.
-    strings (StringStore): What the ids are of.
+    orths (ndarray): Shape (n,), uint64: the ids of the words.
+    features (ndarray): Shape (n, n_attrs), uint64: the attributes of the words.
+    strings (StringStore): The store of the ids.
     """
 
     orths: NDArray[np.uint64]
@@ -52,28 +52,29 @@ def build_subword_embed(
     subword_width: int = 48,
     vectors: Model[Words, Floats2d] | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """Build an embedding of words, for `embed` of `spacy.Tok2Vec.v2`.
+    """Build the layer `welt_spacy.SubwordEmbed.v1`: an embedding of words, for `embed` of
+    `spacy.Tok2Vec.v2`.
 
-    Registered as `welt_spacy.SubwordEmbed.v1`. It differs from
-    `spacy.MultiHashEmbed.v2` in three points: prefixes and suffixes of several lengths
-    have hashed tables of their own, which say more of an unseen drug or disease than one
-    of three characters; static vectors of word pieces can stand beside them; and equal
-    words of a batch are computed once (and dropped out together).
+    It differs from `spacy.MultiHashEmbed.v2` in three points. Prefixes and suffixes of
+    several lengths have their own hashed tables, which help with unseen drugs and diseases.
+    Static vectors of word pieces can be added. Equal words of a batch are computed once, and
+    share their dropout.
 
         list[Doc] -> words -> [hashed attributes, affixes, vectors] -> maxout -> (n, width)
 
     width (int): The width of the output, and of the table of each attribute.
     attrs (Sequence[str]): Attributes of a lexeme, e.g. "NORM" and "SHAPE".
-    rows (Sequence[int]): The rows of the table of each.
-    prefixes, suffixes (Sequence[int]): Lengths in characters, in lower case. A word that
-        is shorter is taken whole.
-    subword_rows (int): The rows of the table of each length.
-    subword_width (int): Its width.
+    rows (Sequence[int]): The number of rows of the table of each attribute.
+    prefixes, suffixes (Sequence[int]): Lengths in characters of the lower-case word. Shorter
+        words are used whole.
+    subword_rows (int): The number of rows of the table of each length.
+    subword_width (int): The width of the table of each length.
     vectors (Model[Words, Floats2d] | None): Static vectors, such as
         `welt_spacy.PieceVectors.v1`.
-    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
-    RAISES (WeltError): If a setting is out of its range, or there are not as many rows
-        as attributes.
+    RETURNS (Model[list[Doc], list[Floats2d]]): A layer with output (n_tokens, width),
+        float32, per document.
+    RAISES (WeltError): If a setting is out of range, or the numbers of attributes and rows
+        differ.
     """
     check_number("width", width, low=1)
     check_number("subword_rows", subword_rows, low=1)
@@ -82,8 +83,8 @@ def build_subword_embed(
         check_number("prefixes and suffixes", length, low=1)
     if len(rows) != len(attrs):
         raise WeltError(
-            f"SubwordEmbed has {len(attrs)} attrs and {len(rows)} rows: give as many of "
-            "one as of the other"
+            f"SubwordEmbed: there are {len(attrs)} attrs and {len(rows)} rows. Give one "
+            "number of rows for each attribute."
         )
     parts: list[Model] = [
         HashEmbed(width, n, column=i, seed=7 + i, dropout=0.0)
@@ -104,7 +105,9 @@ def build_subword_embed(
     if vectors is not None:
         embeds.append(vectors)
     if not embeds:
-        raise WeltError("SubwordEmbed has neither attrs, affixes nor vectors")
+        raise WeltError(
+            "SubwordEmbed: there are no features. Give attrs, prefixes, suffixes or vectors."
+        )
     nI = None if vectors is not None else total
     mix = Maxout(nO=width, nI=nI, nP=3, dropout=0.0, normalize=True)
     inner = chain(_columns(embeds), mix)
@@ -116,25 +119,20 @@ def _columns(layers: list[Model]) -> Model:
 
 
 def _attribute(name: str) -> int:
-    found = intify_attr(name)
-    if not found:
+    attr = intify_attr(name)
+    if not attr:
         raise WeltError(
-            f"{name!r} is not an attribute of a lexeme, such as NORM or SHAPE"
+            f"SubwordEmbed: {name!r} is not an attribute of a lexeme. Use attributes such as "
+            "NORM or SHAPE."
         )
-    return int(found)
+    return int(attr)
 
 
 def with_unique_words(
     layer: Model[Words, Floats2d], attrs: Sequence[int], width: int
 ) -> Model[list[Doc], list[Floats2d]]:
-    """Run a layer on the different words of a batch, and copy what comes out to their
-    tokens.
-
-    layer (Model[Words, Floats2d]): The layer.
-    attrs (Sequence[int]): The attributes that it sees; words that differ in one of them
-        are different.
-    width (int): The width of its output.
-    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) a doc.
+    """Run a layer on the different words of a batch and copy the output to their tokens.
+    Words that differ in an attribute are different.
     """
     return Model(
         "with_unique_words",
@@ -154,7 +152,7 @@ def _unique_words(model: Model, docs: Sequence[Doc]) -> tuple[Words, NDArray[Any
     flat = flat.astype("uint64")
     key = flat[:, 0].copy()
     for i in range(1, len(columns)):
-        key *= _PRIME  # wraps around
+        key *= _PRIME  # Overflow is intended
         key ^= flat[:, i]
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     strings = docs[0].vocab.strings
@@ -216,8 +214,8 @@ def _affixes(
 def _forward_affixes(
     model: Model, words: Words, is_train: bool
 ) -> tuple[Ints2d, Callable[[Any], Any]]:
-    found: Any = model.attrs["affixes"](words.orths, words.strings)
-    hashes: Any = model.ops.asarray(found)
+    host_hashes: Any = model.attrs["affixes"](words.orths, words.strings)
+    hashes: Any = model.ops.asarray(host_hashes)
     return hashes, _no_gradient
 
 
@@ -226,8 +224,7 @@ def _no_gradient(d_features: Any) -> Any:
 
 
 class AffixTable:
-    """Looks up the hashed prefixes and suffixes of words. It can be called from many
-    threads.
+    """Look up the hashed prefixes and suffixes of words from any number of threads.
 
     prefixes, suffixes (tuple[int, ...]): Lengths in characters.
     """
@@ -244,12 +241,7 @@ class AffixTable:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, orths: NDArray[Any], strings: Any) -> NDArray[np.uint64]:
-        """Get the hashes of affixes.
-
-        orths (ndarray): Shape (n,), uint64: the ids of words.
-        strings (StringStore): What they are ids of.
-        RETURNS (ndarray): Shape (n, n_affixes), uint64.
-        """
+        """Return the hashes for word ids of a StringStore, shape (n, n_affixes), uint64."""
         rows, (hashes,) = self.table.find(orths, strings)
         return hashes[rows]
 
@@ -269,5 +261,5 @@ def _serialize(_: Any, value: AffixTable, name: str, model: Model) -> bytes:
 
 @deserialize_attr.register(AffixTable)
 def _deserialize(_: Any, value: bytes, name: str, model: Model) -> AffixTable:
-    found = srsly.msgpack_loads(value)
-    return AffixTable(tuple(found["prefixes"]), tuple(found["suffixes"]))
+    lengths = srsly.msgpack_loads(value)
+    return AffixTable(tuple(lengths["prefixes"]), tuple(lengths["suffixes"]))

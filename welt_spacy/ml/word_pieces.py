@@ -1,4 +1,4 @@
-"""Words to word pieces: a word is tokenised once and looked up ever after."""
+"""Word pieces of the words of documents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from .lexeme_table import PieceTable
 
 
 class WordPieces:
-    """Looks up the pieces of words. It can be called from many threads.
+    """Look up the word pieces of words from any number of threads.
 
-    Words are tokenised one by one: the pieces of a word depend neither on its
-    neighbours nor on the white space around it, so raw and tokenised text give the same.
+    Words are tokenized one by one, so the pieces of a word do not depend on its neighbors or
+    on white space, and raw and tokenized text give the same result.
 
     tokenizer (tokenizers.Tokenizer): The tokenizer, without padding and truncation.
-    unknown (int): The piece of a word that has none.
-    max_pieces (int): Pieces that are kept of one word.
+    unknown (int): The piece of words that have none.
+    max_pieces (int): Maximum number of pieces per word.
     """
 
     def __init__(self, tokenizer: Any, unknown: int, max_pieces: int):
@@ -37,16 +37,13 @@ class WordPieces:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, docs: Sequence[Doc]) -> tuple[Ints, Ints]:
-        """Get the pieces of all words.
-
-        docs (Sequence[Doc]): The docs, n words together.
-        RETURNS (tuple[ndarray, ndarray]): The pieces, shape (n_pieces,), int64, and
-            the number of pieces of each word, shape (n,), int64, at least 1.
+        """Return the pieces of the n words of documents, shape (n_pieces,), and the number of
+        pieces of each word, shape (n,), at least 1.
         """
         return self.table.gather(*self.table(docs))
 
     def _tokenize(self, words: list[str]) -> list[list[int]]:
-        # White space and control characters have no piece of their own.
+        # White space and control characters have no pieces
         return [
             ids[: self.max_pieces] or [self.unknown]
             for ids in tokenize_words(self.tokenizer, words)
@@ -54,24 +51,15 @@ class WordPieces:
 
 
 def tokenize_words(tokenizer: Any, words: list[str]) -> list[list[int]]:
-    """Tokenise words one by one.
-
-    tokenizer (tokenizers.Tokenizer): The tokenizer.
-    words (list[str]): The words.
-    RETURNS (list[list[int]]): The pieces of each.
-    """
+    """Return the ids of the word pieces of each word."""
     encoded = tokenizer.encode_batch(
         [[word] for word in words], is_pretokenized=True, add_special_tokens=False
     )
-    return [one.ids for one in encoded]
+    return [encoding.ids for encoding in encoded]
 
 
 def read_tokenizer(text: str) -> Any:
-    """Make a tokenizer that neither pads nor cuts.
-
-    text (str): The tokenizer, as JSON of the tokenizers library.
-    RETURNS (tokenizers.Tokenizer): The tokenizer.
-    """
+    """Create a tokenizer without padding and truncation from its JSON."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(text)

@@ -1,4 +1,4 @@
-"""What a package of a pipeline needs to be installed."""
+"""Requirements of a pipeline package: extras of this package."""
 
 from spacy.language import Language
 from spacy.util import get_minor_version_range
@@ -8,25 +8,19 @@ from ..about import __version__
 
 
 def require(nlp: Language, extra: str) -> None:
-    """Note in the meta of a pipeline that it needs an extra of this package, in the
-    minor version that made it. `spacy package` finds packages by registered names, but
-    not their extras.
-
-    nlp (Language): The pipeline.
-    extra (str): The extra, e.g. "transformers".
+    """Add an extra of this package, in the current minor version, to the requirements in the
+    meta of a pipeline. `spacy package` adds packages by registered names, but no extras.
     """
     package = f"welt-spacy[{extra}]"
-    others = [r for r in nlp.meta.get("requirements", []) if not r.startswith(package)]
-    needed = f"{package}{get_minor_version_range(__version__)}"
-    nlp.meta["requirements"] = [*others, needed]
+    requirements = [
+        r for r in nlp.meta.get("requirements", []) if not r.startswith(package)
+    ]
+    requirements.append(f"{package}{get_minor_version_range(__version__)}")
+    nlp.meta["requirements"] = requirements
 
 
 def note_requirements(nlp: Language) -> None:
-    """Note what the layers of a pipeline need: the extras in their attribute
-    "requires_extras".
-
-    nlp (Language): The pipeline.
-    """
+    """Add the extras that layers of a pipeline name in their attribute "requires_extras"."""
     for _, pipe in nlp.pipeline:
         model = getattr(pipe, "model", None)
         for layer in model.walk() if isinstance(model, Model) else ():

@@ -1,4 +1,4 @@
-"""Sentences of raw text, cut as those of the corpora."""
+"""The component `welt_sentencizer`: sentence boundaries as in the converted corpora."""
 
 from collections.abc import Iterable
 
@@ -22,18 +22,15 @@ def make_welt_sentencizer(
     """Construct a WeltSentencizer component.
 
     nlp (Language): The pipeline.
-    name (str): The name of the component in it.
-    overwrite (bool): Whether to replace boundaries that a doc has.
+    name (str): The name of the component.
+    overwrite (bool): Whether to replace existing sentence boundaries.
     RETURNS (WeltSentencizer): The component.
     """
     return WeltSentencizer(nlp.vocab, name, overwrite=overwrite)
 
 
 class WeltSentencizer(Pipe):
-    """Sets sentence boundaries by rules, as `spacy welt corpora convert` does.
-
-    Registered as `welt_sentencizer`. See `Splitter`.
-    """
+    """Set sentence boundaries by rules, as `spacy welt corpora convert` does."""
 
     def __init__(
         self, vocab: Vocab, name: str = "welt_sentencizer", *, overwrite: bool = False
@@ -41,8 +38,8 @@ class WeltSentencizer(Pipe):
         """Initialize the component.
 
         vocab (Vocab): The shared vocabulary.
-        name (str): The name of the component in its pipeline.
-        overwrite (bool): Whether to replace boundaries that a doc has.
+        name (str): The name of the component.
+        overwrite (bool): Whether to replace existing sentence boundaries.
         """
         self.vocab = vocab
         self.name = name
@@ -50,28 +47,28 @@ class WeltSentencizer(Pipe):
         self._split = Splitter(vocab)
 
     def __call__(self, doc: Doc) -> Doc:
-        """Set the boundaries of a doc. Text that is tokenised already (a space after
-        every word) is one sentence, as a corpus has it: a full stop says nothing there.
+        """Set the sentence boundaries of a document. Tokenized text, with a space after every
+        token, is one sentence, because sentences of tokenized corpora are split already.
 
-        doc (Doc): The doc.
-        RETURNS (Doc): The same.
+        doc (Doc): The document.
+        RETURNS (Doc): The same document.
         """
         if not len(doc) or (doc.has_annotation("SENT_START") and not self.overwrite):
             return doc
-        tokenised = len(doc) > 1 and all(token.whitespace_ for token in doc[:-1])
-        set_sentences(doc, () if tokenised else self._split(doc.text))
+        is_tokenized = len(doc) > 1 and all(token.whitespace_ for token in doc[:-1])
+        set_sentences(doc, () if is_tokenized else self._split(doc.text))
         return doc
 
 
 class Splitter:
-    """Finds where sentences begin in a text.
+    """Split text into sentences.
 
     spaCy's `sentencizer` looks for tokens that are full stops, and a biomedical tokenizer
-    makes one of the point in "0.5". So the text is tokenised by spaCy's tokenizer for the
-    language, which knows decimals and abbreviations.
+    makes the point in "0.5" such a token. Therefore, the text is tokenized again with spaCy's
+    tokenizer for the language, which handles decimals and abbreviations.
 
-    vocab (Vocab): Where that tokenizer keeps its words, and whose language it is; English
-        if it has none.
+    vocab (Vocab): The vocabulary of the tokenizer. Its language is used, or English if it has
+        none.
     """
 
     def __init__(self, vocab: Vocab):
@@ -79,24 +76,17 @@ class Splitter:
         self._rules = Sentencizer()
 
     def __call__(self, text: str) -> list[int]:
-        """Find them.
-
-        text (str): The text.
-        RETURNS (list[int]): Offsets in characters.
-        """
+        """Return the first character of each sentence."""
         return [sent.start_char for sent in self._rules(self._tokenizer(text)).sents]
 
 
 def set_sentences(doc: Doc, starts: Iterable[int]) -> None:
-    """Set the sentence boundaries of a doc; none is inside an entity.
-
-    doc (Doc): The doc.
-    starts (Iterable[int]): Offsets in characters where a sentence may begin.
-    """
-    known = set(starts)
-    # In one go: each `token.is_sent_start = ...` looks at the whole doc
+    """Set sentence boundaries at these characters, except inside entities."""
+    start_chars = set(starts)
+    # All at once, because each `token.is_sent_start = ...` reads the whole document
     is_start = [
-        token.i == 0 or (token.idx in known and token.ent_iob_ != "I") for token in doc
+        token.i == 0 or (token.idx in start_chars and token.ent_iob_ != "I")
+        for token in doc
     ]
     values = np.where(is_start, 1, -1).astype("int64").view("uint64")
     doc.from_array([SENT_START], values)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A tokenizer that splits raw text the way biomedical corpora are split."""
+"""A tokenizer that splits text as biomedical corpora do."""
 
 from collections.abc import Callable
 
@@ -6,33 +6,28 @@ from spacy.language import Language
 from spacy.tokenizer import Tokenizer
 from spacy.util import compile_infix_regex, compile_prefix_regex, compile_suffix_regex
 
-# A combining mark belongs to the letter before it.
+# A combining mark belongs to the letter before it
 _MARKS = "\\u0300-\\u036f"
-# One character that is neither letter, digit, mark nor white space.
+# One character that is neither letter, digit, mark nor white space
 _SYMBOL = f"(?:[^\\w\\s{_MARKS}]|_)"
 
 
 def create_bio_tokenizer() -> Callable[[Language], Tokenizer]:
-    """Registered as `welt_spacy.BioTokenizer.v1` in `@tokenizers`.
+    """Create the tokenizer `welt_spacy.BioTokenizer.v1`.
 
-    Every character that is neither a letter nor a digit is a token of its own,
-    as in the IOB files of Crichton et al. (2017), from which most biomedical
-    taggers learn: "Selegiline-induced" is three tokens and "(3.5" is four. It
-    is a plain `spacy.tokenizer.Tokenizer` with rules, so it is lossless
-    (`doc.text == text`), fast, and saved with the pipeline.
+    Every character that is neither a letter nor a digit is a token, as in the IOB files of
+    Crichton et al. (2017), which most biomedical taggers are trained on:
+    "Selegiline-induced" has three tokens and "(3.5" has four. It is a
+    `spacy.tokenizer.Tokenizer` with rules, so it is lossless (`doc.text == text`) and saved
+    with the pipeline.
 
-    RETURNS (Callable[[Language], Tokenizer]): Makes the tokenizer for a
-        pipeline.
+    RETURNS (Callable[[Language], Tokenizer]): Creates the tokenizer of a pipeline.
     """
     return make_bio_tokenizer
 
 
 def make_bio_tokenizer(nlp: Language) -> Tokenizer:
-    """Make the tokenizer for a pipeline.
-
-    nlp (Language): The pipeline.
-    RETURNS (Tokenizer): The tokenizer.
-    """
+    """Create the tokenizer of a pipeline."""
     return Tokenizer(
         nlp.vocab,
         rules={},

@@ -1,20 +1,19 @@
-"""From tag probabilities to entities, each with a probability of its own.
+"""Decode tag probabilities into entities with confidences.
 
-Only arrays come in and go out: no spaCy here. The sequences of a batch lie end
-to end in one array of N rows, and everything is vectorised over the batch.
+All functions take and return arrays. The sequences of a batch are concatenated in one array
+of N rows, and computation is vectorized over the batch.
 
-Two readings of the model's output are offered, and each has an exact
-probability for "this span, with this label, is one entity":
+There are two decoding methods. Each has an exact probability that a span, with its label, is
+one entity:
 
 greedy
-    Tags are independent. The best tag of each token is taken and orphan I tags
-    are read as seqeval and conlleval read them: they begin an entity.
+    Tags are independent. The best tag of each token is used, and orphan I tags begin an
+    entity, as in seqeval and conlleval.
 
 constrained
-    Tags are independent *given that the sequence is legal IOB2*:
-    P(y) is proportional to prod_t p_t(y_t) over legal sequences. The best legal
-    sequence is found with Viterbi, the probability of a span with the
-    forward-backward algorithm (Rabiner 1989), both over the legal transitions.
+    Tags are independent *given that the sequence is legal IOB2*: P(y) is proportional to
+    prod_t p_t(y_t) over legal sequences. The best legal sequence is computed with the Viterbi
+    algorithm, the probability of a span with the forward-backward algorithm (Rabiner 1989).
 """
 
 from typing import Any, NamedTuple
@@ -26,10 +25,10 @@ from ..util.arrays import starts_of
 from .tags import OUTSIDE, begin_tag, inside_tag, legal_transitions, orphans, split_tags
 
 DECODERS = ("greedy", "constrained")
-# The smallest probability that is told from zero; keeps logarithms finite.
+# Lower bound of probabilities, so that logarithms are finite
 TINY = float(np.finfo("float32").tiny)
 
-# float64 and int64, as the docstrings say; NumPy's stubs lose track of both.
+# float64 and int64, which NumPy's stubs lose track of
 Floats = NDArray[Any]
 Ints = NDArray[Any]
 
@@ -40,8 +39,7 @@ class Entities(NamedTuple):
     starts (ndarray): Shape (E,), int64: row of the first token.
     ends (ndarray): Shape (E,), int64: row after the last token.
     labels (ndarray): Shape (E,), int64: index of the label.
-    confidences (ndarray): Shape (E,), float64 in [0, 1]: probability that the
-        model gives to exactly this entity.
+    confidences (ndarray): Shape (E,), float64 in [0, 1]: probability of the entity.
     """
 
     starts: Ints
@@ -49,13 +47,9 @@ class Entities(NamedTuple):
     labels: Ints
     confidences: Floats
 
-    def select(self, kept: NDArray[np.bool_]) -> "Entities":
-        """Select some of them.
-
-        kept (ndarray): Shape (E,), bool: which.
-        RETURNS (Entities): These.
-        """
-        return Entities(*(column[kept] for column in self))
+    def select(self, mask: NDArray[np.bool_]) -> "Entities":
+        """Select entities by a mask of shape (E,)."""
+        return Entities(*(column[mask] for column in self))
 
 
 def decode(
@@ -66,17 +60,16 @@ def decode(
     o_bias: float = 0.0,
     bias: Floats | None = None,
 ) -> Entities:
-    """Find the entities of a batch.
+    """Decode the entities of a batch.
 
-    probs (ndarray): Shape (N, 2K + 1): tag probabilities, rows sum to 1.
+    probs (ndarray): Shape (N, 2K + 1): tag probabilities; rows sum to 1.
     lengths (ndarray): Shape (D,): the lengths of the sequences; their sum is N.
     decoder (str): "greedy" or "constrained".
-    o_bias (float): Added to the log-odds of O before decoding: above 0 for
-        precision, below 0 for recall.
-    bias (ndarray | None): Shape (2K + 1,): added to the log-probabilities of the
-        tags before decoding.
-    RETURNS (Entities): The entities. They never cross the end of a sequence.
-    RAISES (ValueError): If the decoder is unknown or the shapes do not fit.
+    o_bias (float): Added to the log-odds of O. Positive values raise precision, negative
+        values raise recall.
+    bias (ndarray | None): Shape (2K + 1,): added to the log-probabilities of the tags.
+    RETURNS (Entities): The entities, each within one sequence.
+    RAISES (ValueError): If the decoder is unknown or the shapes do not match.
     """
     lengths = np.asarray(lengths, dtype="int64")
     probs = _shifted(probs, lengths, decoder, o_bias, bias)
@@ -99,15 +92,7 @@ def score_spans(
     o_bias: float = 0.0,
     bias: Floats | None = None,
 ) -> Floats:
-    """Get the confidences that spans would have as entities.
-
-    probs, lengths, decoder, o_bias, bias: see `decode`.
-    starts (ndarray): Shape (E,): row of the first token of each.
-    ends (ndarray): Shape (E,): row after the last token.
-    labels (ndarray): Shape (E,): index of the label.
-    RETURNS (ndarray): Shape (E,), float64 in [0, 1].
-    RAISES (ValueError): As `decode`.
-    """
+    """Return the confidences, shape (E,), that given spans have as entities. See `decode`."""
     lengths = np.asarray(lengths, dtype="int64")
     probs = _shifted(probs, lengths, decoder, o_bias, bias)
     return np.clip(CONFIDENCES[decoder](probs, lengths, starts, ends, labels), 0.0, 1.0)
@@ -124,14 +109,14 @@ def _shifted(
         raise ValueError(f"Unknown decoder {decoder!r}: use one of {DECODERS}")
     if probs.ndim != 2 or probs.shape[0] != lengths.sum() or probs.shape[1] % 2 == 0:
         raise ValueError(
-            f"Can't decode scores of shape {probs.shape} for {lengths.sum()} tokens: "
-            "one row a token and 2K + 1 columns are needed"
+            f"Can't decode scores of shape {probs.shape} for {lengths.sum()} tokens: they "
+            "must have one row per token and 2K + 1 columns"
         )
     probs = np.maximum(probs.astype("float64"), TINY)
     if bias is not None or o_bias != 0.0:
         shift = np.zeros(probs.shape[1]) if bias is None else np.array(bias, "float64")
         shift[OUTSIDE] += o_bias
-        # Relative to the largest: nothing overflows, whatever the bias
+        # Relative to the largest, so that no bias overflows
         probs *= np.exp(shift - shift.max())
         probs /= probs.sum(axis=1, keepdims=True)
         probs = np.maximum(probs, TINY)
@@ -139,12 +124,8 @@ def _shifted(
 
 
 def tags_to_spans(tags: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
-    """Read spans off tags; an orphan I begins a span, as in seqeval.
-
-    tags (ndarray): Shape (N,): tag indices.
-    lengths (ndarray): Shape (D,): the lengths of the sequences.
-    RETURNS (tuple[ndarray, ndarray, ndarray]): First rows, rows after the last,
-        and label indices, each of shape (E,).
+    """Return the first rows, the rows after the last, and the label indices of the spans of
+    tags, each of shape (E,). An orphan I begins a span, as in seqeval.
     """
     is_begin, is_inside, label = split_tags(tags)
     begins = is_begin | orphans(tags, lengths)
@@ -155,11 +136,8 @@ def tags_to_spans(tags: Ints, lengths: Ints) -> tuple[Ints, Ints, Ints]:
 
 
 def viterbi(probs: Floats, lengths: Ints) -> Ints:
-    """Find the most probable legal tag sequence of each sequence in a batch.
-
-    probs (ndarray): Shape (N, 2K + 1): positive tag probabilities.
-    lengths (ndarray): Shape (D,): the lengths of the sequences.
-    RETURNS (ndarray): Shape (N,): tag indices.
+    """Return the most probable legal tags of each sequence, shape (N,). All probabilities
+    must be positive.
     """
     if not len(probs):
         return np.zeros(0, dtype="int64")
@@ -168,7 +146,7 @@ def viterbi(probs: Floats, lengths: Ints) -> Ints:
     scores = np.log(probs[packed.rows])
     barrier = np.where(legal, 0.0, -np.inf)
     pointers = np.zeros(scores.shape, dtype="int16")
-    best = scores  # becomes the score of the best path that ends here, in place
+    best = scores  # Updated in place to the score of the best path to each tag
     best[packed.step(0)] += barrier[OUTSIDE]
     for t in range(1, packed.n_steps):
         here, before = packed.step(t), packed.step_before(t)
@@ -178,7 +156,7 @@ def viterbi(probs: Floats, lengths: Ints) -> Ints:
     path = np.zeros(len(scores), dtype="int64")
     for t in range(packed.n_steps - 1, -1, -1):
         here = packed.step(t)
-        # Sequences are sorted by length: those that go on come first.
+        # Sequences are sorted by length, so those with a next step come first
         n_on = packed.n_active(t + 1)
         path[here.start + n_on : here.stop] = best[
             here.start + n_on : here.stop
@@ -196,14 +174,13 @@ def viterbi(probs: Floats, lengths: Ints) -> Ints:
 def forward_backward(probs: Floats, lengths: Ints) -> tuple[Floats, Floats]:
     """Run the scaled forward-backward recursion over legal sequences.
 
-    With alpha and beta as usual, scales are c_t = sum_j alpha_t(j) before
-    normalisation, so that the product of the scales of a sequence is the
-    probability that independent tags happen to be legal.
+    The scales are c_t = sum_j alpha_t(j) before normalization, so the product of the scales
+    of a sequence is the probability that independent tags are legal.
 
     probs (ndarray): Shape (N, 2K + 1): positive tag probabilities.
     lengths (ndarray): Shape (D,): the lengths of the sequences.
-    RETURNS (tuple[ndarray, ndarray]): The scales, shape (N,), and the scaled
-        betas, shape (N, 2K + 1).
+    RETURNS (tuple[ndarray, ndarray]): The scales, shape (N,), and the scaled betas, shape
+        (N, 2K + 1).
     """
     if not len(probs):
         return np.zeros(0), np.zeros(probs.shape)
@@ -223,8 +200,8 @@ def forward_backward(probs: Floats, lengths: Ints) -> tuple[Floats, Floats]:
     for t in range(packed.n_steps - 1, 0, -1):
         here, before = packed.step(t), packed.step_before(t)
         beta[before] = (p[here] * beta[here]) @ legal.T
-        # Any factor will do for a row here: sum_j alpha_t(j) beta_t(j) = 1
-        # sets it right below, and nothing overflows.
+        # The factor of a row is arbitrary, because sum_j alpha_t(j) beta_t(j) = 1 sets it
+        # below; the maximum prevents overflow
         beta[before] /= beta[before].max(axis=1, keepdims=True)
     beta /= (alpha * beta).sum(axis=1, keepdims=True)
     scales, betas = np.empty_like(scale), np.empty_like(beta)
@@ -233,8 +210,8 @@ def forward_backward(probs: Floats, lengths: Ints) -> tuple[Floats, Floats]:
 
 
 class _Packed:
-    """Sequences laid out by time step, the longest first, without padding:
-    the rows of one step lie side by side, so a step is one slice.
+    """Sequences ordered by time step, the longest first, without padding. The rows of a step
+    are contiguous, so a step is a slice.
 
         tokens  a0 a1 a2 | b0 | c0 c1      rows  a0 c0 b0 | a1 c1 | a2
     """
@@ -245,7 +222,7 @@ class _Packed:
         self.n_steps = int(lengths.max()) if len(lengths) else 0
         starts = starts_of(lengths)[:-1][order]
         sorted_lengths = lengths[order]
-        # How many sequences are longer than t, for every t.
+        # Number of sequences longer than t, for each t
         counts = np.searchsorted(
             -sorted_lengths, -np.arange(self.n_steps), side="left"
         ).astype("int64")
@@ -257,24 +234,24 @@ class _Packed:
         self.rows: Ints = starts[rank] + step_of_row
 
     def n_active(self, t: int) -> int:
-        """How many sequences have a token at this step."""
+        """Return the number of sequences that have a step t."""
         if t >= self.n_steps:
             return 0
         return self._offsets[t + 1] - self._offsets[t]
 
     def step(self, t: int) -> slice:
-        """The rows of step t."""
+        """Return the rows of step t."""
         return slice(self._offsets[t], self._offsets[t + 1])
 
     def step_before(self, t: int) -> slice:
-        """The rows of step t - 1 of those sequences that have a step t."""
+        """Return the rows of step t - 1 of the sequences that have a step t."""
         start = self._offsets[t - 1]
         return slice(start, start + self.n_active(t))
 
 
 def _repair_by_viterbi(probs: Floats, lengths: Ints, tags: Ints) -> None:
-    # Where the best tags are legal as they are, they are also the best legal
-    # sequence; only the other sequences need the search.
+    # If the best tags of a sequence are legal, they are its best legal sequence, so only
+    # the other sequences need the search
     offsets = starts_of(lengths)
     broken = np.flatnonzero(orphans(tags, lengths))
     if not len(broken):
@@ -293,8 +270,8 @@ def _rows_of(sequences: Ints, offsets: Ints) -> Ints:
 def _greedy_confidences(
     probs: Floats, lengths: Ints, starts: Ints, ends: Ints, labels: Ints
 ) -> Floats:
-    # Independent tags, lenient reading: the first token is B, or I after
-    # something of another kind; I follows; the token after the last is not I.
+    # Independent tags: the first token is B, or I after a tag of another label; I follows;
+    # the token after the last is not I
     begin, inside = begin_tag(labels), inside_tag(labels)
     offsets = starts_of(lengths)
     at_start = np.isin(starts, offsets)
@@ -314,7 +291,7 @@ def _constrained_confidences(
     confidences = np.ones(len(starts), dtype="float64")
     if not len(starts):
         return confidences
-    # Sequences without an entity need no recursion.
+    # Sequences without an entity need no recursion
     offsets = starts_of(lengths)
     sequences = np.unique(np.searchsorted(offsets, starts, side="right") - 1)
     rows = _rows_of(sequences, offsets)
@@ -327,7 +304,7 @@ def _constrained_confidences(
     begin, inside = begin_tag(labels), inside_tag(labels)
     first = ratio[starts, begin]
     body = _sums(np.log(ratio), starts + 1, lasts + 1, inside)
-    # What may come after an entity that ends here: O or any B.
+    # An entity is followed by O or any B
     closing = np.ones(p.shape[1], dtype="float64")
     closing[2::2] = 0.0
     tail = (ratio * betas) @ closing
@@ -337,7 +314,7 @@ def _constrained_confidences(
 
 
 def _sums(values: Floats, starts: Ints, ends: Ints, columns: Ints) -> Floats:
-    """Sum values[start:end, column] for each (start, end, column), end > start - 1."""
+    """Sum values[start:end, column] for each start, end and column, where end >= start."""
     lengths = ends - starts
     rows = np.repeat(starts - starts_of(lengths)[:-1], lengths) + np.arange(
         lengths.sum()
