@@ -36,7 +36,7 @@ def wait_until(condition):
 
 
 def is_training(workspace):
-    """Whether the first line of a training is in its log."""
+    """Return whether the first scores of a training are in its log."""
     logs = workspace.output.glob("runs/*/train.log")
     return any("\n  0       0 " in log.read_text() for log in logs)
 
@@ -58,7 +58,6 @@ def test_two_drivers_train_each_run_once(tmp_path, corpora):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
 def test_a_driver_that_is_ended_leaves_no_training(tmp_path, corpora, number):
-    """And nothing that blocks the next one."""
     settings = {"schemes": {"vanilla": VANILLA}, "overrides": LONG}
     path = write_grid(tmp_path, tuned=None, **settings)
     workspace = Workspace(tmp_path / "out", corpora)

@@ -115,7 +115,7 @@ def test_a_finished_experiment_needs_no_cluster(tmp_path, corpora, connect):
 
 @pytest.mark.slow
 def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster, connect):
-    """A task fetches its corpus from the storage, and sends its results there."""
+    # A task fetches its corpus from the storage, and sends its results there
     pytest.importorskip("fsspec")
     from welt_spacy.experiments.remote import Storage
 
@@ -137,7 +137,7 @@ def test_nodes_that_share_no_files(tmp_path, corpora, ray_cluster, connect):
 def test_relative_paths_start_in_the_folder_of_the_driver(
     tmp_path, corpora, connect, monkeypatch
 ):
-    """And the process of the task stays in its own."""
+    # By a process of its own, so that the process of the task stays in its folder
     monkeypatch.chdir(tmp_path)
     (tmp_path / "names.txt").write_text("a")
     grid = make_grid(tmp_path, **ONE_RUN)
@@ -153,7 +153,6 @@ def test_relative_paths_start_in_the_folder_of_the_driver(
 def test_a_driver_that_is_killed_leaves_no_training(
     tmp_path, corpora, ray_cluster, connect
 ):
-    """And nothing that blocks the next one."""
     settings = {**ONE_RUN, "tuned": None}
     path = write_grid(tmp_path, **settings, overrides=LONG)
     workspace = Workspace(tmp_path / "out", corpora)

@@ -24,7 +24,7 @@ from ..factories.experiments import SMALL, VANILLA, make_grid, put_run
 
 
 def make_workspace(folder):
-    """Corpora with a train set twice as large as dev, and dev twice as large as test."""
+    """Make corpora with a train set twice as large as dev, and dev twice as large as test."""
     docs = [eg.reference for eg in make_examples(make_nlp())]
     workspace = Workspace(folder / "out", folder / "corpora")
     for corpus in ("ncbi_disease", "linnaeus"):
@@ -99,7 +99,7 @@ def test_costs_on_other_corpora_count_by_words():
 
 
 def test_rates_from_short_trainings(tmp_path, monkeypatch):
-    """The parts of the trainings take known times; the first takes longer, as it does."""
+    # The parts of the trainings take known times; the first takes longer, as it does
     workspace = make_workspace(tmp_path)
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={})
     lines, calls = [], []

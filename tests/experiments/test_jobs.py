@@ -57,7 +57,6 @@ def test_settings_decide_the_result(tmp_path, corpora):
 
 
 def test_files_of_the_config_decide_the_result(tmp_path, corpora):
-    """Files and folders, in the section `paths` or elsewhere."""
     (tmp_path / "encoder").mkdir()
     (tmp_path / "soft-labels").mkdir()
     overrides = {
@@ -132,7 +131,7 @@ def test_damaged_results_are_not_done(tmp_path, corpora, name, content):
 
 
 def test_an_encoder_without_a_known_commit(tmp_path, monkeypatch):
-    """Its config is fetched, so that the first run does not change the fingerprint."""
+    # Its config is fetched, so that the first run does not change the fingerprint
     hub = pytest.importorskip("huggingface_hub")
     fetched = []
 

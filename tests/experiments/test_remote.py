@@ -43,7 +43,7 @@ def there(tmp_path):
 
 
 def put(workspace, name):
-    """A finished run, with a pipeline."""
+    """Write a finished run with a pipeline."""
     folder = workspace.get_run(name)
     (folder.path / "model-best").mkdir(parents=True)
     (folder.path / "model-best/meta.json").write_text("{}")
@@ -60,7 +60,7 @@ def is_whole(workspace, name):
 
 @pytest.fixture
 def two_runs(here, address):
-    """The storage to which two runs were sent."""
+    """Return a storage to which two runs were sent."""
     for name in ("a-1", "b-2"):
         put(here, name)
     here.write_plan(["a-1", "b-2", "c-3"])
@@ -134,7 +134,7 @@ SPLITS = ("train", "dev", "test")
 
 @pytest.fixture
 def corpus(here, address):
-    """The checksums of a corpus that was sent."""
+    """Send a corpus and return its checksums."""
     make_corpora(here.corpora)
     Storage(address).send_corpus("ncbi_disease", SPLITS, here.corpora)
     return {split: checksum(here.get_split("ncbi_disease", split)) for split in SPLITS}

@@ -31,7 +31,7 @@ from ..factories.experiments import (
 
 @pytest.fixture
 def workspace(tmp_path):
-    """Without corpora: then their checksums are not compared."""
+    # Without corpora: then their checksums are not compared
     return Workspace(tmp_path / "out", tmp_path / "corpora")
 
 
@@ -48,7 +48,7 @@ def get_f(results):
 
 
 def test_only_runs_with_the_settings_of_the_file_count(tmp_path, workspace):
-    """A half-finished change mixes nothing, and going back shows the old figures."""
+    # A half-finished change mixes nothing, and going back shows the old figures
     old = make_grid(tmp_path, tuned={})
     new = make_grid(tmp_path, tuned={}, overrides={**SMALL, "training.max_steps": 2})
     put_all(workspace, old, 0.5)
@@ -128,8 +128,8 @@ def test_nothing_run(tmp_path, workspace):
 
 @pytest.fixture
 def two_corpora(tmp_path, workspace):
-    """Two corpora and two seeds; the second scheme has one right prediction more in one of
-    two documents and loses none."""
+    """Write runs of two corpora and two seeds; the second scheme has one right prediction more
+    in one of two documents and loses none."""
     grid = make_grid(
         tmp_path, corpora=["ncbi_disease", "bc2gm"], seeds=[0, 1], tuned={}
     )
@@ -159,7 +159,7 @@ def test_a_missing_run_is_left_out_of_its_scheme_alone(two_corpora, workspace):
 
 @pytest.fixture
 def three_schemes(tmp_path, workspace):
-    """The path of an experiment of three schemes, two seeds, and an encoder "a_b"."""
+    """Write the runs of three schemes, two seeds, and an encoder "a_b"; return its file."""
     path = write_grid(
         tmp_path,
         config=None,
@@ -252,7 +252,7 @@ def test_no_cell_of_the_paper(three_schemes, workspace):
 
 @pytest.fixture
 def paper_experiment(tmp_path, root, workspace, monkeypatch):
-    """Three seeds of BioBERT on one corpus: one scheme near the paper's figure, one far from
+    """Write three seeds of BioBERT on one corpus: one scheme near the paper's figure, one far from
     it, and one seed of a third."""
     monkeypatch.chdir(root)
     text = (root / "configs/experiments/paper.yml").read_text()
@@ -294,7 +294,7 @@ def test_the_command_compares_with_the_paper(paper_experiment, workspace):
 
 
 def test_a_job_is_a_run_of_its_name_alone(tmp_path, workspace):
-    """A scheme whose name begins with that of another one is not taken for it."""
+    # A scheme whose name begins with that of another one is not taken for it
     schemes = {"ens": ENS, "ens-2": ENS}
     grid = make_grid(tmp_path, schemes=schemes, tuned={}, seeds=[2])
     for job, f in zip(iterate_jobs(grid, workspace), (0.1, 0.2)):

@@ -148,8 +148,8 @@ def test_a_run_that_fails_stops_no_other(tmp_path, corpora):
 
 
 def test_selections_and_encoders(tmp_path, corpora):
-    """Data are selected once for both encoders, and selected again if they are damaged;
-    models are not kept."""
+    # Data are selected once for both encoders, and selected again if they are damaged;
+    # models are not kept
     config = {"config": make_grid(tmp_path).config}
     narrow = {"components.tok2vec.model.encode.width": 8}
     grid = make_grid(

@@ -29,7 +29,7 @@ LONG = {**SMALL, "training.max_steps": 100000}
 
 
 def make_grid(folder, **changes):
-    """An experiment with two schemes, of which the first is tuned."""
+    """Make an experiment with two schemes, of which the first is tuned."""
     config = folder / "welt_cpu.cfg"
     config.write_text(make_config(ConfigSettings(encoder="cpu")), encoding="utf8")
     settings = {
@@ -44,7 +44,7 @@ def make_grid(folder, **changes):
 
 
 def write_grid(folder, **changes):
-    """The YAML file of `make_grid`; a change to None removes a key."""
+    """Write the YAML file of `make_grid`; a change to None removes a key."""
     record = {**make_grid(folder).model_dump(mode="json"), **changes}
     path = folder / "grid.yml"
     srsly.write_yaml(path, {k: v for k, v in record.items() if v is not None})
@@ -52,7 +52,7 @@ def write_grid(folder, **changes):
 
 
 def make_corpora(folder):
-    """A folder with a small corpus."""
+    """Make a folder with a small corpus."""
     nlp = make_nlp()
     # Repeated, so that 0.3^n is nothing beside 1
     docs = [eg.reference for eg in make_examples(nlp)] * 30
@@ -70,7 +70,7 @@ def run_experiment_command(command, experiment, workspace, *options):
 
 
 def make_one_job(tmp_path, corpora, **changes):
-    """An experiment of one run: its grid, workspace and job."""
+    """Make an experiment of one run: its grid, workspace and job."""
     grid = make_grid(tmp_path, schemes={"vanilla": VANILLA}, tuned={}, **changes)
     workspace = Workspace(tmp_path / "out", corpora)
     (job,) = make_jobs(grid, workspace)
@@ -78,7 +78,7 @@ def make_one_job(tmp_path, corpora, **changes):
 
 
 def find_workers(folder):
-    """The process ids of workers that write below a folder."""
+    """Return the process ids of workers that write below a folder."""
     lines = subprocess.run(
         ["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True
     ).stdout.splitlines()
@@ -90,7 +90,7 @@ def find_workers(folder):
 
 
 def put_run(workspace, job, by_doc, f=None, tuned=""):
-    """A finished run with known scores: F1 from documents, or as given."""
+    """Write a finished run with known scores: F1 from documents, or as given."""
     if f is None:
         f = sum(row[0] for row in by_doc) / sum(row[1] for row in by_doc)
     names = ("corpus", "encoder", "selection", "scheme", "seed")

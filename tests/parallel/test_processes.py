@@ -41,8 +41,8 @@ def test_a_process_that_will_not_end_is_killed(monkeypatch):
     )
     code += "; time.sleep(60)"
     stubborn, willing = (
-        subprocess.Popen([sys.executable, "-c", told], stdout=subprocess.PIPE)
-        for told in (code, code.replace("SIG_IGN", "SIG_DFL"))
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        for program in (code, code.replace("SIG_IGN", "SIG_DFL"))
     )
     for process in (stubborn, willing):
         process.stdout.readline()

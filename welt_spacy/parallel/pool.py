@@ -134,7 +134,7 @@ class WorkerPool:
         self._waiting.append(_Task(task))
 
     def wait(self, timeout: float = INTERVAL) -> list[Event]:
-        """Hand out tasks and return the events since the last call; an empty list if there
+        """Send tasks to workers and return the events since the last call; an empty list if there
         were none for `timeout` seconds.
         """
         events = self._assign()

@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, and use no more cores than they may."""
+"""Child processes that end with their parent, and the cores and memory of a process."""
 
 import os
 import subprocess
@@ -8,17 +8,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-# Seconds between two looks at the parent, and for a process to end when it is asked to
+# Seconds between two checks of the parent, and until a process is killed after SIGTERM
 INTERVAL = 0.5
 GRACE = 10.0
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def end_with_parent(parent: int) -> None:
-    """End this process soon after its parent has ended, however that ended.
-
-    parent (int): The process id of the parent.
-    """
+    """End this process soon after the process with this id, its parent, however that ends."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -29,8 +26,8 @@ def end_with_parent(parent: int) -> None:
 
 
 def n_cores() -> int:
-    """RETURNS (int): How many cores this process may use: a job of a cluster seldom has all of
-    its machine's.
+    """Return the number of cores that this process may use: a job of a cluster seldom has all
+    cores of its machine.
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -38,11 +35,7 @@ def n_cores() -> int:
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """RETURNS (dict[str, str]): Variables of the environment for a process that may use so
-    many threads.
-
-    threads (int): How many.
-    """
+    """Return environment variables for a process that may use a number of threads."""
     return {
         **dict.fromkeys(THREAD_SETTINGS, str(threads)),
         "TOKENIZERS_PARALLELISM": "false",
@@ -52,14 +45,8 @@ def thread_variables(threads: int) -> dict[str, str]:
 def start_module(
     module: str, arguments: Sequence[str], *, threads: int, **options: Any
 ) -> subprocess.Popen:
-    """Start a module of this package as a process of its own. Its first argument is the
-    id of this process, for `end_with_parent`.
-
-    module (str): The module, such as "welt_spacy.experiments._subprocess".
-    arguments (Sequence[str]): Its other arguments.
-    threads (int): Threads for what computes in it.
-    options (Any): Of `subprocess.Popen`.
-    RETURNS (subprocess.Popen): The process.
+    """Start a module as a process. Its first argument is the id of this process, for
+    `end_with_parent`; `options` are those of `subprocess.Popen`.
     """
     return subprocess.Popen(
         [sys.executable, "-m", module, str(os.getpid()), *arguments],
@@ -69,10 +56,7 @@ def start_module(
 
 
 def end_all(processes: Sequence[subprocess.Popen]) -> None:
-    """End processes: they are asked to, and killed if they do not.
-
-    processes (Sequence[subprocess.Popen]): The processes; some may have ended already.
-    """
+    """End processes by SIGTERM, and those that do not end by SIGKILL."""
     for process in processes:
         if process.poll() is None:
             process.terminate()
@@ -86,9 +70,7 @@ def end_all(processes: Sequence[subprocess.Popen]) -> None:
 
 
 def peak_mb() -> int | None:
-    """RETURNS (int | None): The most memory that this process ever had, in MB; None where
-    the system does not tell.
-    """
+    """Return the peak memory of this process in MB; None if the system does not count it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -99,9 +81,7 @@ def peak_mb() -> int | None:
 
 
 def peak_gpu_mb() -> int:
-    """RETURNS (int): The most memory of the GPU that torch ever had in this process, in MB;
-    0 if it was not used.
-    """
+    """Return the peak GPU memory of torch in this process in MB; 0 if torch is not used."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return 0

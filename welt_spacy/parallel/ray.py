@@ -124,7 +124,7 @@ class _RayPool:
         self._waiting.append(task)
 
     def wait(self, timeout: float = INTERVAL) -> list[Event]:
-        """Hand out tasks and return the events since the last call; an empty list if there
+        """Submit tasks and return the events since the last call; an empty list if there
         were none for `timeout` seconds.
         """
         events = self._assign()

@@ -43,14 +43,14 @@ def read_yaml_model(
     model: type[ModelT],
     content: str,
     *,
-    change: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
+    change: Callable[[Any], Any] = lambda values: values,
 ) -> ModelT:
     """Read a YAML file into a pydantic model.
 
     path (Path): The file.
     model (type[BaseModel]): The model.
     content (str): A name for what the file holds, for the error message.
-    change (Callable[[dict[str, Any]], dict[str, Any]]): Changes the values before they are
+    change (Callable[[Any], Any]): Changes the values, a dict, before they are
         checked, such as by options of a command.
     RETURNS (BaseModel): The model.
     RAISES (WeltError): If the file is missing or is not YAML, or a value is missing, unknown or
