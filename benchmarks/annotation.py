@@ -25,8 +25,6 @@ import typer
 from common import about
 from spacy.tokens import DocBin
 
-from welt_spacy.parallel.claims import Claims
-
 
 def main(
     model: Path,
@@ -190,19 +188,19 @@ def kill(model: Path, path: Path, kills: int, seed: int) -> None:
     )
     for two in (False, True):
         n_drivers, n_workers = 0, 0
-        extra = ("--claim",) if two else ()
+        shards = [("--shard", "1/2"), ("--shard", "2/2")] if two else [()]
         while n_drivers + n_workers < kills:
             drivers = [
                 subprocess.Popen(
-                    command(model, path, output, *options, *extra),
+                    command(model, path, output, *options, *shard),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-                for _ in range(1 + two)
+                for shard in shards
             ]
             time.sleep(rng.uniform(2, 12))
             alive = [d.pid for d in drivers if d.poll() is None]
-            pids = sorted(claimants(output))
+            pids = sorted(pid for driver in alive for pid in list_workers(driver))
             victim = rng.choice([*alive, *pids]) if alive or pids else None
             if victim is not None:
                 try:
@@ -217,7 +215,8 @@ def kill(model: Path, path: Path, kills: int, seed: int) -> None:
                 driver.wait()
             if len(list((output / "manifest").glob("*"))) == 120:
                 shutil.rmtree(output)  # done too early: begin anew
-        final = subprocess.run(command(model, path, output, *options, *extra))
+        for shard in shards:
+            final = subprocess.run(command(model, path, output, *options, *shard))
         ids = [
             json.loads(line)["id"]
             for p in sorted((output / "data").glob("*.jsonl"))
@@ -233,9 +232,12 @@ def kill(model: Path, path: Path, kills: int, seed: int) -> None:
         shutil.rmtree(output)
 
 
-def claimants(output: Path) -> list[int]:
-    told = Claims(output / "claims").told().values()
-    return list({one["pid"] for one in told})
+def list_workers(driver: int) -> list[int]:
+    pattern = "welt_spacy.annotation.worker"
+    done = subprocess.run(
+        ["pgrep", "-P", str(driver), "-f", pattern], capture_output=True, text=True
+    )
+    return list(map(int, done.stdout.split()))
 
 
 if __name__ == "__main__":

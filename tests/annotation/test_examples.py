@@ -1,4 +1,4 @@
-"""The scripts in docs/examples: options that exist, fields that KubeRay knows."""
+"""The scripts in docs/examples: options of the commands, fields of KubeRay."""
 
 import re
 import shlex
@@ -9,8 +9,8 @@ import typer
 
 from welt_spacy.cli import app
 
-# Of RayJob's and RayCluster's Go types (ray.io/v1), from which the CRD is made: what is
-# used here of them, and what must be there
+# Fields of RayJob's and RayCluster's Go types (ray.io/v1), from which the CRD is generated:
+# those that the example uses, and those that are required
 JOB = {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished"}
 JOB |= {"backoffLimit", "rayClusterSpec"}
 CLUSTER = {"rayVersion", "headGroupSpec", "workerGroupSpecs"}
@@ -19,7 +19,7 @@ WORKER = HEAD | {"groupName", "replicas", "minReplicas", "maxReplicas"}
 
 
 def check_command(words, *names):
-    """The words of a `spacy welt` command are arguments and options of it."""
+    """Parse the words of a `spacy welt` command and return its parameters."""
     assert words[: 2 + len(names)] == ["spacy", "welt", *names]
     command = typer.main.get_command(app)
     for name in names:
@@ -32,18 +32,25 @@ def slurm_command(path):
     subprocess.run(["bash", "-n", str(path)], check=True)
     text = path.read_text(encoding="utf8").replace("\\\n", " ")
     line = re.search(r"^exec (spacy .*)$", text, re.MULTILINE)[1]
-    line = line.replace("$SLURM_CPUS_PER_TASK", "8").replace("$SCRATCH", "/s")
-    return shlex.split(line)
+    values = {"CPUS_PER_TASK": "8", "ARRAY_TASK_ID": "3", "ARRAY_TASK_COUNT": "16"}
+    for name, value in values.items():
+        line = line.replace(f"$SLURM_{name}", value)
+    return shlex.split(line.replace("$SCRATCH", "/s"))
 
 
-def test_slurm(root):
+def test_annotation_by_slurm(root):
     words = slurm_command(root / "docs/examples/annotate.sbatch")
-    told = check_command(words, "annotate")
-    assert told["claim"] and told["workers"] == 8 and told["output"].name == "annotated"
+    options = check_command(words, "annotate")
+    assert options["shard"] == "3/16" and options["workers"] == 8
+    assert options["output"].name == "annotated"
+
+
+def test_experiment_by_slurm(root):
     words = slurm_command(root / "docs/examples/experiment.sbatch")
-    told = check_command(words, "experiment", "run")
-    assert told["gpu_id"] == [0] and told["output"].name == "paper"
-    assert (root / told["experiment"]).is_file()
+    options = check_command(words, "experiment", "run")
+    assert options["gpu_id"] == [0]
+    assert options["output"].name == "paper"
+    assert (root / options["experiment"]).is_file()
 
 
 def test_kuberay(root):
@@ -64,5 +71,5 @@ def test_kuberay(root):
         pod = group["template"]["spec"]
         mounted = {m["name"] for c in pod["containers"] for m in c["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]}
-    told = check_command(shlex.split(spec["entrypoint"]), "annotate")
-    assert told["engine"] == "ray" and told["workers"] <= cpus
+    options = check_command(shlex.split(spec["entrypoint"]), "annotate")
+    assert options["engine"] == "ray" and options["workers"] <= cpus

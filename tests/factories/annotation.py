@@ -1,4 +1,4 @@
-"""Inputs and pipelines for the tests of annotation."""
+"""Inputs, pipelines and jobs of annotation."""
 
 import gzip
 import json
@@ -6,7 +6,11 @@ from pathlib import Path
 
 import spacy
 
-from welt_spacy.annotation.plan import Settings, identify
+from welt_spacy.annotation.folder import AnnotationFolder
+from welt_spacy.annotation.plan import Settings
+from welt_spacy.annotation.report import Summary
+from welt_spacy.annotation.shards import Job, annotate_shard
+from welt_spacy.annotation.worker import load_pipelines
 from welt_spacy.tokens.confidence import install_extensions
 
 WORDS = (
@@ -42,7 +46,7 @@ def make_pipeline(path: Path, name: str = "rules", patterns=()) -> Path:
     return path
 
 
-def some_texts(n: int):
+def make_texts(n: int) -> list[str]:
     """Return texts that are all different."""
     return [
         f"Doc {i}: {' '.join(WORDS[(i * k) % len(WORDS)] for k in range(1, 9))}."
@@ -60,12 +64,21 @@ def write_jsonl(path: Path, texts, ids=None) -> Path:
     return path
 
 
-def make_settings(pipeline: Path, **settings) -> Settings:
-    return Settings([identify(pipeline)], **settings)
+def make_job(output: Path, *pipelines: Path, **settings) -> Job:
+    return Job(output, [str(path) for path in pipelines], Settings(**settings))
+
+
+def annotate_serially(job: Job, files) -> Summary:
+    """Annotate files in this process, without workers."""
+    with AnnotationFolder(job, [str(file) for file in files]) as folder:
+        pipelines = load_pipelines(job)
+        for shard in folder.pending:
+            annotate_shard(job, shard, pipelines)
+        return folder.finish()
 
 
 def read_output(folder: Path):
-    """Read the rows of all files of an output in JSONL, in the order of the shards."""
+    """Return the rows of all files of an output in JSONL, in the order of the shards."""
     return [
         json.loads(line)
         for path in sorted((folder / "data").glob("*.jsonl"))
@@ -81,8 +94,9 @@ def read_rejects(folder: Path):
     ]
 
 
-def data_of(folder: Path):
-    """Read the bytes of all data and rejects."""
+def read_data(folder: Path) -> dict[str, bytes]:
+    """Return the content of all files in data/ and rejects/ by name. Hidden files, which
+    killed processes leave, are included."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for part in ("data", "rejects")
@@ -98,11 +112,11 @@ def pubmed_article(pmid, title, abstract, version=1) -> str:
         else f"<AbstractText>{text}</AbstractText>"
         for label, text in abstract
     )
-    abstract_xml = f"<Abstract>{sections}</Abstract>" if sections else ""
+    body = f"<Abstract>{sections}</Abstract>" if sections else ""
     return (
         f'<PubmedArticle>\n  <MedlineCitation Status="MEDLINE">\n'
         f'    <PMID Version="{version}">{pmid}</PMID>\n    <Article><Journal><Title>J</Title>'
-        f"</Journal><ArticleTitle>{title}</ArticleTitle>{abstract_xml}"
+        f"</Journal><ArticleTitle>{title}</ArticleTitle>{body}"
         "<OtherAbstract><AbstractText>other</AbstractText></OtherAbstract></Article>\n"
         "    <CommentsCorrectionsList><PMID>1</PMID></CommentsCorrectionsList>\n"
         "  </MedlineCitation>\n</PubmedArticle>\n"

@@ -1,91 +1,151 @@
-"""A shard annotated into a file, and the record of it that says that it is done.
+"""Annotate a shard into a file, and record its counts and checksum.
 
-Under the folder of the output:
-
-    plan.json, shards.jsonl   what is to be done
-    data/NAME.jsonl           the entities of a shard
-    rejects/NAME.jsonl        its documents that could not be annotated
-    manifest/NAME.json        counts and checksums: it comes last, and it alone says "done"
-    claims/NAME               which process is at it
-    manifest.jsonl, summary.json   of all shards, when all are done
+A shard is done if it has a record in `manifest/`. The record is written last, so a killed
+process leaves nothing that looks done. To annotate a shard twice gives the same bytes.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import srsly
+from typing import Any
 
 from ..errors import WeltError
 from ..formats.documents import AnnotatedDocument, Item, Reject
 from ..formats.lines import Place
 from ..formats.writers import WRITERS
 from ..parallel.processes import peak_mb
-from ..util.files import partial_path, write_atomically
-from .annotator import Pipelines
-from .plan import Plan, Shard
+from ..util.files import partial_path, replace_dir, write_atomically
+from ..util.fingerprint import checksum
+from .annotator import ZONE_DOCS, Pipelines
+from .plan import Settings, Shard
 
-DATA, REJECTS, MANIFEST, CLAIMS = "data", "rejects", "manifest", "claims"
-# Bars of the histogram of confidences, and names that are kept of a shard and label
+DATA, REJECTS, MANIFEST = "data", "rejects", "manifest"
+# Bars of the histograms of confidences, and entity texts that are kept of a shard and label
 N_BARS = 20
 N_NAMES = 200
-# Documents between two reports
-REPORT_DOCS = 100
 
 
-class Progress(NamedTuple):
-    """How far a shard is.
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs besides a shard.
 
-    docs, words, rejects (int): How many so far.
+    output (Path): The output folder.
+    models (Sequence[str]): Folders or names of the pipelines.
+    settings (Settings): The settings.
     """
 
+    output: Path
+    models: Sequence[str]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Numbers of annotated documents, of their words, and of rejected documents."""
+
+    docs: int = 0
+    words: int = 0
+    rejects: int = 0
+
+    @property
+    def n_docs(self) -> int:
+        """The number of documents that were annotated or rejected."""
+        return self.docs + self.rejects
+
+    def __add__(self, other: "Progress") -> "Progress":
+        return Progress(
+            self.docs + other.docs,
+            self.words + other.words,
+            self.rejects + other.rejects,
+        )
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """The counts and the checksum of a shard that is done.
+
+    shard (str): Its name.
+    file (str): Its file or folder, below the output folder.
+    docs, words, entities, rejects (int): Numbers of annotated documents, of their words and
+        entities, and of rejected documents.
+    bytes (int): Size of the file.
+    sha256 (str): Its checksum, as `util.fingerprint.checksum` computes it.
+    seconds (float): Duration of the work.
+    peak_mb (int | None): Peak memory of the worker.
+    reasons (dict[str, int]): Number of rejects by reason.
+    labels (dict[str, int]): Number of entities by label.
+    names (dict[str, dict[str, int]]): The most frequent texts of entities in lower case, by
+        label.
+    confidences (dict[str, list[int]]): Histogram of confidences from 0 to 1, by label.
+    """
+
+    shard: str
+    file: str
     docs: int
     words: int
+    entities: int
     rejects: int
+    bytes: int
+    sha256: str
+    seconds: float
+    peak_mb: int | None
+    reasons: dict[str, int]
+    labels: dict[str, int]
+    names: dict[str, dict[str, int]]
+    confidences: dict[str, list[int]]
+
+    @property
+    def progress(self) -> Progress:
+        """The numbers that are shown while others are annotated."""
+        return Progress(self.docs, self.words, self.rejects)
 
 
-def done(folder: Path) -> set[str]:
-    """RETURNS (set[str]): The names of the shards that are done.
-
-    folder (Path): The folder of the output.
-    """
+def list_done(output: Path) -> set[str]:
+    """Return the names of the shards that have a record."""
     try:
-        names = os.listdir(folder / MANIFEST)
+        names = os.listdir(output / MANIFEST)
     except FileNotFoundError:
         return set()
     return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 
-def is_done(folder: Path, name: str) -> bool:
-    """RETURNS (bool): Whether a shard is done.
+def read_record(output: Path, name: str) -> ShardRecord | None:
+    """Read the record of a shard; None if it is missing or damaged."""
+    try:
+        return ShardRecord(**json.loads(record_path(output, name).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
 
-    folder (Path): The folder of the output.
-    name (str): The name of the shard.
-    """
-    return (folder / MANIFEST / f"{name}.json").is_file()
+
+def record_path(output: Path, name: str) -> Path:
+    """Return the path of the record of a shard."""
+    return output / MANIFEST / f"{name}.json"
 
 
-def read_shard(plan: Plan, shard: Shard) -> Iterator[Item]:
-    """Read the documents of a shard.
+def is_intact(output: Path, record: ShardRecord) -> bool:
+    """Check whether the file of a shard is as it was written."""
+    try:
+        return checksum(output / record.file) == record.sha256
+    except WeltError:
+        return False
 
-    plan (Plan): The plan.
-    shard (Shard): The shard.
-    YIELDS (Item): Its documents, and those that can't be read.
-    RAISES (WeltError): If a file is not as it was when the plan was made.
+
+def read_shard(job: Job, shard: Shard) -> Iterator[Item]:
+    """Read the documents of a shard, and those that can't be read.
+
+    RAISES (WeltError): If a file has fewer documents than when the plan was made.
     """
     for piece in shard.pieces:
         if not piece.n:
             continue
-        address = plan.files[piece.file]["address"]
-        reader = plan.settings.reader(address)
+        reader = job.settings.make_reader(piece.file)
         skip, n_read = set(piece.skip), 0
         with contextlib.closing(
             reader.read(Place(piece.offset, piece.line))  # type: ignore[type-var]
@@ -96,212 +156,158 @@ def read_shard(plan: Plan, shard: Shard) -> Iterator[Item]:
                     yield item
         if n_read < piece.n:
             raise WeltError(
-                f"{address} has fewer documents than when this run was planned: it was "
-                "changed. Use another output folder"
+                f"{piece.file}: it has fewer documents than when this run was planned. Use "
+                "another output folder, because the file was changed"
             )
     for message in shard.damaged:
         yield Reject(message.partition(": ")[0], "damaged file", message)
 
 
 def annotate_shard(
-    plan: Plan,
+    job: Job,
     shard: Shard,
     pipelines: Pipelines,
-    folder: Path,
-    *,
-    report: Callable[[Progress], None] | None = None,
-) -> dict[str, Any]:
-    """Annotate a shard. Doing it twice, even at the same time, gives the same files.
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> ShardRecord:
+    """Annotate a shard.
 
-    plan (Plan): The plan.
+    job (Job): The job.
     shard (Shard): The shard.
-    pipelines (Pipelines): The pipelines of the plan.
-    folder (Path): The folder of the output.
-    report (Callable[[Progress], None] | None): Told how far it is.
-    RETURNS (dict[str, Any]): The record of the shard in the manifest.
-    RAISES (WeltError): If the input can't be read, the output can't be written, or the
+    pipelines (Pipelines): The pipelines of the job.
+    report (Callable[[Progress], None]): Called now and then with the progress.
+    RETURNS (ShardRecord): The record of the shard, which is written to the manifest, too.
+    RAISES (WeltError): If the input can't be read, the output can't be written, or a
         pipeline fails on every text.
     """
     started = time.perf_counter()
-    make, ending = WRITERS[plan.settings.format]
-    target = folder / DATA / (shard.name + ending)
-    partial = partial_path(target)
-    tally = Tally()
-    rejects: list[Reject] = []
-    try:
-        with _opened(partial, is_folder=not ending) as place:
-            writer = make(place, plan.settings.with_text)
-            for i, found in enumerate(pipelines.annotate(read_shard(plan, shard))):
-                if isinstance(found, Reject):
-                    rejects.append(found)
-                else:
-                    writer.write(found)
-                    tally.add(found)
-                if report and i % REPORT_DOCS == 0:
-                    report(Progress(tally.docs, tally.words, len(rejects)))
+    make_writer, suffix = WRITERS[job.settings.format]
+    target = job.output / DATA / (shard.name + suffix)
+    tally = _Tally()
+    with _one_line(target), _new_path(target) as path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _open(path, is_folder=not suffix) as file:
+            writer = make_writer(file, job.settings.with_text)
+
+            def write(document: AnnotatedDocument) -> None:
+                writer.write(document)
+                tally.add(document)
+
+            items = pipelines.annotate(read_shard(job, shard), write)
+            for i, item in enumerate(items):
+                if isinstance(item, Reject):
+                    tally.rejects.append(item)
+                if i % ZONE_DOCS == 0:
+                    report(tally.progress)
             writer.close()
-        size, checksum = _measure(partial)
-        if rejects:
-            lines = (
-                json.dumps(reject._asdict(), ensure_ascii=False) + "\n"
-                for reject in rejects
-            )
-            content = "".join(lines).encode("utf8", errors="replace")
-            write_atomically(folder / REJECTS / f"{shard.name}.jsonl", content)
-        _publish(partial, target)
-    except BaseException as err:
-        _remove(partial)
-        if isinstance(err, OSError):
-            raise WeltError(
-                f"{target}: can't write this file: {err.strerror or err}. What is done is "
-                "kept: run the same command again when there is room"
-            ) from None
-        raise
-    record = {
-        "shard": shard.name,
-        "file": f"{DATA}/{target.name}",
-        "docs": tally.docs,
-        "words": tally.words,
-        "entities": sum(tally.labels.values()),
-        "rejects": len(rejects),
-        "bytes": size,
-        "sha256": checksum,
-        "seconds": round(time.perf_counter() - started, 2),
-        "peak_mb": peak_mb(),
-        "reasons": dict(sorted(Counter(r.reason for r in rejects).items())),
-        **tally.told(),
-    }
-    line = json.dumps(record, ensure_ascii=False) + "\n"
-    write_atomically(folder / MANIFEST / f"{shard.name}.json", line)
+        sha256 = checksum(path)
+        _sync(path)
+        if tally.rejects:
+            _write_rejects(job.output / REJECTS / f"{shard.name}.jsonl", tally.rejects)
+        if suffix:
+            os.replace(path, target)
+        else:
+            replace_dir(path, target)
+    record = ShardRecord(
+        shard=shard.name,
+        file=f"{DATA}/{target.name}",
+        bytes=sum(file.stat().st_size for file in _files(target)),
+        sha256=sha256,
+        seconds=round(time.perf_counter() - started, 2),
+        peak_mb=peak_mb(),
+        **tally.to_dict(),
+    )
+    content = json.dumps(asdict(record), ensure_ascii=False) + "\n"
+    write_atomically(record_path(job.output, shard.name), content)
     return record
 
 
-class Tally:
-    """What is counted in a shard, for the page."""
+class _Tally:
+    """Counts the documents and entities of a shard."""
 
     def __init__(self) -> None:
         self.docs = self.words = 0
+        self.rejects: list[Reject] = []
         self.labels: Counter = Counter()
         self.names: dict[str, Counter] = {}
         self.confidences: dict[str, list[int]] = {}
 
-    def add(self, found: AnnotatedDocument) -> None:
-        """Count a document.
-
-        found (Annotated): The document.
-        """
+    def add(self, document: AnnotatedDocument) -> None:
         self.docs += 1
-        self.words += found.n_words
-        for ent in found.entities:
+        self.words += document.n_words
+        for ent in document.entities:
             self.labels[ent.label] += 1
             self.names.setdefault(ent.label, Counter())[ent.text.lower()] += 1
             if ent.confidence is not None:
                 bars = self.confidences.setdefault(ent.label, [0] * N_BARS)
                 bars[min(N_BARS - 1, int(ent.confidence * N_BARS))] += 1
 
-    def told(self) -> dict[str, Any]:
-        """RETURNS (dict[str, Any]): Entities by label, the most frequent names of each label,
-        and how many confidences are in each of the bars from 0 to 1.
-        """
+    @property
+    def progress(self) -> Progress:
+        return Progress(self.docs, self.words, len(self.rejects))
+
+    def to_dict(self) -> dict[str, Any]:
         return {
+            "docs": self.docs,
+            "words": self.words,
+            "entities": sum(self.labels.values()),
+            "rejects": len(self.rejects),
+            "reasons": dict(sorted(Counter(r.reason for r in self.rejects).items())),
             "labels": dict(sorted(self.labels.items())),
             "names": {
-                label: sorted(names.items(), key=lambda x: (-x[1], x[0]))[:N_NAMES]
+                label: dict(
+                    sorted(names.items(), key=lambda x: (-x[1], x[0]))[:N_NAMES]
+                )
                 for label, names in sorted(self.names.items())
             },
             "confidences": dict(sorted(self.confidences.items())),
         }
 
 
-def is_whole(folder: Path, record: dict[str, Any], *, thorough: bool = False) -> bool:
-    """Tell whether the data of a shard are as its record says.
-
-    folder (Path): The folder of the output.
-    record (dict[str, Any]): The record of the shard in the manifest.
-    thorough (bool): Whether to compare checksums too, not sizes alone.
-    RETURNS (bool): Whether they are.
-    """
-    try:
-        path = folder / record["file"]
-        if thorough or path.is_dir():
-            return _measure(path) == (record["bytes"], record["sha256"])
-        return path.stat().st_size == record["bytes"]
-    except (OSError, KeyError, TypeError):
-        return False
-
-
-def read_record(folder: Path, name: str) -> dict[str, Any]:
-    """Read the record of a shard.
-
-    folder (Path): The folder of the output.
-    name (str): The name of the shard.
-    RETURNS (dict[str, Any]): The record; empty if there is none, or it is damaged.
-    """
-    try:
-        record = srsly.read_json(folder / MANIFEST / f"{name}.json")
-        return record if isinstance(record, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def forget(folder: Path, name: str) -> None:
-    """Take back that a shard is done.
-
-    folder (Path): The folder of the output.
-    name (str): The name of the shard.
-    """
-    (folder / MANIFEST / f"{name}.json").unlink(missing_ok=True)
+def _write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
+    rows = (json.dumps(reject._asdict(), ensure_ascii=False) for reject in rejects)
+    content = "".join(row + "\n" for row in rows)
+    write_atomically(path, content.encode("utf8", errors="replace"))
 
 
 @contextlib.contextmanager
-def _opened(path: Path, *, is_folder: bool) -> Iterator[Any]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if is_folder:
-        path.mkdir()
+def _one_line(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise WeltError(
+            f"{target}: can't write this file: {err.strerror or err}. Finished shards are "
+            "kept: run the same command again when there is room"
+        ) from None
+
+
+@contextlib.contextmanager
+def _new_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside a file or folder; what is left there is deleted."""
+    path = partial_path(target)
+    try:
         yield path
-        for written in path.iterdir():
-            with written.open("rb") as opened:
-                os.fsync(opened.fileno())
-        return
-    with path.open("xb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _publish(partial: Path, target: Path) -> None:
-    if partial.is_dir() and target.is_dir():
-        # A folder can't be replaced in one go. What is there was renamed into its place,
-        # so it is whole.
-        if _measure(partial) == _measure(target):
-            _remove(partial)
-            return
-        _remove(target)
-    os.replace(partial, target)
-    if os.name == "posix":
-        place = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
-
-
-def _measure(path: Path) -> "tuple[int, str]":
-    """Bytes and checksum of a file, or of the files of a folder."""
-    sha, size = hashlib.sha256(), 0
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if path.is_dir():
-            sha.update(file.name.encode("utf8") + b"\0")
-        with file.open("rb") as opened:
-            while content := opened.read(1 << 20):
-                sha.update(content)
-                size += len(content)
-    return size, sha.hexdigest()
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
+    finally:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _open(path: Path, *, is_folder: bool) -> Iterator[Any]:
+    if is_folder:
+        path.mkdir()
+        yield path
+        return
+    with path.open("xb") as file:
+        yield file
+
+
+def _sync(path: Path) -> None:
+    for file in _files(path):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def _files(path: Path) -> list[Path]:
+    return list(path.iterdir()) if path.is_dir() else [path]

@@ -1,4 +1,4 @@
-"""`spacy welt serve`: a pipeline behind an address."""
+"""`spacy welt serve`: a pipeline behind an HTTP interface."""
 
 import contextlib
 import ipaddress
@@ -10,64 +10,67 @@ from typing import Any
 import typer
 
 from ..errors import WeltError, extra_needed
-from ..util.pipelines import load_pipeline
 from ._util import GPU_ID, one_line_errors, warn
 
 
 @one_line_errors
 def serve_cli(
     pipeline: Path = typer.Argument(
-        ..., help="Any pipeline that sets doc.ents: its name, or its folder."
+        ..., help="Name or folder of a pipeline that sets doc.ents."
     ),
     host: str = typer.Option(
-        "127.0.0.1", "--host", help="The address to listen at; 0.0.0.0 for all."
+        "127.0.0.1", "--host", help="Address to listen at; 0.0.0.0 for all."
     ),
-    port: int = typer.Option(8000, "--port", "-p", min=0, max=65535),
+    port: int = typer.Option(
+        8000, "--port", "-p", min=0, max=65535, help="Port to listen at; 0 for any."
+    ),
     token: str | None = typer.Option(
         None,
         "--token",
         envvar="WELT_SERVE_TOKEN",
         show_envvar=True,
-        help="What clients must send as a bearer token.",
+        help="Bearer token that clients must send.",
     ),
     max_chars: int = typer.Option(
-        100_000, "--max-chars", min=1, help="Characters of a text."
+        100_000, "--max-chars", min=1, help="Maximum number of characters per text."
     ),
     max_texts: int = typer.Option(
-        100, "--max-texts", min=1, help="Texts of a request."
+        100, "--max-texts", min=1, help="Maximum number of texts per request."
     ),
     max_queue: int = typer.Option(
-        1000, "--max-queue", min=1, help="Texts that wait, of all clients."
+        1000, "--max-queue", min=1, help="Maximum number of waiting texts."
     ),
     timeout: float = typer.Option(
-        60.0, "--timeout", min=0.1, help="Seconds until a request is given up."
+        60.0, "--timeout", min=0.1, help="Seconds until a request is cancelled."
     ),
     gpu_id: int = GPU_ID,
 ) -> None:
-    """Serve a pipeline over HTTP: POST /annotate, GET /health, the interface described at
-    /docs, and a page to try it at /.
+    """Serve a pipeline over HTTP: POST /annotate, GET /health, the OpenAPI schema at
+    /openapi.json, and a page to try the pipeline at /.
 
-    Texts of many clients share batches. SIGTERM ends it when what was accepted is answered.
+    Texts of several clients share batches. On SIGTERM the server answers the accepted
+    requests and ends.
     """
     with extra_needed("spacy welt serve", "serve"):
         import uvicorn
 
         from ..serving.app import Limits, make_app
+        from ..util.pipelines import load_pipeline
     if token is not None and not token.strip():
-        raise WeltError("--token is empty: give one, or leave it out")
+        raise WeltError("--token is empty: give a token, or leave it out")
     limits = Limits(max_chars, max_texts, max_queue, timeout)
     nlp = load_pipeline(pipeline, gpu_id=gpu_id)
     app = make_app(nlp, limits=limits, token=token)
-    listening = _listen(host, port)
+    server_socket = _listen(host, port)
     if not token and not _is_loopback(host):
-        warn(f"{host} can be reached from other machines, and there is no --token")
-    address = f"{host}:{listening.getsockname()[1]}"
-    typer.echo(f"✔ http://{address} (the interface: http://{address}/docs)")
+        warn(f"{host}: other machines can connect without a token. Set --token")
+    address = f"{host}:{server_socket.getsockname()[1]}"
+    typer.echo(f"✔ http://{address} (OpenAPI schema: http://{address}/openapi.json)")
     config = uvicorn.Config(app, log_level="warning", access_log=False)
-    # uvicorn answers what was accepted, and then sends itself the signal once more
+    # uvicorn answers the accepted requests and then sends itself the signal once more
     signal.signal(signal.SIGTERM, lambda number, frame: None)
-    with listening, contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    with server_socket, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[server_socket])
     counts: Any = app.state.counts
     typer.echo(
         f"✔ {counts['accepted']:,} requests accepted, {counts['answered']:,} answered"
@@ -76,17 +79,17 @@ def serve_cli(
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, _, _, _, place = socket.getaddrinfo(
+        family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
-        made = socket.socket(family)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(place)
-        made.listen(2048)
-        return made
+        server_socket = socket.socket(family)
+        server_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server_socket.bind(address)
+        server_socket.listen(2048)
+        return server_socket
     except OSError as err:
         raise WeltError(
-            f"can't listen at {host}:{port}: {err.strerror or err}: use another --port or "
+            f"can't listen at {host}:{port}: {err.strerror or err}. Use another --port or "
             "--host"
         ) from None
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import hashlib
 import io
 import os
 import zlib
@@ -84,26 +83,6 @@ def stem_of(address: str) -> str:
 def is_packed(address: str) -> bool:
     """Return whether a file is gzip or zstd, by its name."""
     return address.lower().endswith(PACKED)
-
-
-# Of a file's beginning and end, to recognise the file
-END_BYTES = 1 << 16
-
-
-def fingerprint(address: str) -> dict[str, Any]:
-    """Tell a file from others, and from what it was before it was changed.
-
-    address (str): The file.
-    RETURNS (dict[str, Any]): Its size in bytes, and a checksum of its beginning and end.
-    RAISES (WeltError): If it can't be read.
-    """
-    with open_raw(address) as file:
-        size = file.seek(0, io.SEEK_END)
-        sha = hashlib.sha256()
-        for place in sorted({0, max(0, size - END_BYTES)}):
-            file.seek(place)
-            sha.update(file.read(END_BYTES))
-    return {"bytes": size, "ends": sha.hexdigest()}
 
 
 @contextlib.contextmanager

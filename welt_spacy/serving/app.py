@@ -2,12 +2,10 @@
 
 import asyncio
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import (
-    Any,
-    NamedTuple,
-)
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -15,22 +13,24 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from spacy.language import Language
 
 from ..about import __version__
+from ..formats.documents import Entity
 from ..util.html import render
-from .batching import Batcher, Dial, Overloaded
+from .batching import Batcher, DecodingOptions, Overloaded
 from .examples import EXAMPLES
 
-# Bytes of a character in JSON at most, and of what is around the texts
+# Maximum bytes of a character in JSON, and of all that is not text
 BYTES_PER_CHAR = 12
 EXTRA_BYTES = 1 << 16
 
 
-class Limits(NamedTuple):
-    """What a server takes.
+@dataclass(frozen=True)
+class Limits:
+    """Limits of requests.
 
-    max_chars (int): Characters of a text.
-    max_texts (int): Texts of a request.
-    max_queue (int): Texts that wait, of all clients.
-    timeout (float): Seconds until a request is given up.
+    max_chars (int): Maximum number of characters of a text.
+    max_texts (int): Maximum number of texts of a request.
+    max_queue (int): Maximum number of waiting texts of all clients.
+    timeout (float): Seconds until a request is cancelled.
     """
 
     max_chars: int = 100_000
@@ -40,33 +40,33 @@ class Limits(NamedTuple):
 
     @property
     def max_bytes(self) -> int:
-        """RETURNS (int): Bytes of a request: all texts of a request together may be as long
-        as ten of the longest.
+        """Maximum bytes of a request, whose texts together may be as long as ten texts of
+        the maximum length.
         """
         n = min(self.max_texts, 10) * self.max_chars
         return n * BYTES_PER_CHAR + EXTRA_BYTES
 
 
 class AnnotateRequest(BaseModel):
-    """One text or many."""
+    """One text or several."""
 
     model_config = ConfigDict(extra="forbid")
 
     text: str | None = Field(None, description="A text.")
-    texts: list[str] | None = Field(None, description="Or several.")
+    texts: list[str] | None = Field(None, description="Several texts.")
     o_bias: float | None = Field(
         None,
         ge=-20,
         le=20,
         allow_inf_nan=False,
-        description="Above 0 for precision, below 0 for recall (welt_ner alone).",
+        description="Above 0 for precision, below 0 for recall (only with welt_ner).",
     )
     threshold: float | None = Field(
         None,
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Entities with a lower confidence are dropped (welt_ner alone).",
+        description="Minimum confidence of an entity (only with welt_ner).",
     )
 
     @model_validator(mode="after")
@@ -86,104 +86,102 @@ class EntityModel(BaseModel):
     confidence: float | None
 
 
-class Document(BaseModel):
+class DocumentModel(BaseModel):
     """The entities of a text."""
 
     entities: list[EntityModel]
-    error: str | None = Field(None, description="Why the pipeline failed on this text.")
+    error: str | None = Field(None, description="Error of the pipeline on this text.")
 
 
 class AnnotateResponse(BaseModel):
     """The documents, in the order of the texts."""
 
     pipeline: str
-    documents: list[Document]
+    documents: list[DocumentModel]
 
 
 class Health(BaseModel):
-    """That the server answers."""
+    """The state of the server."""
 
     status: str
     pipeline: str
-    waiting: int = Field(description="Texts in the queue.")
-    accepted: int = Field(description="Requests that were taken so far.")
-    answered: int = Field(description="Requests that were answered so far.")
+    waiting: int = Field(description="Number of texts in the queue.")
+    accepted: int = Field(description="Number of accepted requests.")
+    answered: int = Field(description="Number of answered requests.")
 
 
 _ERRORS: dict[Any, dict[str, Any]] = {
     401: {"description": "The token is missing or wrong"},
     413: {"description": "A text, or the request, is too long"},
-    503: {
-        "description": "Too many texts wait; try again after the seconds of Retry-After"
-    },
-    504: {"description": "It took too long"},
+    503: {"description": "Too many texts wait: try again after Retry-After seconds"},
+    504: {"description": "The request timed out"},
 }
 
 
 def make_app(
     nlp: Language, *, limits: Limits = Limits(), token: str | None = None
 ) -> FastAPI:
-    """Make the application. One process serves one pipeline.
+    """Make the application, for uvicorn or any other ASGI server. A process serves one
+    pipeline.
 
     nlp (Language): The pipeline, which nothing else may use in this process.
-    limits (Limits): What it takes.
-    token (str | None): What clients must send as `Authorization: Bearer ...`; None: nothing.
-    RETURNS (FastAPI): The application, for uvicorn or any other ASGI server. What it refuses,
-        it RAISES as `HTTPException`, which is the answer.
+    limits (Limits): Limits of requests.
+    token (str | None): Token that clients must send as `Authorization: Bearer ...`; None for
+        no token.
+    RETURNS (FastAPI): The application.
     """
-    batcher: list[Batcher] = []
-    counts = {"accepted": 0, "answered": 0}
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with Batcher(nlp, max_queue=limits.max_queue) as running:
-            batcher.append(running)
-            yield
-
+    service = _Service(nlp, limits, token)
     app = FastAPI(
         title="welt-spacy",
         version=__version__,
         description="Named entities of texts.",
-        lifespan=lifespan,
-        docs_url=None,  # FastAPI's page needs a network
+        lifespan=service.run,
+        docs_url=None,  # FastAPI's pages need a network
         redoc_url=None,
     )
-    app.state.counts = counts
+    app.state.counts = service.counts
+    app.post(
+        "/annotate",
+        response_model=AnnotateResponse,
+        responses=_ERRORS,
+        dependencies=[Depends(service.check_token)],
+    )(service.annotate)
+    app.get("/health", response_model=Health)(service.get_health)
+    app.get("/", response_class=HTMLResponse, include_in_schema=False)(service.get_page)
+    app.add_middleware(_BodyLimit, limits=limits, counts=service.counts)
+    return app
 
-    def check_token(request: Request) -> None:
-        told = dict(request.scope["headers"]).get(b"authorization", b"")
-        if token and not hmac.compare_digest(told, f"Bearer {token}".encode()):
+
+class _Service:
+    """The endpoints. What they refuse, they raise as `HTTPException`, which is the response."""
+
+    def __init__(self, nlp: Language, limits: Limits, token: str | None) -> None:
+        self.nlp, self.limits, self.token = nlp, limits, token
+        self.counts = {"accepted": 0, "answered": 0}
+        self.batcher: Batcher
+
+    @asynccontextmanager
+    async def run(self, app: FastAPI) -> AsyncIterator[None]:
+        async with Batcher(self.nlp, max_queue=self.limits.max_queue) as self.batcher:
+            yield
+
+    def check_token(self, request: Request) -> None:
+        header = dict(request.scope["headers"]).get(b"authorization", b"")
+        expected = f"Bearer {self.token}".encode()
+        if self.token and not hmac.compare_digest(header, expected):
             raise HTTPException(
                 401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"}
             )
 
-    @app.post(
-        "/annotate",
-        response_model=AnnotateResponse,
-        responses=_ERRORS,
-        dependencies=[Depends(check_token)],
-    )
-    async def annotate(asked: AnnotateRequest) -> JSONResponse:
-        """Find the entities of one text or many."""
-        texts = [asked.text] if asked.text is not None else asked.texts or []
-        if len(texts) > limits.max_texts:
-            raise HTTPException(413, f"{len(texts)} texts: at most {limits.max_texts}")
-        longest = max(map(len, texts), default=0)
-        if longest > limits.max_chars:
-            raise HTTPException(
-                413, f"a text of {longest:,} characters: at most {limits.max_chars:,}"
-            )
-        if any(0xD800 <= ord(char) <= 0xDFFF for text in texts for char in text):
-            raise HTTPException(422, "half of a character (a lone surrogate)")
-        running = batcher[0]
-        dial = Dial(asked.o_bias, asked.threshold)
-        if dial != Dial() and not running.taggers:
-            raise HTTPException(
-                422, "this pipeline has no welt_ner: leave out o_bias and threshold"
-            )
+    async def annotate(self, request: AnnotateRequest) -> JSONResponse:
+        """Annotate one text or several."""
+        texts = [request.text] if request.text is not None else request.texts or []
+        options = DecodingOptions(request.o_bias, request.threshold)
+        self._check(texts, options)
+        batcher, limits = self.batcher, self.limits
         try:
-            found = await asyncio.wait_for(
-                running.annotate(texts, dial), limits.timeout
+            results = await asyncio.wait_for(
+                batcher.annotate(texts, options), limits.timeout
             )
         except Overloaded:
             raise HTTPException(
@@ -194,55 +192,57 @@ def make_app(
                 504, f"not done in {limits.timeout:g} seconds"
             ) from None
         documents = [
-            {"entities": [], "error": one}
-            if isinstance(one, str)
-            else {"entities": [_entity(ent) for ent in one], "error": None}
-            for one in found
+            {"entities": [], "error": result}
+            if isinstance(result, str)
+            else {"entities": list(map(_entity_to_dict, result)), "error": None}
+            for result in results
         ]
-        # Made by us, so it is not checked once more
-        return JSONResponse({"pipeline": running.name, "documents": documents})
+        # As a response, because FastAPI would validate it once more
+        return JSONResponse({"pipeline": batcher.name, "documents": documents})
 
-    @app.get("/health", response_model=Health)
-    async def health() -> dict[str, Any]:
-        """Tell that the server answers."""
-        running = batcher[0]
+    def _check(self, texts: Sequence[str], options: DecodingOptions) -> None:
+        limits = self.limits
+        if len(texts) > limits.max_texts:
+            raise HTTPException(413, f"{len(texts)} texts: at most {limits.max_texts}")
+        longest = max(map(len, texts), default=0)
+        if longest > limits.max_chars:
+            raise HTTPException(
+                413, f"a text of {longest:,} characters: at most {limits.max_chars:,}"
+            )
+        if any(0xD800 <= ord(char) <= 0xDFFF for text in texts for char in text):
+            raise HTTPException(422, "half of a character (a lone surrogate)")
+        if options != DecodingOptions() and not self.batcher.components:
+            raise HTTPException(
+                422, "this pipeline has no welt_ner: leave out o_bias and threshold"
+            )
+
+    async def get_health(self) -> dict[str, Any]:
+        """Return the state of the server."""
         return {
             "status": "ok",
-            "pipeline": running.name,
-            "waiting": len(running),
-            **counts,
+            "pipeline": self.batcher.name,
+            "waiting": len(self.batcher),
+            **self.counts,
         }
 
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def page() -> HTMLResponse:
-        running = batcher[0]
-        tagger = running.taggers[0] if running.taggers else None
-        labels = sorted({label for _, pipe in nlp.pipeline for label in _labels(pipe)})
+    async def get_page(self) -> HTMLResponse:
+        labels = {label for _, pipe in self.nlp.pipeline for label in _get_labels(pipe)}
+        component = next(iter(self.batcher.components), None)
         return HTMLResponse(
             render(
                 "serve.html.jinja",
-                title=running.name,
-                labels=labels,
-                dial=tagger
-                and {"o_bias": tagger.o_bias, "threshold": tagger.threshold},
+                title=self.batcher.name,
+                labels=sorted(labels),
+                component=component,
                 examples=EXAMPLES,
-                max_chars=limits.max_chars,
-                needs_token=bool(token),
+                max_chars=self.limits.max_chars,
+                needs_token=bool(self.token),
             )
         )
 
-    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(
-            render("openapi.html.jinja", schema=app.openapi(), limits=limits._asdict())
-        )
 
-    app.add_middleware(_Outermost, limits=limits, counts=counts)
-    return app
-
-
-class _Outermost:
-    """Counts requests, and ends those that are too long before they are read whole."""
+class _BodyLimit:
+    """Middleware that counts requests and refuses long ones before they are read whole."""
 
     def __init__(self, app: Any, limits: Limits, counts: dict[str, int]) -> None:
         self.app, self.limits, self.counts = app, limits, counts
@@ -258,21 +258,23 @@ class _Outermost:
             return
         self.counts["accepted"] += 1
         try:
-            body = await self._body(scope, receive)
+            body = await self._read_body(scope, receive)
             if body is None:
-                told = f"the request has more than {self.limits.max_bytes:,} bytes"
-                response = JSONResponse({"detail": told}, 413, {"Connection": "close"})
+                detail = f"the request has more than {self.limits.max_bytes:,} bytes"
+                response = JSONResponse(
+                    {"detail": detail}, 413, {"Connection": "close"}
+                )
                 await response(scope, receive, send)  # type: ignore[arg-type]
                 return
             await self.app(scope, _replay(body, receive), send)
         finally:
             self.counts["answered"] += 1
 
-    async def _body(
+    async def _read_body(
         self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]]
     ) -> bytes | None:
-        told = dict(scope["headers"]).get(b"content-length", b"0")
-        if told.isdigit() and int(told) > self.limits.max_bytes:
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.limits.max_bytes:
             return None
         parts: list[bytes] = []
         size = 0
@@ -291,24 +293,22 @@ class _Outermost:
 def _replay(
     body: bytes, receive: Callable[[], Awaitable[Any]]
 ) -> Callable[[], Awaitable[Any]]:
-    given = False
+    is_first = True
 
     async def next_message() -> Any:
-        nonlocal given
-        if given:
+        nonlocal is_first
+        if not is_first:
             return await receive()
-        given = True
+        is_first = False
         return {"type": "http.request", "body": body, "more_body": False}
 
     return next_message
 
 
-def _entity(ent: Any) -> dict[str, Any]:
-    found = ent._asdict()
-    del found["pipeline"]
-    return found
+def _entity_to_dict(ent: Entity) -> dict[str, Any]:
+    return {key: value for key, value in ent._asdict().items() if key != "pipeline"}
 
 
-def _labels(pipe: Any) -> list[str]:
+def _get_labels(pipe: Any) -> list[str]:
     labels = getattr(pipe, "labels", ())
     return [str(label) for label in labels] if isinstance(labels, (list, tuple)) else []

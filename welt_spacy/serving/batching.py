@@ -1,23 +1,25 @@
-"""Texts of many clients in one batch of the pipeline."""
+"""Batches of texts from many clients."""
 
 import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import (
-    Any,
-    NamedTuple,
-)
+from dataclasses import asdict, dataclass
 
 from spacy.language import Language
 
-from ..annotation.annotator import BATCH_CHARS, BATCH_DOCS, Pipelines, named
+from ..annotation.annotator import (
+    BATCH_CHARS,
+    BATCH_DOCS,
+    Pipelines,
+    name_pipeline,
+)
 from ..errors import WeltError, first_line
-from ..formats.documents import AnnotatedDocument, Document, Entity, Reject
+from ..formats.documents import Document, Entity, Reject
 from ..pipeline.welt_ner import WeltNER
 
-# Seconds that the first text of a batch waits for others while nothing else is going on
+# Seconds that the first text of a batch waits for others while the pipeline is idle
 WAIT = 0.002
 
 
@@ -25,8 +27,9 @@ class Overloaded(Exception):
     """More texts wait than are allowed."""
 
 
-class Dial(NamedTuple):
-    """Settings of decoding for one request; None: as the pipeline has them.
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Decoding settings of a request; None for those of the pipeline.
 
     o_bias (float | None): Added to the log-odds of O.
     threshold (float | None): Entities with a lower confidence are dropped.
@@ -36,19 +39,20 @@ class Dial(NamedTuple):
     threshold: float | None = None
 
 
-class _Waiting(NamedTuple):
+@dataclass(frozen=True)
+class _Task:
     text: str
-    dial: Dial
+    options: DecodingOptions
     result: "asyncio.Future[list[Entity] | str]"
 
 
 class Batcher:
-    """Gathers texts into batches for one pipeline, which one thread runs.
+    """Collects texts into batches for one pipeline, which runs in one thread.
 
     nlp (Language): The pipeline.
-    batch_docs (int): Texts in a batch at most.
-    batch_chars (int): Characters in a batch at most, unless it is one text.
-    max_queue (int): Texts that may wait.
+    batch_docs (int): Maximum number of texts in a batch.
+    batch_chars (int): Maximum number of characters in a batch of several texts.
+    max_queue (int): Maximum number of waiting texts.
     """
 
     def __init__(
@@ -59,124 +63,128 @@ class Batcher:
         batch_chars: int = BATCH_CHARS,
         max_queue: int = 1000,
     ) -> None:
-        self.pipelines = Pipelines([named(nlp)], max_chars=nlp.max_length)
-        self.name = self.pipelines.pipelines[0].name
-        self.taggers = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)]
+        pipeline = name_pipeline(nlp)
+        self.name = pipeline.name
+        self.components = [
+            pipe for _, pipe in nlp.pipeline if isinstance(pipe, WeltNER)
+        ]
         self.batch_docs, self.batch_chars = batch_docs, batch_chars
         self.max_queue = max_queue
-        self._waiting: deque[_Waiting] = deque()
-        self._more = asyncio.Event()
+        self._pipelines = Pipelines([pipeline], max_chars=nlp.max_length)
+        self._queue: deque[_Task] = deque()
+        self._has_tasks = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "pipeline")
-        self._task: asyncio.Task | None = None
+        self._loop: asyncio.Task | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._queue)
 
     async def __aenter__(self) -> "Batcher":
-        self._task = asyncio.create_task(self._run())
+        self._loop = asyncio.create_task(self._run())
         return self
 
-    async def __aexit__(self, *exc: Any) -> None:
-        assert self._task is not None
-        self._task.cancel()
+    async def __aexit__(self, *error: object) -> None:
+        assert self._loop is not None
+        self._loop.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+            await self._loop
         self._thread.shutdown()
 
     async def annotate(
-        self, texts: Sequence[str], dial: Dial = Dial()
+        self, texts: Sequence[str], options: DecodingOptions = DecodingOptions()
     ) -> list[list[Entity] | str]:
-        """Annotate texts, together with those of others.
+        """Annotate texts, in batches with those of other clients.
 
         texts (Sequence[str]): The texts.
-        dial (Dial): Settings of decoding.
-        RETURNS (list[list[Entity] | str]): The entities of each text, or why the
-            pipeline failed on it.
-        RAISES (Overloaded): If too many texts wait already; none of these is taken.
+        options (DecodingOptions): Decoding settings.
+        RETURNS (list[list[Entity] | str]): The entities of each text, or the error of the
+            pipeline.
+        RAISES (Overloaded): If there is no room for all texts in the queue.
         """
-        if len(self._waiting) + len(texts) > self.max_queue:
+        if len(self._queue) + len(texts) > self.max_queue:
             raise Overloaded
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(text, dial, loop.create_future()) for text in texts]
-        self._waiting.extend(waiting)
-        self._more.set()
+        tasks = [_Task(text, options, loop.create_future()) for text in texts]
+        self._queue.extend(tasks)
+        self._has_tasks.set()
         try:
-            return [await one.result for one in waiting]
+            return [await task.result for task in tasks]
         finally:
-            # Whoever has gone away is passed over
-            for one in waiting:
-                one.result.cancel()
+            # Texts of a client that has left are skipped
+            for task in tasks:
+                task.result.cancel()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._more.wait()
-            if len(self._waiting) < self.batch_docs:
+            await self._has_tasks.wait()
+            if len(self._queue) < self.batch_docs:
                 await asyncio.sleep(WAIT)
-            batch = self._take()
-            if not self._waiting:
-                self._more.clear()
+            batch = self._take_batch()
+            if not self._queue:
+                self._has_tasks.clear()
             if not batch:
                 continue
-            texts = [one.text for one in batch]
+            texts = [task.text for task in batch]
+            results: Sequence[list[Entity] | str]
             try:
-                found = await loop.run_in_executor(
-                    self._thread, self._annotate, texts, batch[0].dial
+                results = await loop.run_in_executor(
+                    self._thread, self._annotate, texts, batch[0].options
                 )
-            except Exception as err:  # whatever a pipeline raises, the server lives on
-                found = [f"{type(err).__name__}: {first_line(err)}"] * len(batch)
-            for one, result in zip(batch, found):
-                if not one.result.done():
-                    one.result.set_result(result)
+            except Exception as err:  # the server survives any error of a pipeline
+                results = [f"{type(err).__name__}: {first_line(err)}"] * len(batch)
+            for task, result in zip(batch, results):
+                if not task.result.done():
+                    task.result.set_result(result)
 
-    def _take(self) -> list[_Waiting]:
-        """The oldest texts, of those with the settings of the oldest one."""
-        batch: list[_Waiting] = []
-        others: list[_Waiting] = []
+    def _take_batch(self) -> list[_Task]:
+        """Take the oldest texts that have the options of the oldest one."""
+        batch: list[_Task] = []
+        others: list[_Task] = []
         n_chars = 0
-        while self._waiting and len(batch) < self.batch_docs:
-            one = self._waiting.popleft()
-            if one.result.done():
+        while self._queue and len(batch) < self.batch_docs:
+            task = self._queue.popleft()
+            if task.result.done():
                 continue
-            if batch and one.dial != batch[0].dial:
-                others.append(one)
+            if batch and task.options != batch[0].options:
+                others.append(task)
                 continue
-            if batch and n_chars + len(one.text) > self.batch_chars:
-                others.append(one)
+            if batch and n_chars + len(task.text) > self.batch_chars:
+                others.append(task)
                 break
-            batch.append(one)
-            n_chars += len(one.text)
-        self._waiting.extendleft(reversed(others))
+            batch.append(task)
+            n_chars += len(task.text)
+        self._queue.extendleft(reversed(others))
         return batch
 
-    def _annotate(self, texts: list[str], dial: Dial) -> list[list[Entity] | str]:
+    def _annotate(
+        self, texts: list[str], options: DecodingOptions
+    ) -> list[list[Entity] | str]:
         documents = [Document("", text) for text in texts]
-        with self._turned(dial):
+        with self._with_options(options):
             try:
-                found = list(map(_plain, self.pipelines.annotate(documents)))
+                results = self._pipelines.annotate(documents, lambda doc: doc.entities)
+                return [r.message if isinstance(r, Reject) else r for r in results]
             except WeltError as err:
                 return [str(err)] * len(texts)
-        return found
 
     @contextlib.contextmanager
-    def _turned(self, dial: Dial) -> Iterator[None]:
-        """Set the dial, and put it back."""
-        wanted: dict[str, float] = {
-            name: value for name, value in dial._asdict().items() if value is not None
-        }
-        before = [
-            (pipe, name, getattr(pipe, name))
-            for pipe in self.taggers
-            for name in wanted
+    def _with_options(self, options: DecodingOptions) -> Iterator[None]:
+        """Set the options in all components, and restore their settings."""
+        values = {k: v for k, v in asdict(options).items() if v is not None}
+        saved = [
+            (component, {name: getattr(component, name) for name in values})
+            for component in self.components
         ]
         try:
-            for pipe, name, _ in before:
-                setattr(pipe, name, wanted[name])
+            for component, _ in saved:
+                _set_all(component, values)
             yield
         finally:
-            for pipe, name, value in before:
-                setattr(pipe, name, value)
+            for component, before in saved:
+                _set_all(component, before)
 
 
-def _plain(found: AnnotatedDocument | Reject) -> list[Entity] | str:
-    return found.message if isinstance(found, Reject) else found.entities
+def _set_all(component: WeltNER, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        setattr(component, name, value)

@@ -39,14 +39,18 @@ class OutputFolder:
     path (Path): The folder; a link is followed.
     command (str): The command, for the record and for messages.
     record (str): The name of the record.
+    wait (float): Seconds to wait for another process that writes there.
     RAISES (WeltError): `Busy` if another process or thread writes there; if the folder can't
         be written to.
     """
 
-    def __init__(self, path: Path, command: str, *, record: str = RECORD):
+    def __init__(
+        self, path: Path, command: str, *, record: str = RECORD, wait: float = 0.0
+    ):
         self.path = path
         self.command = command
         self._record_path = path / record
+        self._wait = wait
         self._content = self._read()
         self._stack = contextlib.ExitStack()
 
@@ -54,7 +58,8 @@ class OutputFolder:
         self._stack.enter_context(_new_folders(self.path))
         try:
             # Inside the folder, because its parent may be read-only
-            self._stack.enter_context(exclusive_lock(self._record_path))
+            lock = exclusive_lock(self._record_path, wait=self._wait)
+            self._stack.enter_context(lock)
             self._content = self._read()
             with _one_line(self.path):
                 for path in [self.path / name for name in self._names()]:

@@ -3,10 +3,11 @@
   const $ = (id) => document.getElementById(id);
   const form = $("form");
   const text = $("text");
-  const dials = ["o_bias", "threshold"].map($).filter(Boolean);
-  const trained = new Map(dials.map((dial) => [dial, dial.value]));
+  const sliders = ["o_bias", "threshold"].map($).filter(Boolean);
+  // The pipeline's own settings, as precisely as a slider can show them
+  const defaults = new Map(sliders.map((slider) => [slider, slider.value]));
   const hues = new Map();
-  let asked = 0;
+  let nRequests = 0;
   let timer = 0;
 
   function hue(label) {
@@ -14,34 +15,34 @@
     return hues.get(label);
   }
 
-  function show(shown, entities) {
+  function show(content, entities) {
     // Offsets count characters; JavaScript counts units of UTF-16
-    const chars = Array.from(shown);
+    const chars = Array.from(content);
     const nodes = [];
-    let at = 0;
+    let end = 0;
     for (const entity of entities) {
-      nodes.push(chars.slice(at, entity.start).join(""));
+      nodes.push(chars.slice(end, entity.start).join(""));
       const mark = document.createElement("mark");
       mark.textContent = chars.slice(entity.start, entity.end).join("");
       mark.style.setProperty("--hue", hue(entity.label));
-      const told = document.createElement("small");
-      const sure = entity.confidence === null ? "" : ` ${entity.confidence.toFixed(2)}`;
-      told.textContent = entity.label + sure;
-      mark.append(told);
+      const note = document.createElement("small");
+      const confidence = entity.confidence === null ? "" : ` ${entity.confidence.toFixed(2)}`;
+      note.textContent = entity.label + confidence;
+      mark.append(note);
       nodes.push(mark);
-      at = entity.end;
+      end = entity.end;
     }
-    nodes.push(chars.slice(at).join(""));
+    nodes.push(chars.slice(end).join(""));
     $("result").replaceChildren(...nodes);
   }
 
   async function annotate() {
-    const mine = ++asked;
-    const shown = text.value;
-    const body = { text: shown };
-    for (const dial of dials) {
-      // One that was not moved is left to the pipeline
-      if (dial.value !== trained.get(dial)) body[dial.id] = Number(dial.value);
+    const request = ++nRequests;
+    const content = text.value;
+    const body = { text: content };
+    for (const slider of sliders) {
+      // The pipeline decides the value of a slider that was not moved
+      if (slider.value !== defaults.get(slider)) body[slider.id] = Number(slider.value);
     }
     const headers = { "Content-Type": "application/json" };
     if ($("token")) headers.Authorization = `Bearer ${$("token").value}`;
@@ -49,28 +50,28 @@
     let entities = [];
     const started = performance.now();
     try {
-      const answer = await fetch("annotate", { method: "POST", headers, body: JSON.stringify(body) });
-      const content = await answer.json();
-      if (answer.ok) {
-        entities = content.documents[0].entities;
-        problem = content.documents[0].error || "";
+      const response = await fetch("annotate", { method: "POST", headers, body: JSON.stringify(body) });
+      const result = await response.json();
+      if (response.ok) {
+        entities = result.documents[0].entities;
+        problem = result.documents[0].error || "";
       } else {
-        problem = typeof content.detail === "string" ? content.detail : JSON.stringify(content.detail);
+        problem = typeof result.detail === "string" ? result.detail : JSON.stringify(result.detail);
       }
     } catch (error) {
       problem = "The server does not answer.";
     }
-    if (mine !== asked) return; // a later request is on its way
+    if (request !== nRequests) return; // a later request is pending
     $("problem").textContent = problem;
-    show(problem ? "" : shown, entities);
+    show(problem ? "" : content, entities);
     const n = entities.length;
-    $("told").textContent = problem
+    $("status").textContent = problem
       ? ""
       : `${n} ${n === 1 ? "entity" : "entities"}, ${Math.round(performance.now() - started)} ms`;
   }
 
-  function tell() {
-    for (const dial of dials) $(`${dial.id}_told`).value = Number(dial.value).toFixed(2);
+  function showValues() {
+    for (const slider of sliders) $(`${slider.id}_value`).value = Number(slider.value).toFixed(2);
   }
 
   form.addEventListener("submit", (event) => {
@@ -87,22 +88,20 @@
     text.value = event.target.value;
     annotate();
   });
-  for (const dial of dials) {
-    dial.addEventListener("input", () => {
-      tell();
+  for (const slider of sliders) {
+    slider.addEventListener("input", () => {
+      showValues();
       clearTimeout(timer);
       timer = setTimeout(annotate, 150);
     });
   }
   if ($("reset")) {
     $("reset").addEventListener("click", () => {
-      for (const dial of dials) dial.value = trained.get(dial);
-      tell();
+      for (const slider of sliders) slider.value = defaults.get(slider);
+      showValues();
       annotate();
     });
   }
-  // What a slider can't show exactly is the pipeline's own value all the same
-  for (const dial of dials) trained.set(dial, dial.value);
-  tell();
+  showValues();
   if (!$("token")) annotate();
 })();

@@ -167,7 +167,9 @@ def _fingerprint(
     module = inspect.getmodule(strategy.rank)
     if module is not None and module.__file__:
         files["strategy"] = Path(module.__file__)  # it may be the user's own
-    models = {role: used[role] for role in ("scorer_model", "tagger") if role in used}
+    models: dict[str, Any] = {
+        role: used[role] for role in ("scorer_model", "tagger") if role in used
+    }
     sklearn = version("scikit-learn") if settings.diverse else None
     strategy_settings = strategy._replace(rank=None)._asdict()
     return fingerprint(
