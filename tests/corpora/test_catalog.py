@@ -55,14 +55,14 @@ def test_files_and_checksums_are_those_of_the_mirror(mirror):
                 key = (row["corpus"], row["split"]) if "corpus" in row else None
                 rows[key or row["mirror_path"]] = row
     for corpus in CATALOG.values():
-        for split, found in corpus.files.items():
+        for split, file in corpus.files.items():
             whole = corpus.n_sents == 0
-            row = rows[found.mirror_path if whole else (corpus.source, split)]
-            assert found.sha256 == (row["sha256"] or None)
-            assert row["upstream"].startswith(found.url)
+            row = rows[file.mirror_path if whole else (corpus.source, split)]
+            assert file.sha256 == (row["sha256"] or None)
+            assert row["upstream"].startswith(file.url)
             if row["mirror_path"]:
-                assert found.mirror_path == row["mirror_path"]
-                assert (mirror / found.mirror_path).is_file()
+                assert file.mirror_path == row["mirror_path"]
+                assert (mirror / file.mirror_path).is_file()
 
 
 def test_names_that_are_none():

@@ -32,7 +32,7 @@ def write_iob(path, label, sentences):
 def parts(tmp_path):
     """Genes and chemicals; one training sentence of the genes is a test sentence of the
     chemicals, in other words but for case and punctuation."""
-    found = []
+    parts = []
     texts = {
         "bc2gm": {
             "train": ["TP53 binds DNA", SHARED.upper().replace(" ", " , ", 1)],
@@ -52,8 +52,8 @@ def parts(tmp_path):
             split: write_iob(tmp_path / f"{name}-{split}.tsv", label, sentences)
             for split, sentences in splits.items()
         }
-        found.append(Part(corpus, files))
-    return found
+        parts.append(Part(corpus, files))
+    return parts
 
 
 def read(path):
@@ -68,9 +68,9 @@ def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_pat
         ("Ibuprofen", {"Chemical"}),
     ]
     assert [ent.label_ for doc in train for ent in doc.ents] == ["Gene", "Chemical"]
-    told = about["parts"]
-    assert told["bc2gm"]["left_out_of_train"] == 1
-    assert told["bc5cdr_chemical"]["left_out_of_train"] == 0
+    parts_summary = about["parts"]
+    assert parts_summary["bc2gm"]["left_out_of_train"] == 1
+    assert parts_summary["bc5cdr_chemical"]["left_out_of_train"] == 0
     (alone,) = read(tmp_path / "bio/test-bc5cdr_chemical.spacy")
     assert alone.text.strip() == SHARED and len(read(tmp_path / "bio/test.spacy")) == 2
     sizes = {split: part["sentences"] for split, part in about["splits"].items()}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import spacy
@@ -15,12 +16,14 @@ from spacy.training import Corpus as Reader
 from spacy.training import Example
 
 from welt_spacy.corpora.catalog import SPLITS, get_corpus
-from welt_spacy.corpora.convert import convert_file
+from welt_spacy.corpora.convert import convert, convert_documents, convert_file
 from welt_spacy.corpora.corpus_folder import convert_corpus, is_converted
 from welt_spacy.corpora.docbin import count_tags, write_docs
 from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
+from welt_spacy.formats.documents import Document
 from welt_spacy.formats.problems import Report
+from welt_spacy.tokens.annotated_labels import get_annotated_labels
 from welt_spacy.tokens.document_id import get_document_id
 from welt_spacy.training.config import ConfigSettings, make_config
 
@@ -55,18 +58,18 @@ def files(tmp_path):
 
 def test_docs_of_sentences_and_of_documents(tmp_path):
     path = write(tmp_path, "x.tsv", IOB)
-    found = convert_file(path, "iob")
-    assert [doc.text.strip() for doc in found.docs] == [
+    conversion = convert_file(path, "iob")
+    assert [doc.text.strip() for doc in conversion.docs] == [
         "Aspirin helps",
         "chest pain",
         "none",
     ]
-    assert [ents(doc) for doc in found.docs] == [
+    assert [ents(doc) for doc in conversion.docs] == [
         [("Aspirin", "Chemical")],
         [("chest pain", "Disease")],
         [],
     ]
-    assert (found.n_sentences, found.n_mentions) == (3, 2)
+    assert (conversion.n_sentences, conversion.n_mentions) == (3, 2)
     # a doc never runs across a document's border
     assert [len(d) for d in convert_file(path, "iob", n_sents=2).docs] == [2, 3]
     grouped = convert_file(path, "iob", n_sents=0).docs
@@ -87,6 +90,28 @@ def test_choice_of_types(tmp_path):
     assert count_tags(docs) == {"O": 3, "B-DIS": 1, "I-DIS": 1}
 
 
+def test_annotated_labels_of_documents_are_stored():
+    labels = frozenset({"Chemical"})
+    document = Document("7", "Aspirin. Nausea.", annotated_labels=labels)
+    docs = convert_documents([document], None, 1, Report(), NLP.vocab).docs
+    assert [get_document_id(doc) for doc in docs] == ["7", "7"]
+    assert all(get_annotated_labels(doc) == labels for doc in docs)
+
+
+def test_convert_writes_a_file_of_a_detected_format(tmp_path):
+    path, output = write(tmp_path, "x.pubtator", PUBTATOR), tmp_path / "x.spacy"
+    conversion = convert(path, output, n_sents=0)
+    (doc,) = DocBin().from_disk(output).get_docs(NLP.vocab)
+    assert ents(doc) == ents(conversion.docs[0])
+
+
+def test_convert_refuses_types_that_do_not_occur(tmp_path):
+    path, output = write(tmp_path, "x.tsv", IOB), tmp_path / "x.spacy"
+    with pytest.raises(WeltError, match=r"type Gene; it has Chemical \(1\)"):
+        convert(path, output, types={"Gene": "Gene"})
+    assert not output.exists()
+
+
 def test_tokens_of_the_file_are_those_of_training(tmp_path):
     doc = convert_file(write(tmp_path, "x.tsv", IOB), "iob").docs[0]
     assert doc.has_unknown_spaces
@@ -103,14 +128,18 @@ PUBTATOR = """\
 
 def test_raw_text_is_tokenised_and_split_into_sentences(tmp_path):
     path = write(tmp_path, "x.pubtator", PUBTATOR)
-    found = convert_file(path, "pubtator")
-    assert [doc.text for doc in found.docs] == [
+    conversion = convert_file(path, "pubtator")
+    assert [doc.text for doc in conversion.docs] == [
         "Aspirin-induced asthma. ",
         "Given 3.5 mg of aspirin. ",
         "COX2 was low.",
     ]
-    assert [token.text for token in found.docs[0]][:3] == ["Aspirin", "-", "induced"]
-    assert [ents(doc) for doc in found.docs] == [
+    assert [token.text for token in conversion.docs[0]][:3] == [
+        "Aspirin",
+        "-",
+        "induced",
+    ]
+    assert [ents(doc) for doc in conversion.docs] == [
         [("Aspirin", "Chemical"), ("asthma", "Disease")],
         [("aspirin", "Chemical")],
         [],
@@ -120,17 +149,17 @@ def test_raw_text_is_tokenised_and_split_into_sentences(tmp_path):
         whole.text == "Aspirin-induced asthma. Given 3.5 mg of aspirin. COX2 was low."
     )
     assert len(list(whole.sents)) == 3
-    assert found.n_unaligned == 0
+    assert conversion.n_unaligned == 0
 
 
 def test_unaligned_mentions_are_counted_and_widened(tmp_path):
     line = "1\t49\t51\tOX\tGene\n"
     path = write(tmp_path, "x.pubtator", PUBTATOR + line.replace("49\t51", "50\t52"))
     report = Report()
-    found = convert_file(path, "pubtator", report=report)
-    assert found.n_unaligned == 1
-    assert found.n_mentions == 4
-    assert ents(found.docs[2]) == [("COX2", "Gene")]
+    conversion = convert_file(path, "pubtator", report=report)
+    assert conversion.n_unaligned == 1
+    assert conversion.n_mentions == 4
+    assert ents(conversion.docs[2]) == [("COX2", "Gene")]
     assert report.counts == {"unaligned mention": 1}
     (message,) = report.messages["unaligned mention"]
     assert "x.pubtator:6: Gene 'OX' in " in message and "document 1" in message
@@ -153,8 +182,8 @@ def test_mentions_at_token_borders_come_back(tmp_path_factory, data):
     )
     path = tmp_path_factory.mktemp("x") / "x.pubtator"
     path.write_text(f"1|t|{title}\n1|a|\n{lines}", encoding="utf8")
-    found = convert_file(path, "pubtator", n_sents=0, report=Report(strict=True))
-    spans = [(e.start_char, e.end_char) for d in found.docs for e in d.ents]
+    conversion = convert_file(path, "pubtator", n_sents=0, report=Report(strict=True))
+    spans = [(e.start_char, e.end_char) for d in conversion.docs for e in d.ents]
     assert spans == [(starts[i], starts[i] + len(words[i])) for i in sorted(chosen)]
 
 
@@ -177,10 +206,34 @@ def test_corpus_folder(files, tmp_path):
         path.stem: len(DocBin().from_disk(path)) for path in output.glob("*.spacy")
     }
     assert sizes == {"train": 3, "dev": 3, "test": 3, "train_dev": 6}
+
+
+def test_same_conversion_is_up_to_date(files, tmp_path):
+    corpus, output = get_corpus("bc5cdr"), tmp_path / "out"
+    first = convert_corpus(corpus, files, output)
+    again = convert_corpus(corpus, files, output)
+    assert first.is_new and not again.is_new and again.summary == first.summary
+    assert convert_corpus(corpus, files, output, force=True).is_new
     assert is_converted(corpus, files, output)
-    assert not is_converted(corpus, files, output, n_sents=2)
-    files["dev"].write_text(IOB + "\nx\tO\n")
-    assert not is_converted(corpus, files, output)
+
+
+@pytest.mark.parametrize("change", ["file", "n_sents", "labels", "package"])
+def test_other_inputs_are_not_up_to_date(files, tmp_path, monkeypatch, change):
+    corpus, output, n_sents = get_corpus("bc5cdr"), tmp_path / "out", None
+    convert_corpus(corpus, files, output)
+    if change == "file":
+        files["dev"].write_text(IOB + "\nx\tO\n")
+    elif change == "n_sents":
+        n_sents = 2
+    elif change == "labels":
+        corpus = replace(corpus, types={"Disease": "DIS"})
+    else:
+        versions = {"spacy": "0.0.1"}
+        monkeypatch.setattr(
+            "welt_spacy.util.fingerprint.get_versions", lambda: versions
+        )
+    assert not is_converted(corpus, files, output, n_sents=n_sents)
+    assert convert_corpus(corpus, files, output, n_sents=n_sents).is_new
 
 
 def test_nothing_is_written_when_a_file_is_bad(files, tmp_path):
@@ -201,7 +254,7 @@ def test_same_input_same_bytes(files, tmp_path):
         "convert_corpus(get_corpus('bc5cdr'),"
         " {s: i / f'{s}.tsv' for s in ('train', 'dev', 'test')}, o)"
     )
-    found = []
+    outputs = []
     for seed in ("1", "2"):
         output = tmp_path / seed
         subprocess.run(
@@ -209,8 +262,8 @@ def test_same_input_same_bytes(files, tmp_path):
             env={**os.environ, "PYTHONHASHSEED": seed},
             check=True,
         )
-        found.append({p.name: p.read_bytes() for p in output.iterdir()})
-    assert found[0] == found[1] and len(found[0]) == 6
+        outputs.append({p.name: p.read_bytes() for p in output.iterdir()})
+    assert outputs[0] == outputs[1] and len(outputs[0]) == 6
 
 
 KILLED_AT = """
@@ -242,8 +295,8 @@ def test_a_killed_conversion_is_not_taken_for_whole(files, tmp_path, n_written, 
         convert_corpus(corpus, files, output)
         files["train"].write_text(IOB + "\nx\tO\n")
     command = [sys.executable, "-c", KILLED_AT, tmp_path, output, n_written]
-    done = subprocess.run([str(part) for part in command])
-    assert done.returncode == -signal.SIGKILL
+    process = subprocess.run([str(part) for part in command])
+    assert process.returncode == -signal.SIGKILL
     assert not is_converted(corpus, files, output)
     assert not (output / "corpus.json").exists()
     for path in output.glob("[!.]*.spacy"):
@@ -269,24 +322,33 @@ def real(mirror, tmp_path, corpus_id):
 def test_real_files_have_no_problems(mirror, tmp_path):
     corpus, files = real(mirror, tmp_path, "bc5cdr")
     report = Report(strict=True)
-    found = convert_file(files["dev"], "iob", types=corpus.types, report=report)
-    assert found.n_sentences == 4581
-    counts = count_tags(found.docs)
-    assert counts["B-Chemical"] + counts["B-Disease"] == found.n_mentions
+    conversion = convert_file(files["dev"], "iob", types=corpus.types, report=report)
+    assert conversion.n_sentences == 4581
+    counts = count_tags(conversion.docs)
+    assert counts["B-Chemical"] + counts["B-Disease"] == conversion.n_mentions
 
 
 @pytest.mark.parametrize("corpus_id", ["biored_chemical", "biored_disease"])
 def test_at_most_half_a_per_cent_of_biored_is_unaligned(mirror, tmp_path, corpus_id):
     corpus, files = real(mirror, tmp_path, corpus_id)
-    found = [convert_file(files[s], "pubtator", types=corpus.types) for s in SPLITS]
-    n_mentions = sum(part.n_mentions for part in found)
-    n_unaligned = sum(part.n_unaligned for part in found)
+    conversions = [
+        convert_file(files[s], "pubtator", types=corpus.types) for s in SPLITS
+    ]
+    n_mentions = sum(conversion.n_mentions for conversion in conversions)
+    n_unaligned = sum(conversion.n_unaligned for conversion in conversions)
     assert n_mentions > 4000
     assert n_unaligned / n_mentions <= 0.005
     # none is lost: widened, or in the place of another
-    kept = sum(len(doc.ents) for part in found for doc in part.docs)
-    assert n_mentions - n_unaligned <= kept <= n_mentions
-    labels = {ent.label_ for part in found for doc in part.docs for ent in doc.ents}
+    n_entities = sum(
+        len(doc.ents) for conversion in conversions for doc in conversion.docs
+    )
+    assert n_mentions - n_unaligned <= n_entities <= n_mentions
+    labels = {
+        ent.label_
+        for conversion in conversions
+        for doc in conversion.docs
+        for ent in doc.ents
+    }
     assert labels == set(corpus.types.values())
 
 
@@ -335,8 +397,8 @@ def test_long_documents(tmp_path):
     text = ("aspirin was " + "x" * 1000 + " . ") * 1000
     path = write(tmp_path, "x.pubtator", f"1|t|T\n1|a|{text}\n1\t2\t9\taspirin\tX\n")
     assert len(text) > 1_000_000
-    found = convert_file(path, "pubtator", n_sents=0)
-    assert found.n_sentences == 1001 and found.n_mentions == 1
+    conversion = convert_file(path, "pubtator", n_sents=0)
+    assert conversion.n_sentences == 1001 and conversion.n_mentions == 1
 
 
 def test_time_grows_with_the_length(tmp_path):
@@ -385,7 +447,9 @@ def test_documents_have_the_text_of_their_sentences(name, mirror, tmp_path):
             letters[corpus_id, split] = Counter(filter(str.isalnum, text.lower()))
             mentions[corpus_id, split] = sum(len(doc.ents) for doc in docs)
     for split in ("dev", "test"):
-        one, other = letters[name, split], letters[f"{name}_docs", split]
-        assert sum(((one - other) + (other - one)).values()) < 0.01 * sum(one.values())
+        sentences, documents = letters[name, split], letters[f"{name}_docs", split]
+        assert sum(
+            ((sentences - documents) + (documents - sentences)).values()
+        ) < 0.01 * sum(sentences.values())
         n, m = mentions[name, split], mentions[f"{name}_docs", split]
         assert abs(n - m) < 0.02 * n

@@ -179,13 +179,13 @@ def test_place_that_can_not_be_written_to(server, tmp_path):
 
 
 def test_real_corpora_from_the_mirror(mirror, tmp_path):
-    found = fetch(get_corpus("biored_disease"), mirror=str(mirror), cache=tmp_path)
+    paths = fetch(get_corpus("biored_disease"), mirror=str(mirror), cache=tmp_path)
     assert everything_in(tmp_path) == [
         "biored/Dev.PubTator",
         "biored/Test.PubTator",
         "biored/Train.PubTator",
     ]
-    assert found["dev"].name == "Dev.PubTator"
+    assert paths["dev"].name == "Dev.PubTator"
 
 
 def test_cache_of_the_user(monkeypatch, tmp_path):

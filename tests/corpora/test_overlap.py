@@ -60,12 +60,12 @@ def test_real_corpora(mirror, tmp_path, monkeypatch):
     shown = run_command(*command)
     assert shown.exit_code == 0, shown.output
     rows = [line.split("│") for line in shown.stdout.splitlines() if "│" in line]
-    found = {
-        (one.strip(), other.strip()): (int(by_id), int(by_text), int(either))
-        for _, one, other, _, by_id, by_text, either, _, _ in rows
+    counts_by_splits = {
+        (first.strip(), second.strip()): (int(by_id), int(by_text), int(either))
+        for _, first, second, _, by_id, by_text, either, _, _ in rows
     }
     test = {
-        split: found["bc5cdr_docs test", f"biored_disease {split}"]
+        split: counts_by_splits["bc5cdr_docs test", f"biored_disease {split}"]
         for split in ("train", "dev", "test")
     }
     assert test["train"][2] + test["dev"][2] == 69 and test["test"][2] == 13

@@ -8,15 +8,15 @@ from welt_spacy.ml.class_weights import SCHEMES
 
 @pytest.fixture(scope="module")
 def stats(mirror, tmp_path_factory):
-    found = {}
+    computed = {}
 
     def get(corpus_id):
-        if corpus_id not in found:
+        if corpus_id not in computed:
             corpus = get_corpus(corpus_id)
             cache = tmp_path_factory.mktemp("cache")
             files = fetch(corpus, mirror=str(mirror), cache=cache)
-            found[corpus_id] = corpus_stats(corpus, files)
-        return found[corpus_id]
+            computed[corpus_id] = corpus_stats(corpus, files)
+        return computed[corpus_id]
 
     return get
 
@@ -25,35 +25,35 @@ def stats(mirror, tmp_path_factory):
     "corpus_id", ["bc5cdr_chemical", "bc5cdr_disease", "bc2gm", "linnaeus"]
 )
 def test_tables_1_and_11_of_the_paper(stats, corpus_id):
-    corpus, found = get_corpus(corpus_id), stats(corpus_id)
-    shares = {name: f"{share:.2f}" for name, (_, share) in found.shares.items()}
+    corpus, counts = get_corpus(corpus_id), stats(corpus_id)
+    shares = {name: f"{share:.2f}" for name, (_, share) in counts.shares.items()}
     assert shares == {name: f"{s:.2f}" for name, s in corpus.paper_shares.items()}
     # The paper counts the blank line at the end of each file.
-    assert {s: n + 1 for s, n in found.sentences.items()} == corpus.paper_sizes
-    assert sum(n for n, _ in found.shares.values()) == found.tokens["train"]
-    assert found.mentions["train"] == found.shares["B"][0]
-    assert len(found.notes) == 1
+    assert {s: n + 1 for s, n in counts.sentences.items()} == corpus.paper_sizes
+    assert sum(n for n, _ in counts.shares.values()) == counts.tokens["train"]
+    assert counts.mentions["train"] == counts.shares["B"][0]
+    assert len(counts.notes) == 1
 
 
 def test_where_the_paper_and_ncbi_differ_both_are_told(stats):
-    corpus, found = get_corpus("ncbi_disease"), stats("ncbi_disease")
-    assert {s: found.sentences[s] + 1 for s in ("dev", "test")} == {
+    corpus, counts = get_corpus("ncbi_disease"), stats("ncbi_disease")
+    assert {s: counts.sentences[s] + 1 for s in ("dev", "test")} == {
         split: corpus.paper_sizes[split] for split in ("dev", "test")
     }
-    assert (found.sentences["train"], corpus.paper_sizes["train"]) == (5424, 5433)
-    shares = {name: f"{share:.2f}" for name, (_, share) in found.shares.items()}
+    assert (counts.sentences["train"], corpus.paper_sizes["train"]) == (5424, 5433)
+    shares = {name: f"{share:.2f}" for name, (_, share) in counts.shares.items()}
     assert shares == {"O": "91.71", "B": "3.78", "I": "4.51"}
-    assert any("docs/corpora.md" in note for note in found.notes)
+    assert any("docs/corpora.md" in note for note in counts.notes)
 
 
 def test_types_are_taken_together(stats):
-    found = stats("bc5cdr")
-    assert list(found.shares) == ["O", "B", "I"]
-    assert list(found.weights["welt(temperature=1)"]) == [
+    counts = stats("bc5cdr")
+    assert list(counts.shares) == ["O", "B", "I"]
+    assert list(counts.weights["welt(temperature=1)"]) == [
         *("O", "B-Chemical", "I-Chemical", "B-Disease", "I-Disease")
     ]
-    assert set(found.sentences) == set(SPLITS)
-    assert found.notes == []
+    assert set(counts.sentences) == set(SPLITS)
+    assert counts.notes == []
 
 
 def test_weights_of_every_scheme_have_mean_one():

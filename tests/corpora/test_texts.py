@@ -1,4 +1,4 @@
-"""Texts from files of all kinds."""
+"""Texts for distillation from files of all formats."""
 
 import pytest
 import spacy
@@ -18,7 +18,7 @@ def nlp():
     return spacy.blank("en", config=BIO)
 
 
-def found(path, nlp, **settings):
+def read_ids_and_texts(path, nlp, **settings):
     docs = read_texts(path, nlp, **settings)
     return [(get_document_id(doc), doc.text.strip()) for doc in docs]
 
@@ -35,19 +35,19 @@ def test_all_formats(nlp, tmp_path):
         (tmp_path / name).write_text(content, "utf8")
         doc_id = "" if name == "a.txt" else "7"
         cut = [(doc_id, "Aspirin helps."), (doc_id, "It was given.")]
-        assert found(tmp_path / name, nlp) == cut
-        assert found(tmp_path / name, nlp, n_sents=0) == [(doc_id, TEXT)]
+        assert read_ids_and_texts(tmp_path / name, nlp) == cut
+        assert read_ids_and_texts(tmp_path / name, nlp, n_sents=0) == [(doc_id, TEXT)]
 
 
 def test_docs_keep_their_tokens(nlp, tmp_path):
     words = ["N-acetyl", "cysteine"]
     docs = [Doc(nlp.vocab, words=words, ents=["B-X", "I-X"]), nlp.make_doc(TEXT)]
     DocBin(docs=docs).to_disk(tmp_path / "a.spacy")
-    one, other = read_texts(tmp_path / "a.spacy", nlp)
-    assert [t.text for t in one] == words and one.ents[0].label_ == "X"
+    tokenized, raw = read_texts(tmp_path / "a.spacy", nlp)
+    assert [t.text for t in tokenized] == words and tokenized.ents[0].label_ == "X"
     # spaCy trains on the words of docs whose spaces are unknown, else on the text
-    assert one.has_unknown_spaces and not other.has_unknown_spaces
-    assert other.text == TEXT
+    assert tokenized.has_unknown_spaces and not raw.has_unknown_spaces
+    assert raw.text == TEXT
 
 
 def test_docs_are_cut_where_they_have_boundaries(nlp, tmp_path):
@@ -59,17 +59,19 @@ def test_docs_are_cut_where_they_have_boundaries(nlp, tmp_path):
         tmp_path / "a.spacy"
     )
     cut = [("7", "Aspirin helps."), ("7", "It was given.")]
-    assert found(tmp_path / "a.spacy", nlp) == cut
+    assert read_ids_and_texts(tmp_path / "a.spacy", nlp) == cut
     for n_sents in (0, 2, 3):
-        assert found(tmp_path / "a.spacy", nlp, n_sents=n_sents) == [("7", TEXT)]
+        assert read_ids_and_texts(tmp_path / "a.spacy", nlp, n_sents=n_sents) == [
+            ("7", TEXT)
+        ]
 
 
 def test_bad_files(nlp, tmp_path):
     for line in ("{", "[]", '{"text": 3}', '{"txt": ""}', "3"):
         (tmp_path / "a.jsonl").write_text(f'{{"text": "x"}}\n{line}\n')
         with pytest.raises(WeltError, match="a.jsonl:2: (not|no|int as)"):
-            found(tmp_path / "a.jsonl", nlp)
+            read_ids_and_texts(tmp_path / "a.jsonl", nlp)
     with pytest.raises(WeltError, match="a.doc: the format is not known"):
-        found(tmp_path / "a.doc", nlp)
+        read_ids_and_texts(tmp_path / "a.doc", nlp)
     with pytest.raises(WeltError, match="No such file"):
-        found(tmp_path / "b.txt", nlp)
+        read_ids_and_texts(tmp_path / "b.txt", nlp)

@@ -73,8 +73,8 @@ def test_reads_texts_and_mentions(tmp_path, write):
     read, path = write(tmp_path)
     first = next(iter(read(path, report=Report(strict=True))))
     assert first.text == TEXT
-    found = [(TEXT[m.start : m.end], m.label[:8]) for m in first.mentions]
-    assert found == EXPECTED
+    mentions = [(TEXT[m.start : m.end], m.label[:8]) for m in first.mentions]
+    assert mentions == EXPECTED
     if write is not write_brat:
         assert first.id == "1" and 15 in first.parts
 
@@ -94,7 +94,7 @@ def test_brat_reads_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "write, old, new, kind, line, n_mentions",
     [
-        # offsets that are off by some: moved to the quoted text
+        # offsets that are slightly wrong: moved to the quoted text
         (write_pubtator, "1\t20\t30", "1\t22\t32", "wrong offsets", 4, 2),
         (write_bioc, 'offset="20"', 'offset="22"', "wrong offsets", 9, 2),
         (write_brat, "20 30", "22 32", "wrong offsets", 2, 2),
@@ -155,6 +155,43 @@ def test_problems_are_repaired_and_counted_or_raised(
 
 
 @pytest.mark.parametrize(
+    "write, old, new",
+    [
+        (write_brat, "20 30", "20 25;26 30"),
+        (
+            write_bioc,
+            '<location offset="20" length="10"/>',
+            '<location offset="20" length="5"/><location offset="26" length="4"/>',
+        ),
+    ],
+)
+def test_fragments_of_discontinuous_mentions(tmp_path, write, old, new):
+    original = {write_bioc: BIOC, write_brat: ANN}[write]
+    read, path = write(tmp_path, original.replace(old, new))
+    ((_, mention),) = [document.mentions for document in read(path)]
+    assert (mention.start, mention.end) == (20, 30)
+    assert mention.fragments == ((20, 25), (26, 30))
+
+
+def test_second_abstract_is_counted(tmp_path):
+    text = PUBTATOR.replace("1|a|", "1|a|First draft.\n1|a|")
+    read, path = write_pubtator(tmp_path, text)
+    report = Report()
+    assert next(iter(list(read(path, report=report)))).text == TEXT
+    assert report.counts == {"second abstract": 1}
+
+
+def test_bioc_is_read_in_constant_memory(tmp_path):
+    read, path = write_bioc(tmp_path, BIOC + "<")
+    documents = read(path)
+    # The first document comes before the end of the file is read
+    path.write_text(BIOC.replace("</collection>", " " * 200_000 + "</collection><"))
+    assert next(documents).id == "1"
+    with pytest.raises(WeltError, match="not well-formed"):
+        next(documents)
+
+
+@pytest.mark.parametrize(
     "write, text, message",
     [
         (write_pubtator, "", r"x\.pubtator:1: no document"),
@@ -190,14 +227,14 @@ def test_longest_mention_wins(tmp_path):
         Mention(1, 6, "X", 2),
         Mention(1, 6, "X", 3),  # the same again
         Mention(7, 10, "Y", 4),
-        Mention(6, 8, "Z", 5),  # of a type that is not asked for
+        Mention(6, 8, "Z", 5),  # of a type that is not selected
         Mention(8, 10, "Y", 6),
     ]
     path = str(tmp_path / "x")
     document = Document("1", "abcdef ghi", mentions=mentions, path=path, line=1)
     report = Report()
-    kept = select_mentions(document, {"X": "x", "Y": "y"}, report)
-    assert [(m.start, m.end, m.label) for m in kept] == [(1, 6, "x"), (7, 10, "y")]
+    selected = select_mentions(document, {"X": "x", "Y": "y"}, report)
+    assert [(m.start, m.end, m.label) for m in selected] == [(1, 6, "x"), (7, 10, "y")]
     assert report.counts == {"overlapping mention": 2}
     with pytest.raises(WeltError, match="x:1: .*overlaps"):
         select_mentions(document, {"X": "x"}, Report(strict=True))

@@ -1,4 +1,4 @@
-"""Documents of files: every format, from any place on, whatever is wrong with them."""
+"""Documents of files in every format, from any place on, however damaged."""
 
 import csv
 import gzip
@@ -33,8 +33,8 @@ def read(path, **options):
 
 
 def _first(path, options):
-    found = next(make_reader(str(path), **options).scan(), None)
-    return found.place if isinstance(found, Scanned) else START
+    scanned = next(make_reader(str(path), **options).scan(), None)
+    return scanned.place if isinstance(scanned, Scanned) else START
 
 
 def put(path, content):
@@ -59,9 +59,9 @@ def test_text_a_document_a_file(tmp_path):
 
 
 def test_bytes_that_are_not_utf8(tmp_path):
-    found = read(put(tmp_path / "a.txt", b"one\nt\xffo\nthree\n"))
-    assert [type(item) for item in found] == [Document, Reject, Document]
-    assert found[1].reason == "not UTF-8" and f"{tmp_path}/a.txt:2:" in found[1].message
+    items = read(put(tmp_path / "a.txt", b"one\nt\xffo\nthree\n"))
+    assert [type(item) for item in items] == [Document, Reject, Document]
+    assert items[1].reason == "not UTF-8" and f"{tmp_path}/a.txt:2:" in items[1].message
 
 
 def test_jsonl(tmp_path):
@@ -77,10 +77,10 @@ def test_jsonl(tmp_path):
         '{"pmid": "e", "abstract": "\\ud83d\\ude00"}',
     ]
     path = put(tmp_path / "a.jsonl", "\n".join(lines))
-    found = read(path, columns=Columns("abstract", "pmid"))
-    assert found[0] == Document("12", "One") and found[1] == Document("a:2", "no id")
-    told = [(item.id, item.reason) for item in found[2:8]]
-    assert told == [
+    items = read(path, columns=Columns("abstract", "pmid"))
+    assert items[0] == Document("12", "One") and items[1] == Document("a:2", "no id")
+    reasons = [(item.id, item.reason) for item in items[2:8]]
+    assert reasons == [
         ("x", "no text"),
         ("y", "no text"),
         ("a:5", "not JSON"),
@@ -88,7 +88,7 @@ def test_jsonl(tmp_path):
         ("a:7", "not JSON"),
         ("a:8", "not UTF-8"),
     ]
-    assert found[8] == Document("e", "😀")
+    assert items[8] == Document("e", "😀")
 
 
 def test_a_line_of_100_mb_is_a_reject_and_is_not_kept(tmp_path):
@@ -101,11 +101,11 @@ def test_a_line_of_100_mb_is_a_reject_and_is_not_kept(tmp_path):
             file.write(b"x" * 1_000_000)
         file.write(b'"}\n{"text": "three"}\n')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found = read(path)
+    items = read(path)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert [type(item) for item in found] == [Document, Reject, Document]
-    assert found[1].reason == "too long" and "100,000,013 bytes" in found[1].message
-    assert found[2] == Document("a:3", "three")
+    assert [type(item) for item in items] == [Document, Reject, Document]
+    assert items[1].reason == "too long" and "100,000,013 bytes" in items[1].message
+    assert items[2] == Document("a:3", "three")
     if sys.platform == "linux":
         assert grown < 60_000  # kB
 
@@ -114,8 +114,8 @@ def test_csv_with_line_ends_in_fields(tmp_path):
     rows = [("1", 'One,\r\ntwo "q" 😀\n'), ("", "no id"), ("3", ""), ("4", "last")]
     out = io.StringIO()
     csv.writer(out).writerows([("id", "text"), *rows])
-    found = read(put(tmp_path / "a.csv", out.getvalue()))
-    assert found == [
+    items = read(put(tmp_path / "a.csv", out.getvalue()))
+    assert items == [
         Document("1", rows[0][1]),
         Document("a:5", "no id"),
         Document("3", ""),
@@ -125,16 +125,25 @@ def test_csv_with_line_ends_in_fields(tmp_path):
 
 def test_tsv_and_a_column_that_is_not_there(tmp_path):
     path = put(tmp_path / "a.tsv", "pmid\tabstract\n7\tOne\n8\n")
-    found = read(path, columns=Columns("abstract", "pmid"))
-    assert found[0] == Document("7", "One") and found[1].reason == "no text"
+    items = read(path, columns=Columns("abstract", "pmid"))
+    assert items[0] == Document("7", "One") and items[1].reason == "no text"
     with pytest.raises(WeltError, match="no column 'text'.*pmid, abstract"):
         read(path)
 
 
+def test_csv_does_not_change_the_limit_of_the_process(tmp_path):
+    before = csv.field_size_limit()
+    path = put(tmp_path / "a.csv", "id,text\n1," + "x" * (before + 10) + "\n")
+    items = make_reader(str(path)).read(_first(path, {}))
+    assert len(next(items).text) == before + 10
+    assert csv.field_size_limit() == before
+    assert list(items) == [] and csv.field_size_limit() == before
+
+
 def test_a_quote_that_is_not_closed_costs_its_row(tmp_path):
     content = 'id,text\n1,one\n2,"never ends\n3,three\n4,four\n'
-    found = read(put(tmp_path / "a.csv", content))
-    assert found[0] == Document("1", "one") and isinstance(found[1], Reject)
+    items = read(put(tmp_path / "a.csv", content))
+    assert items[0] == Document("1", "one") and isinstance(items[1], Reject)
     strict = read(put(tmp_path / "b.csv", 'id,text\n1,"a"b\n2,two\n'))
     assert [type(item) for item in strict] == [Reject, Document]
 
@@ -144,12 +153,12 @@ def test_pubtator(tmp_path):
         "1|t|A title | with bars\n1|a|The abstract.\n1\t0\t7\tA title\tDisease\tD1\n\n"
         "2|t|Alone\n\n3|a|no title\n4|t|T\n4|a|A\n4|a|again\n5|t|T\n6|a|other\n"
     )
-    found = read(put(tmp_path / "a.pubtator", content))
-    assert found[0] == Document(
+    items = read(put(tmp_path / "a.pubtator", content))
+    assert items[0] == Document(
         "1", "A title | with bars The abstract.", 19, parts=(20,)
     )
-    assert found[1] == Document("2", "Alone", 5, parts=(6,))
-    assert [type(item) for item in found[2:]] == [Reject] * 3
+    assert items[1] == Document("2", "Alone", 5, parts=(6,))
+    assert [type(item) for item in items[2:]] == [Reject] * 3
 
 
 def test_pubmed(tmp_path):
@@ -164,17 +173,17 @@ def test_pubmed(tmp_path):
         pubmed_article(13, "An &unknown; entity.", []),
         pubmed_article(14, "", [("", "Abstract alone.")]),
     )
-    found = read(put(tmp_path / "a.xml", content))
+    items = read(put(tmp_path / "a.xml", content))
     first = "On p53 < 😀. METHODS: We 2 did. It & all."
-    assert found[0] == Document("10", first, 11, parts=(12,))
-    assert found[1] == Document("11", "Title alone.")
-    assert [item.reason for item in found[2:4]] == ["not XML"] * 2
+    assert items[0] == Document("10", first, 11, parts=(12,))
+    assert items[1] == Document("11", "Title alone.")
+    assert [item.reason for item in items[2:4]] == ["not XML"] * 2
     assert (
-        found[2].id == "12"
-        and "a.xml:18: not well-formed in line 21" in found[2].message
+        items[2].id == "12"
+        and "a.xml:18: not well-formed in line 21" in items[2].message
     )
-    assert found[4] == Document("14", "Abstract alone.")
-    keys = [one.key for one in make_reader(str(tmp_path / "a.xml")).scan()]
+    assert items[4] == Document("14", "Abstract alone.")
+    keys = [scanned.key for scanned in make_reader(str(tmp_path / "a.xml")).scan()]
     assert keys == [(10 + i, 1) for i in range(5)]
 
 
@@ -187,9 +196,22 @@ def test_bioc(tmp_path):
         "<document><id>d2</id><passage><text>no offset</text></passage></document>"
         "</collection>"
     )
-    found = read(put(tmp_path / "a.xml", content))
-    assert found[0] == Document("d1", "Title 😀.  One.  Two.", parts=(0, 10, 16))
-    assert (found[1].id, found[1].reason) == ("d2", "no offset")
+    items = read(put(tmp_path / "a.xml", content))
+    assert items[0] == Document("d1", "Title 😀.  One.  Two.", parts=(0, 10, 16))
+    assert (items[1].id, items[1].reason) == ("d2", "no offset")
+
+
+def test_bioc_rejects_name_the_file_once(tmp_path):
+    content = (
+        "<collection><document><id>d</id>"
+        "<passage><offset>0</offset><text>Long text</text></passage>"
+        "<passage><offset>3</offset><text>overlaps</text></passage>"
+        "</document></collection>"
+    )
+    path = put(tmp_path / "a.xml", content)
+    (reject,) = read(path)
+    assert (reject.id, reject.reason) == ("d", "wrong offsets")
+    assert reject.message.count(str(path)) == 1
 
 
 def test_parquet(tmp_path):
@@ -200,9 +222,9 @@ def test_parquet(tmp_path):
     table = pyarrow.table({"id": list(range(26)), "text": texts, "other": [0] * 26})
     path = tmp_path / "a.parquet"
     write_table(table, path, row_group_size=10)
-    found = read(path)
-    assert found[:25] == [Document(str(i), f"Text {i}") for i in range(25)]
-    assert found[25].reason == "no text"
+    items = read(path)
+    assert items[:25] == [Document(str(i), f"Text {i}") for i in range(25)]
+    assert items[25].reason == "no text"
     assert list(make_reader(str(path)).read(Place(13, 14)))[0] == Document(
         "13", "Text 13"
     )
@@ -220,7 +242,7 @@ def test_packed(tmp_path, ending):
         packed = pytest.importorskip("backports.zstd").compress(plain)
     path = put(tmp_path / f"a.txt{ending}", packed)
     reader = make_reader(str(path))
-    places = [found.place for found in reader.scan()]
+    places = [scanned.place for scanned in reader.scan()]
     assert len(places) == 50_000
     assert next(iter(reader.read(places[40_000]))).text == "line 40000"
     # Cut off, or with a wrong bit: what was read before counts
@@ -262,8 +284,8 @@ def test_entities_of_a_file_are_refused(tmp_path, declared):
     hidden = hidden.replace("<collection>", "", 1).replace(
         '<?xml version="1.0"?>', '<?xml version="1.0"?><collection>'
     )
-    (found,) = read(put(tmp_path / "b.xml", hidden))
-    assert found.reason == "not XML"
+    (item,) = read(put(tmp_path / "b.xml", hidden))
+    assert item.reason == "not XML"
 
 
 def test_other_xml_and_encodings(tmp_path):
@@ -272,8 +294,8 @@ def test_other_xml_and_encodings(tmp_path):
     with pytest.raises(Damaged, match="encoding"):
         read(put(tmp_path / "a.xml", pubmed().encode("utf-16")))
     latin = pubmed(pubmed_article(1, "Caf\xe9", [])).replace("utf-8", "iso-8859-1")
-    found = read(put(tmp_path / "a.xml", latin.encode("latin-1")))
-    assert found == [Document("1", "Café")]
+    items = read(put(tmp_path / "a.xml", latin.encode("latin-1")))
+    assert items == [Document("1", "Café")]
 
 
 def test_find_files(tmp_path):
@@ -282,17 +304,18 @@ def test_find_files(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.touch()
     suffixes = (".txt", ".jsonl", ".xml")
-    found = find_files([str(tmp_path)], suffixes)
-    names = [os.path.relpath(file, tmp_path) for file in found]
+    files = find_files([str(tmp_path)], suffixes)
+    names = [os.path.relpath(file, tmp_path) for file in files]
     assert names == ["a.xml", "b/1.jsonl.gz", "b/2.txt"]
-    for wrong, told in (
+    for inputs, message in (
         ([str(tmp_path / "none")], "no such file"),
         ([str(tmp_path / ".hidden" / "x.txt")] * 2, "named twice"),
         ([str(tmp_path / "b")], "no file that can be read"),
     ):
-        with pytest.raises(WeltError, match=told):
+        with pytest.raises(WeltError, match=message):
             find_files(
-                wrong, suffixes if "twice" in told or "such" in told else (".csv",)
+                inputs,
+                suffixes if "twice" in message or "such" in message else (".csv",),
             )
 
 
@@ -304,9 +327,9 @@ def test_addresses(tmp_path):
         file.write(b'{"text": "remote"}\n')
     with fsspec.open("memory://texts/a.txt.gz", "wb") as file:
         file.write(gzip.compress(b"one\n"))
-    found = find_files(["memory://texts"], (".txt", ".jsonl"))
-    assert [name.rsplit("/", 1)[1] for name in found] == ["a.txt.gz", "b.jsonl"]
-    assert [read_one(file) for file in found] == ["one", "remote"]
+    files = find_files(["memory://texts"], (".txt", ".jsonl"))
+    assert [name.rsplit("/", 1)[1] for name in files] == ["a.txt.gz", "b.jsonl"]
+    assert [read_one(file) for file in files] == ["one", "remote"]
     for wrong in ("memory://texts/none.txt", "nosuch://bucket/a.txt"):
         with pytest.raises(WeltError):
             find_files([wrong], (".txt",))
@@ -332,11 +355,11 @@ def test_elements_are_found_whatever_the_buffer(texts, size):
 
     whole = "<set>" + "".join(f"<doc>{escape(t)}</doc>\n" for t in texts) + "</set>"
     content = whole.encode("utf8")
-    found = list(split_elements(Slow(content), START, ("doc",), 1000))
-    assert [raw.content.decode("utf8") for raw in found] == [
+    elements = list(split_elements(Slow(content), START, ("doc",), 1000))
+    assert [raw.content.decode("utf8") for raw in elements] == [
         f"<doc>{escape(t)}</doc>" for t in texts
     ]
-    for raw in found:
+    for raw in elements:
         assert content[raw.place.offset :].startswith(raw.content)
         assert raw.place.line == content[: raw.place.offset].count(b"\n") + 1
 
@@ -444,7 +467,9 @@ def check_reader(path, content, whole_files):
     path.write_bytes(content)
     try:
         reader = make_reader(str(path), limits=Limits(40), whole_files=whole_files)
-        places = [found.place for found in reader.scan() if isinstance(found, Scanned)]
+        places = [
+            scanned.place for scanned in reader.scan() if isinstance(scanned, Scanned)
+        ]
         items = list(reader.read(places[0])) if places else []
     except WeltError as err:
         assert str(err).startswith(str(path))

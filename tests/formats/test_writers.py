@@ -1,4 +1,4 @@
-"""Entities in every format, read back by who knows the format."""
+"""Entities written in every format and read back."""
 
 import io
 import json
@@ -27,7 +27,7 @@ from ..factories import n_examples
 NAME = "en_rules-1.0"
 
 
-def annotated(text, spans, name="7", title=0, doc=None):
+def make_annotated(text, spans, name="7", title=0, doc=None):
     entities = [
         Entity(start, end, label, text[start:end], confidence, NAME)
         for start, end, label, confidence in spans
@@ -37,18 +37,18 @@ def annotated(text, spans, name="7", title=0, doc=None):
     )
 
 
-def written(format_, found, with_text=True, folder=None):
+def write(format_, batch, with_text=True, folder=None):
     make, ending = WRITERS[format_]
-    place = io.BytesIO() if ending else folder
-    writer = make(place, with_text)
-    for one in found:
-        writer.write(one)
+    target = io.BytesIO() if ending else folder
+    writer = make(target, with_text)
+    for annotated in batch:
+        writer.write(annotated)
     writer.close()
-    return place.getvalue() if ending else folder
+    return target.getvalue() if ending else folder
 
 
 @st.composite
-def documents(draw, alphabet=None):
+def annotated_documents(draw, alphabet=None):
     """A text with entities that do not overlap."""
     text = draw(
         st.text(alphabet or st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -64,63 +64,67 @@ def documents(draw, alphabet=None):
     title = draw(st.integers(0, len(text)))
     if text[title : title + 1] != " ":
         title = 0
-    return annotated(
+    return make_annotated(
         text, spans, draw(st.text(max_size=8)).encode("utf8", "replace").decode(), title
     )
 
 
-def spans_of(found):
-    return [(ent.start, ent.end, ent.label) for ent in found.entities]
+def spans_of(annotated):
+    return [(ent.start, ent.end, ent.label) for ent in annotated.entities]
 
 
 @settings(max_examples=n_examples(150))
-@given(st.lists(documents(), max_size=4))
-def test_jsonl(found):
-    rows = [json.loads(line) for line in written("jsonl", found).split(b"\n")[:-1]]
-    assert [row["id"] for row in rows] == [one.document.id for one in found]
-    for row, one in zip(rows, found):
-        assert row["text"] == one.document.text
-        assert [Entity(**ent) for ent in row["entities"]] == one.entities
-    assert b'"text": ' not in written("jsonl", [annotated("abc", [])], with_text=False)
+@given(st.lists(annotated_documents(), max_size=4))
+def test_jsonl(batch):
+    rows = [json.loads(line) for line in write("jsonl", batch).split(b"\n")[:-1]]
+    assert [row["id"] for row in rows] == [annotated.document.id for annotated in batch]
+    for row, annotated in zip(rows, batch):
+        assert row["text"] == annotated.document.text
+        assert [Entity(**ent) for ent in row["entities"]] == annotated.entities
+    assert b'"text": ' not in write(
+        "jsonl", [make_annotated("abc", [])], with_text=False
+    )
 
 
 def test_packed_jsonl_has_no_time_in_it():
     import gzip
 
-    found = [annotated("Aspirin", [(0, 7, "Chemical", 0.9)])]
-    one = written("jsonl.gz", found)
-    assert gzip.decompress(one) == written("jsonl", found)
-    assert one == written("jsonl.gz", found) and one[4:8] == b"\0\0\0\0"
+    batch = [make_annotated("Aspirin", [(0, 7, "Chemical", 0.9)])]
+    content = write("jsonl.gz", batch)
+    assert gzip.decompress(content) == write("jsonl", batch)
+    assert content == write("jsonl.gz", batch) and content[4:8] == b"\0\0\0\0"
 
 
 @settings(max_examples=n_examples(60))
-@given(st.lists(documents(), max_size=4))
-def test_parquet(found):
+@given(st.lists(annotated_documents(), max_size=4))
+def test_parquet(batch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    content = written("parquet", found)
-    assert content == written("parquet", found)
+    content = write("parquet", batch)
+    assert content == write("parquet", batch)
     rows = parquet.read_table(io.BytesIO(content)).to_pylist()
-    assert [row["text"] for row in rows] == [one.document.text for one in found]
-    for row, one in zip(rows, found):
-        assert [Entity(**ent) for ent in row["entities"]] == one.entities
+    assert [row["text"] for row in rows] == [
+        annotated.document.text for annotated in batch
+    ]
+    for row, annotated in zip(rows, batch):
+        assert [Entity(**ent) for ent in row["entities"]] == annotated.entities
 
 
 @settings(max_examples=n_examples(150))
-@given(documents())
-@example(annotated("a\nb c\r\nd", [(0, 3, "Disease", 0.5)], title=3))
-def test_pubtator(tmp_path_factory, found):
+@given(annotated_documents())
+@example(make_annotated("a\nb c\r\nd", [(0, 3, "Disease", 0.5)], title=3))
+def test_pubtator(tmp_path_factory, annotated):
     path = tmp_path_factory.mktemp("pubtator") / "a.pubtator"
-    found = found._replace(
-        document=replace(found.document, id=f"x{len(found.document.text)}")
+    annotated = annotated._replace(
+        document=replace(annotated.document, id=f"x{len(annotated.document.text)}")
     )
-    path.write_bytes(written("pubtator", [found]))
+    path.write_bytes(write("pubtator", [annotated]))
     (document,) = read_pubtator(path)
     assert [(m.start, m.end, m.label) for m in sorted(document.mentions)] == spans_of(
-        found
+        annotated
     )
     # Our own reader of texts sees the same characters at the same places
     (record,) = make_reader(str(path)).read(Place(0, 1))
-    for ent in found.entities:
+    for ent in annotated.entities:
         there = record.text[ent.start : ent.end]
         assert "".join(there.split()) == "".join(ent.text.split()) or len(there) == len(
             ent.text
@@ -128,45 +132,46 @@ def test_pubtator(tmp_path_factory, found):
 
 
 @settings(max_examples=n_examples(150))
-@given(st.lists(documents(), min_size=1, max_size=3))
-@example([annotated("a\r\n<b>&amp;\x00\x0b 😀 c", [(12, 13, "Disease", 0.5)])])
-def test_bioc(tmp_path_factory, found):
+@given(st.lists(annotated_documents(), min_size=1, max_size=3))
+@example([make_annotated("a\r\n<b>&amp;\x00\x0b 😀 c", [(12, 13, "Disease", 0.5)])])
+def test_bioc(tmp_path_factory, batch):
     path = tmp_path_factory.mktemp("bioc") / "a.xml"
-    path.write_bytes(written("bioc", found))
+    path.write_bytes(write("bioc", batch))
     documents = list(read_bioc(path))
-    assert len(documents) == len(found)
-    for document, one in zip(documents, found):
-        assert len(document.text) == len(one.document.text)
+    assert len(documents) == len(batch)
+    for document, annotated in zip(documents, batch):
+        assert len(document.text) == len(annotated.document.text)
         same = [
-            a == b or a == "\ufffd" for a, b in zip(document.text, one.document.text)
+            a == b or a == "\ufffd"
+            for a, b in zip(document.text, annotated.document.text)
         ]
         assert all(same)
         assert [
             (m.start, m.end, m.label) for m in sorted(document.mentions)
-        ] == spans_of(one)
+        ] == spans_of(annotated)
 
 
 @settings(max_examples=n_examples(100))
-@given(documents())
-@example(annotated("one\ntwo", [(0, 7, "Disease", 0.5)], name="../../etc/passwd"))
-@example(annotated("one\n", [(0, 4, "Disease", 0.5)], name="a/b"))
-@example(annotated("one", [], name=".." + "x" * 300))
-def test_brat(tmp_path_factory, found):
+@given(annotated_documents())
+@example(make_annotated("one\ntwo", [(0, 7, "Disease", 0.5)], name="../../etc/passwd"))
+@example(make_annotated("one\n", [(0, 4, "Disease", 0.5)], name="a/b"))
+@example(make_annotated("one", [], name=".." + "x" * 300))
+def test_brat(tmp_path_factory, annotated):
     folder = tmp_path_factory.mktemp("brat")
-    written("brat", [found], folder=folder)
+    write("brat", [annotated], folder=folder)
     names = sorted(path.name for path in folder.rglob("*"))
     assert len(names) == 2 and all(name.startswith("000000-") for name in names)
     text = (folder / names[1]).read_bytes().decode("utf8")
-    assert text == found.document.text
+    assert text == annotated.document.text
     if "\ufeff" in text:
         return  # brat's readers drop a byte order mark
     (document,) = read_brat(folder)
     read = [(m.start, m.end, m.label) for m in sorted(document.mentions)]
-    for got, ent in zip(read, found.entities):
+    for got, ent in zip(read, annotated.entities):
         assert got[2] == ent.label
         # Line ends at the edges of a mention are not part of it
         assert text[got[0] : got[1]].strip("\r\n") == ent.text.strip("\r\n")
-    assert len(read) == len(found.entities)
+    assert len(read) == len(annotated.entities)
 
 
 def test_spacy():
@@ -175,10 +180,10 @@ def test_spacy():
     install_extensions()
     text = "Aspirin helps.  Nausea 😀 is rare."
     doc = nlp(text)
-    found = annotated(
+    annotated = make_annotated(
         text, [(0, 7, "Chemical", 0.75), (16, 22, "Disease", None)], name="12", doc=doc
     )
-    content = written("spacy", [found])
+    content = write("spacy", [annotated])
     (read,) = DocBin().from_bytes(content).get_docs(spacy.blank("en").vocab)
     assert read.text == text and len(list(read.sents)) == 2
     assert [(e.text, e.label_, e._.confidence) for e in read.ents] == [
@@ -201,6 +206,6 @@ def test_ids_do_not_lead_out_of_the_folder(tmp_path: Path):
     folder = tmp_path / "a" / "b"
     folder.mkdir(parents=True)
     names = ["../../x", "/etc/x", "a\0b", "..", "con", "x" * 500, "😀" * 100]
-    written("brat", [annotated("t", [], name) for name in names], folder=folder)
+    write("brat", [make_annotated("t", [], name) for name in names], folder=folder)
     assert len(list(folder.iterdir())) == 2 * len(names)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
