@@ -1,4 +1,4 @@
-"""`spacy welt annotate` on many abstracts: speed against a bare `nlp.pipe`, memory, kills.
+"""Measure `spacy welt annotate` on many abstracts: speed against a bare `nlp.pipe`, memory, kills.
 
     python benchmarks/annotation.py MODEL --docs 200000 --speed-docs 20000 --kills 20
 
@@ -36,8 +36,8 @@ def main(
     kills: int = 20,
     seed: int = 0,
 ) -> None:
-    with tempfile.TemporaryDirectory() as told:
-        folder = Path(told)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         pool = read_sentences(corpora.split(","))
         print(f"{len(pool):,} sentences of {corpora}. {about(['spacy', 'thinc'])}\n")
         if speed_docs:
@@ -80,7 +80,7 @@ def write(path: Path, pool: list[str], docs: int, sentences: int, seed: int) -> 
 
 
 def bare(model: Path, path: Path, *batch_size: str) -> tuple[float, float]:
-    """Words a second of `for doc in nlp.pipe(texts)`, and seconds with loading."""
+    """Return words/s of `for doc in nlp.pipe(texts)`, and seconds with loading."""
     code = (
         "import json,sys,time,spacy\n"
         "nlp = spacy.load(sys.argv[1])\n"
@@ -91,14 +91,14 @@ def bare(model: Path, path: Path, *batch_size: str) -> tuple[float, float]:
         "print(n / (time.perf_counter() - start))\n"
     )
     started = time.perf_counter()
-    found = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, str(model), str(path), *batch_size],
         check=True,
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-    return float(found.stdout), time.perf_counter() - started
+    return float(done.stdout), time.perf_counter() - started
 
 
 def command(model: Path, path: Path, output: Path, *options: str) -> list[str]:
@@ -122,27 +122,27 @@ def annotate(
 
 
 def speed(model: Path, path: Path, rounds: int) -> None:
-    found: dict[str, list[tuple[float, float]]] = {
+    rates: dict[str, list[tuple[float, float]]] = {
         "nlp.pipe": [],
         "nlp.pipe 64": [],
         "1": [],
         "2": [],
     }
     for i in range(rounds):
-        for side in found:
+        for side in rates:
             if side.startswith("nlp.pipe"):
-                found[side].append(bare(model, path, *side.split()[1:]))
+                rates[side].append(bare(model, path, *side.split()[1:]))
             else:
                 output = path.parent / f"out-{side}-{i}"
-                found[side].append(annotate(model, path, output, "--workers", side))
+                rates[side].append(annotate(model, path, output, "--workers", side))
                 shutil.rmtree(output)
-            print(f"... {side}: {found[side][-1][0]:,.0f} words/s", file=sys.stderr)
+            print(f"... {side}: {rates[side][-1][0]:,.0f} words/s", file=sys.stderr)
     n = sum(1 for _ in path.open("rb"))
     print(f"{n:,} abstracts, {rounds} rounds in turns, median:\n")
     print("| | words/s | against `nlp.pipe` | seconds, with start and loading |")
     print("| --- | --- | --- | --- |")
-    base = median(words for words, _ in found["nlp.pipe"])
-    for side, runs in found.items():
+    base = median(words for words, _ in rates["nlp.pipe"])
+    for side, runs in rates.items():
         words, seconds = (median(values) for values in zip(*runs))
         name = f"annotate, {side} worker(s)"
         if side.startswith("nlp.pipe"):

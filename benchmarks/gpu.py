@@ -1,4 +1,4 @@
-"""On a machine with CUDA, in under nine minutes: does everything work, and how fast is it?
+"""Test the package on a GPU and measure its speed there, in under nine minutes.
 
     make gpu-check            # or: python benchmarks/gpu.py --output gpu.json
 
@@ -41,7 +41,7 @@ WORDS = ["aspirin", "mice", "we", "gave", "to", *"abcdefghijklmnopqrstuvwxyz"]
 
 
 def matmul_rate(size: int = 8192, seconds: float = 3.0) -> float:
-    """FLOP/s of square matrix products in bfloat16: what the card can do."""
+    """Measure the FLOP/s of square matrix products in bfloat16, the limit of the card."""
     import torch
 
     a, b = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in "ab")
@@ -58,7 +58,7 @@ def matmul_rate(size: int = 8192, seconds: float = 3.0) -> float:
 
 
 def make_encoder(folder: Path) -> Path:
-    """An encoder of BERT-base's shape with random weights, and a tokenizer of letters."""
+    """Save an encoder of BERT-base's shape with random weights and a tokenizer of letters."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,-()'/%"
@@ -73,7 +73,7 @@ def make_encoder(folder: Path) -> Path:
 
 
 def make_sentences(n: int) -> list[list[str]]:
-    """Sentences of 3 to 60 words of 1 to 3 pieces, as abstracts have them."""
+    """Return sentences of 3 to 60 words of 1 to 3 pieces, as in abstracts."""
     rng = random.Random(0)
 
     def word() -> str:
@@ -88,7 +88,7 @@ def make_sentences(n: int) -> list[list[str]]:
 
 
 def flops_of_training(n_pieces: int) -> float:
-    """6 for each parameter of the layers and each piece; attention is left out."""
+    """Estimate 6 FLOPs for each parameter of the layers and each piece, without attention."""
     parameters = 12 * (4 * 768**2 + 2 * 768 * 3072)
     return 6.0 * parameters * n_pieces
 
@@ -135,7 +135,7 @@ def our_training(encoder: Path, sentences: list[list[str]]) -> Callable[[], floa
 
 
 def their_training(encoder: Path, sentences: list[list[str]]) -> Callable[[], float]:
-    """The Trainer in bfloat16, with batches of as many sentences as ours have on average."""
+    """Prepare the Trainer in bfloat16, with the mean batch size of `our_training`."""
     import spacy
     import train_speed
     from spacy.tokens import Doc
@@ -189,31 +189,31 @@ def their_inference(encoder: Path, sentences: list[list[str]]) -> Callable[[], f
 def measure(
     sides: dict[str, Callable[[], Callable[[], float]]], n_words: int
 ) -> dict[str, Any]:
-    """Both sides in turns. One that can't be run is reported, and does not end the rest."""
+    """Measure all sides in turns. A side that fails is reported, and the others continue."""
     import torch
 
     runs: dict[str, Callable[[], float]] = {}
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for side, make in sides.items():
         try:
             runs[side] = make()
             torch.cuda.reset_peak_memory_stats()
             runs[side]()  # warm
             peak = torch.cuda.max_memory_allocated() / 2**20
-            found[side] = {"peak MB": round(peak), "rates": []}
+            results[side] = {"peak MB": round(peak), "rates": []}
         except Exception as err:
             runs.pop(side, None)
-            found[side] = {"failed": f"{type(err).__name__}: {err}"[:300]}
+            results[side] = {"failed": f"{type(err).__name__}: {err}"[:300]}
     for _ in range(TURNS):
         for side, run in runs.items():
-            found[side]["rates"].append(n_words / run())
-    for part in found.values():
+            results[side]["rates"].append(n_words / run())
+    for part in results.values():
         if part.get("rates"):
             part["words/s"] = median(part["rates"])
     runs.clear()
     gc.collect()
     torch.cuda.empty_cache()
-    return found
+    return results
 
 
 def run_tests(seconds: float) -> dict[str, Any]:
@@ -224,9 +224,9 @@ def run_tests(seconds: float) -> dict[str, Any]:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=seconds
         )
-        told = done.stdout.strip().splitlines()
-        failed = [line for line in told if line.startswith(("FAILED", "ERROR"))]
-        summary = told[-1] if told else done.stderr[-500:]
+        lines = done.stdout.strip().splitlines()
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        summary = lines[-1] if lines else done.stderr[-500:]
     except subprocess.TimeoutExpired:
         failed, summary = [], f"not done after {seconds:.0f} s"
     took = round(time.perf_counter() - started, 1)
@@ -234,7 +234,7 @@ def run_tests(seconds: float) -> dict[str, Any]:
 
 
 def train_minilm(encoder: Path, folder: Path, seconds: float) -> dict[str, Any]:
-    """Two epochs of BC5CDR on the GPU, by the commands that anyone would type."""
+    """Train two epochs of BC5CDR on the GPU with the public commands."""
     data = folder / "corpus" / "bc5cdr"
     spacy_command = [sys.executable, "-m", "spacy"]
     limit = time.perf_counter() + seconds
@@ -265,11 +265,11 @@ def train_minilm(encoder: Path, folder: Path, seconds: float) -> dict[str, Any]:
         *("welt", "evaluate", best, str(data / "test.spacy"), "--gpu-id", "0"),
         *("--json", str(scores)),
     )
-    found = json.loads(scores.read_text())
+    metrics = json.loads(scores.read_text())
     return {
         "seconds of training": round(took, 1),
-        **{f"test {key}": round(100 * found["strict"][key], 2) for key in "prf"},
-        "words/s": round(found["speed"]),
+        **{f"test {key}": round(100 * metrics["strict"][key], 2) for key in "prf"},
+        "words/s": round(metrics["speed"]),
     }
 
 
@@ -293,30 +293,30 @@ def main(
         return 60 * minutes - (time.perf_counter() - started)
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    told: dict[str, Any] = {
+    results: dict[str, Any] = {
         "card": torch.cuda.get_device_name(0),
         "torch": torch.__version__,
         "spacy": spacy.__version__,
     }
 
     def save() -> None:
-        output.write_text(json.dumps(told, indent=2) + "\n")
+        output.write_text(json.dumps(results, indent=2) + "\n")
 
     if only in (None, "tests"):
-        told["tests"] = run_tests(min(180.0, left()))
-        print(f"tests: {told['tests']['summary']}", flush=True)
-        for line in told["tests"]["failed"]:
+        results["tests"] = run_tests(min(180.0, left()))
+        print(f"tests: {results['tests']['summary']}", flush=True)
+        for line in results["tests"]["failed"]:
             print(f"  {line}", flush=True)
         save()
     if only in (None, "speed"):
         set_gpu_allocator("pytorch")
         spacy.require_gpu()
-        told["bfloat16 TFLOP/s of the card"] = round(matmul_rate() / 1e12, 1)
+        results["bfloat16 TFLOP/s of the card"] = round(matmul_rate() / 1e12, 1)
         with tempfile.TemporaryDirectory() as folder:
             random_bert = make_encoder(Path(folder) / "bert")
             texts = make_sentences(sentences)
             n_words = sum(map(len, texts))
-            told["training"] = measure(
+            results["training"] = measure(
                 {
                     "transformers Trainer, bf16": lambda: their_training(
                         random_bert, texts
@@ -326,7 +326,7 @@ def main(
                 n_words,
             )
             save()
-            told["inference"] = measure(
+            results["inference"] = measure(
                 {
                     "transformers pipeline, bf16": lambda: their_inference(
                         random_bert, texts
@@ -338,46 +338,46 @@ def main(
         n_pieces = sum(
             2 + sum(1 if w in WORDS else 3 for w in words) for words in texts
         )
-        for side in told["training"].values():
+        for side in results["training"].values():
             if "words/s" in side:
                 rate = flops_of_training(n_pieces) * side["words/s"] / n_words
-                peak = told["bfloat16 TFLOP/s of the card"] * 1e12
+                peak = results["bfloat16 TFLOP/s of the card"] * 1e12
                 side["share of bfloat16"] = round(rate / peak, 3)
         save()
     if only in (None, "minilm") and encoder.is_dir() and left() > 60:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                told["MiniLM, BC5CDR, 2 epochs"] = train_minilm(
+                results["MiniLM, BC5CDR, 2 epochs"] = train_minilm(
                     encoder, Path(folder), left()
                 )
         except Exception as err:
             reason = getattr(err, "stderr", "") or str(err)
-            told["MiniLM, BC5CDR, 2 epochs"] = {"failed": str(reason)[-500:]}
+            results["MiniLM, BC5CDR, 2 epochs"] = {"failed": str(reason)[-500:]}
         save()
-    _print(told)
+    _print(results)
     print(f"\n✔ {output}, {time.perf_counter() - started:.0f} s")
-    if told.get("tests", {}).get("failed"):
+    if results.get("tests", {}).get("failed"):
         sys.exit(1)
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(results: dict[str, Any]) -> None:
     print(
-        f"\n{told['card']}: {told.get('bfloat16 TFLOP/s of the card', '?')} TFLOP/s\n"
+        f"\n{results['card']}: {results.get('bfloat16 TFLOP/s of the card', '?')} TFLOP/s\n"
     )
     print("| | words/s | peak MB | share of bfloat16 |")
     print("|---|---|---|---|")
     for part in ("training", "inference"):
-        for side, found in told.get(part, {}).items():
-            if "failed" in found:
-                print(f"| {part}, {side} | {found['failed']} | | |")
+        for side, figures in results.get(part, {}).items():
+            if "failed" in figures:
+                print(f"| {part}, {side} | {figures['failed']} | | |")
                 continue
-            share = found.get("share of bfloat16", "")
+            share = figures.get("share of bfloat16", "")
             print(
-                f"| {part}, {side} | {found['words/s']:,.0f} | {found['peak MB']:,} "
+                f"| {part}, {side} | {figures['words/s']:,.0f} | {figures['peak MB']:,} "
                 f"| {share} |"
             )
-    if "MiniLM, BC5CDR, 2 epochs" in told:
-        print(f"\nMiniLM, BC5CDR, 2 epochs: {told['MiniLM, BC5CDR, 2 epochs']}")
+    if "MiniLM, BC5CDR, 2 epochs" in results:
+        print(f"\nMiniLM, BC5CDR, 2 epochs: {results['MiniLM, BC5CDR, 2 epochs']}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def sleep(seconds: float, report: Any = None) -> None:
 
 
 def run(pool: Any, lengths: list[float]) -> tuple[float, str]:
-    """Seconds, and the memory of the driver after a tenth of the runs and at the end."""
+    """Return seconds, and the memory of the driver after a tenth of the runs and at the end."""
     for length in lengths:
         pool.submit(length)
     memory = []

@@ -48,7 +48,7 @@ def logger():
 
 @pytest.fixture
 def strict_device(monkeypatch):
-    """Returns a function that moves a pipeline to a device whose arrays can't be mixed with
+    """Return a function that moves a pipeline to a device whose arrays can't be mixed with
     NumPy's."""
     install_strict_ops(monkeypatch)
     return move_to_strict_device
