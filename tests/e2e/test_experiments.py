@@ -14,6 +14,7 @@ from welt_spacy.experiments.local import run_local
 from welt_spacy.experiments.results import Group, read_results
 from welt_spacy.experiments.workspace import Workspace
 
+from ..factories import wait_until
 from ..factories.experiments import (
     LONG,
     VANILLA,
@@ -28,11 +29,6 @@ from ..factories.experiments import (
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     return make_corpora(tmp_path_factory.mktemp("corpora"))
-
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.05)
 
 
 def is_training(workspace):

@@ -16,6 +16,7 @@ from welt_spacy.experiments.ray import run_ray
 from welt_spacy.experiments.results import read_results
 from welt_spacy.experiments.workspace import Workspace
 
+from ..factories import wait_until
 from ..factories.experiments import (
     BROKEN,
     ENS,
@@ -42,11 +43,6 @@ def connect(ray_cluster):
     import ray
 
     return lambda: ray
-
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.05)
 
 
 def list_files(workspace):

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from welt_spacy.parallel.pool import WorkerPool
+
+from ..factories import wait_until
 
 MODULE = "tests.parallel.pool_worker"
 DRIVER = """
@@ -123,11 +124,6 @@ def test_tasks_added_while_others_run(tmp_path):
         pool.submit({"number": 1})
         (tmp_path / "end").touch()
         assert set(results(run_all(pool))) == {0, 1}
-
-
-def wait_until(condition):
-    while not condition():
-        time.sleep(0.05)
 
 
 def is_running(pid):
