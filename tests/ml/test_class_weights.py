@@ -25,7 +25,7 @@ counts = st.dictionaries(
 )
 
 
-def test_welt_is_the_worked_example_of_the_paper():
+def test_welt_equals_the_example_of_the_paper():
     weights = welt()(PAPER)
     assert list(weights) == ["O", "B", "I"]
     assert [round(w, 4) for w in weights.values()] == [0.2167, 0.4192, 0.3641]
@@ -46,7 +46,7 @@ def test_schemes_by_hand():
 
 
 @given(counts)
-def test_power_family_contains_its_kin(n):
+def test_power_equals_vanilla_isns_and_ins(n):
     assert power(0.0)(n) == vanilla()(n)
     assert power(0.5)(n) == pytest.approx(isns()(n))
     assert power(1.0)(n) == pytest.approx(ins()(n))
@@ -82,7 +82,7 @@ def test_ens_with_the_betas_of_the_paper_is_vanilla(beta):
 
 
 def test_ens_is_exact_for_beta_near_one():
-    # 1 - beta^n, with n = 10 and 1 - beta = 1e-12, is 1e-11 and not 0.
+    # 1 - beta^n is 1e-11 for n = 10 and 1 - beta = 1e-12, not 0
     weights = ens(1 - 1e-12)({"O": 10**6, "B": 10})
     assert weights["B"] / weights["O"] == pytest.approx(1e5, rel=1e-3)
 
@@ -117,7 +117,7 @@ def test_settings_out_of_range():
         welt(0.0)
 
 
-def test_schemes_tell_their_name():
+def test_names_of_schemes():
     assert str(welt()) == "welt(temperature=1)"
     assert str(ins()) == "ins"
     assert str(explicit({"PER": 2})) == "explicit(PER=2)"

@@ -1,4 +1,4 @@
-"""Lists of names as a feature."""
+"""Lexicon features."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ WIDTH = 3
 
 @spacy.registry.architectures("test.Constant.v1")
 def constant(width=WIDTH):
-    """An embedding that gives every token 1.0."""
+    """Build an embedding with the output 1.0 for every token."""
     return Model("constant", forward_ones, dims={"nO": width})
 
 
@@ -61,7 +61,7 @@ def test_the_vectors_of_begin_and_inside_are_added():
     np.testing.assert_array_equal(last, 1 + np.array([0 * begin_x, begin_y, inside_y]))
 
 
-def test_the_gradient_is_that_of_differences():
+def test_gradient_equals_finite_differences():
     model, docs = build(dropout=0.0), make_docs()
     rng = np.random.default_rng(0)
     arrays, backprop = model.begin_update(docs)
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_differences():
     E = model.get_param("E").copy()
     for place in np.ndindex(E.shape):
         values = []
-        for step in (0.5, -0.5):  # linear: any step will do
+        for step in (0.5, -0.5):  # The layer is linear, so the step may be large
             changed = E.copy()
             changed[place] += step
             model.set_param("E", changed)
@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_differences():
         assert gradient[place] == pytest.approx(values[0] - values[1], abs=1e-4)
 
 
-def test_dropout_hides_names_in_training_alone():
+def test_dropout_leaves_out_names_in_training_only():
     model, docs = build(dropout=0.75), make_docs()
     plain = model.predict(docs)[3]
     seen = []
@@ -89,7 +89,7 @@ def test_dropout_hides_names_in_training_alone():
         arrays, _ = model.begin_update([docs[3]])
         seen.append(bool((arrays[0] != 1).any()))
         np.testing.assert_array_equal(model.predict(docs)[3], plain)
-    # one of two names is seen: 1 - 0.75 ** 2
+    # Expected share with at least one of two names: 1 - 0.75 ** 2
     assert 0.36 < np.mean(seen) < 0.52
 
 
@@ -132,21 +132,21 @@ def add(nlp, name):
     nlp.get_pipe("lexicon").add_patterns([{"label": "Chemical", "pattern": name}])
 
 
-def test_a_list_grows_without_training(tmp_path):
-    # Words are equal to the model: only the list tells them apart
+def test_lexicon_grows_without_training(tmp_path):
+    # The embedding of all words is equal, so only the lexicon distinguishes them
     nlp, _ = make_pipeline({"@architectures": "test.Constant.v1", "width": 8})
     learn(nlp, steps=40)
     text = "Zinc and bidu"
     assert ents(nlp(text)) == [("Zinc", "Chemical")]
     add(nlp, "bidu")
-    found = ents(nlp(text))
-    assert found == [("Zinc", "Chemical"), ("bidu", "Chemical")]
+    expected = [("Zinc", "Chemical"), ("bidu", "Chemical")]
+    assert ents(nlp(text)) == expected
     nlp.to_disk(tmp_path / "model")
-    for other in copies(nlp, tmp_path / "model"):
-        assert ents(other(text)) == found
+    for copied in copies(nlp, tmp_path / "model"):
+        assert ents(copied(text)) == expected
 
 
-def test_it_stands_on_a_transformer_too(tmp_path):
+def test_lexicon_with_a_transformer(tmp_path):
     pytest.importorskip("transformers", reason="needs welt-spacy[transformers]")
     encoder = {
         "@architectures": "welt_spacy.TransformerEncoder.v1",
@@ -157,12 +157,10 @@ def test_it_stands_on_a_transformer_too(tmp_path):
     layer = next(n for n in pipe.model.walk() if n.name == "lexicon_embed")
     assert np.abs(layer.get_param("E")).sum() > 0
     nlp.to_disk(tmp_path / "model")
-    other = spacy.load(tmp_path / "model")
-    one, two = (
-        pipe.predict([nlp("zuvo bado")]),
-        other.get_pipe("welt_ner").predict([other("zuvo bado")]),
-    )
-    np.testing.assert_allclose(one[0], two[0], atol=1e-6)
+    loaded = spacy.load(tmp_path / "model")
+    (expected,) = pipe.predict([nlp("zuvo bado")])
+    (probs,) = loaded.get_pipe("welt_ner").predict([loaded("zuvo bado")])
+    np.testing.assert_allclose(probs, expected, atol=1e-6)
 
 
 def test_lists_are_collected_and_read(tmp_path):

@@ -1,4 +1,4 @@
-"""The losses against torch, in value and gradient, and against differences."""
+"""Losses, compared with torch and with finite differences."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def by_torch(make_loss, logits, truths, weights):
 
 @given(cases)
 @settings(deadline=None)
-def test_cross_entropy_is_that_of_torch(case):
+def test_cross_entropy_equals_torch(case):
     seed, n_tokens, n_classes, reduction, smoothing = case
     logits, truths, weights = draw(seed, n_tokens, n_classes)
     loss = WeightedCrossEntropy(reduction=reduction, label_smoothing=smoothing)
@@ -71,7 +71,7 @@ def test_cross_entropy_is_that_of_torch(case):
 
 @given(cases, st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]))
 @settings(deadline=None)
-def test_focal_loss_is_that_of_autograd(case, gamma):
+def test_focal_loss_equals_autograd(case, gamma):
     seed, n_tokens, n_classes, reduction, _ = case
     logits, truths, weights = draw(seed, n_tokens, n_classes)
     if (truths == -1).all():
@@ -95,10 +95,10 @@ def test_focal_loss_is_that_of_autograd(case, gamma):
 
 def test_focal_with_gamma_zero_is_cross_entropy():
     logits, truths, weights = draw(1, 20, 5)
-    one = WeightedFocalLoss(gamma=0.0)(softmax(logits), truths, weights)
-    other = WeightedCrossEntropy()(softmax(logits), truths, weights)
-    np.testing.assert_allclose(one[0], other[0], atol=1e-12)
-    assert one[1] == pytest.approx(other[1])
+    focal = WeightedFocalLoss(gamma=0.0)(softmax(logits), truths, weights)
+    plain = WeightedCrossEntropy()(softmax(logits), truths, weights)
+    np.testing.assert_allclose(focal[0], plain[0], atol=1e-12)
+    assert focal[1] == pytest.approx(plain[1])
 
 
 @given(cases)
@@ -121,10 +121,10 @@ def test_gradient_is_the_slope_of_the_loss(case):
 def test_mean_does_not_depend_on_the_scale_of_the_weights():
     logits, truths, weights = draw(3, 20, 5)
     loss = WeightedCrossEntropy(reduction="mean")
-    one = loss(softmax(logits), truths, weights)
-    other = loss(softmax(logits), truths, 1000 * weights)
-    np.testing.assert_allclose(one[0], other[0])
-    assert one[1] == pytest.approx(other[1])
+    result = loss(softmax(logits), truths, weights)
+    scaled = loss(softmax(logits), truths, 1000 * weights)
+    np.testing.assert_allclose(result[0], scaled[0])
+    assert result[1] == pytest.approx(scaled[1])
 
 
 def test_float32_stays_float32_and_finite():
@@ -173,34 +173,50 @@ def test_settings_are_finite(value):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.sampled_from([0.5, 1.0, 4.0]))
-def test_distillation_is_that_of_torch(seed, n_tokens, temperature):
+def test_distillation_loss_equals_torch(seed, n_tokens, temperature):
     rng = np.random.default_rng(seed)
-    logits, taught = rng.normal(scale=3.0, size=(2, n_tokens, 5))
+    logits, target = rng.normal(scale=3.0, size=(2, n_tokens, 5))
     loss = DistillationLoss(temperature=temperature)
-    d, value = loss(softmax(logits), softmax(taught))
+    d, value = loss(softmax(logits), softmax(target))
     torch = pytest.importorskip("torch")
     x = torch.tensor(logits, requires_grad=True)
     expected = temperature**2 * torch.nn.KLDivLoss(reduction="batchmean")(
         torch.log_softmax(x / temperature, dim=1),
-        torch.softmax(torch.tensor(taught) / temperature, dim=1),
+        torch.softmax(torch.tensor(target) / temperature, dim=1),
     )
     expected.backward()
     assert value == pytest.approx(expected.item(), rel=1e-6, abs=1e-9)
     np.testing.assert_allclose(d, x.grad.numpy(), atol=1e-8)
-    assert loss.get_loss(softmax(logits), softmax(taught)) == value
+    assert loss.get_loss(softmax(logits), softmax(target)) == value
 
 
-def test_distillation_of_sure_teachers_and_nothing():
-    loss = DistillationLoss(temperature=3.0)
-    sure = np.array([[1, 0, 0]], dtype="float32")
-    d, value = loss(sure[:, ::-1].copy(), sure)
+CERTAIN = np.array([[1, 0, 0]], dtype="float32")
+
+
+def test_distillation_loss_of_certain_teachers_is_finite():
+    d, value = DistillationLoss(temperature=3.0)(CERTAIN[:, ::-1].copy(), CERTAIN)
     assert np.isfinite(value) and np.isfinite(d).all() and value > 1
-    d, value = loss(np.zeros((0, 3), "float32"), np.zeros((0, 3), "float32"))
+
+
+def test_distillation_loss_without_tokens():
+    empty = np.zeros((0, 3), "float32")
+    d, value = DistillationLoss(temperature=3.0)(empty, empty)
     assert value == 0 and d.shape == (0, 3)
+
+
+def test_mixing_weights_of_gold_and_soft_labels():
     assert DistillationLoss(alpha=0.25).get_mixing_weights(3, 1) == (0.5, 0.5)
     assert DistillationLoss(alpha=1.0).get_mixing_weights(0, 5) == (0.0, 0.0)
-    for settings_ in ({"alpha": 1.5}, {"temperature": 0}, {"temperature": np.nan}):
-        with pytest.raises(WeltError):
-            DistillationLoss(**settings_)
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": 1.5}, {"temperature": 0}, {"temperature": np.nan}]
+)
+def test_settings_of_distillation_are_checked(options):
+    with pytest.raises(WeltError):
+        DistillationLoss(**options)
+
+
+def test_shapes_of_distillation_are_checked():
     with pytest.raises(ValueError, match="as many truths"):
-        loss(sure, sure[:, :2])
+        DistillationLoss()(CERTAIN, CERTAIN[:, :2])

@@ -1,4 +1,4 @@
-"""The embedding of affixes and static vectors, against what it should look up."""
+"""The embedding of affixes and static vectors of word pieces."""
 
 import copy
 import pickle
@@ -38,7 +38,7 @@ def make_docs():
 
 @pytest.fixture
 def vectors(tmp_path):
-    """Four pieces and the unknown one: "as", "##pirin", "acid", "and"."""
+    """Write vectors of the pieces "as", "##pirin", "acid", "and" and the unknown piece."""
     tokenizers = pytest.importorskip("tokenizers")
     pieces = ["[UNK]", "as", "##pirin", "acid", "and"]
     model = tokenizers.models.WordPiece(
@@ -48,9 +48,9 @@ def vectors(tmp_path):
     tokenizer.normalizer = tokenizers.normalizers.Lowercase()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     table = np.arange(15, dtype="float16").reshape(5, 3)
-    found = PieceVectors(table, tokenizer.to_str())
     path = tmp_path / "x.vectors"
-    path.write_bytes(write_vectors(found, {"encoder": "x"}))
+    piece_vectors = PieceVectors(table, tokenizer.to_str())
+    path.write_bytes(write_vectors(piece_vectors, {"encoder": "x"}))
     return path
 
 
@@ -58,21 +58,21 @@ def test_hashes_of_affixes():
     table = AffixTable((2, 5), (3,))
     words = ["Aspirin", "ab", ""]
     orths = np.array([NLP.vocab.strings.add(word) for word in words], dtype="uint64")
-    wanted = [["as", "aspir", "rin"], ["ab", "ab", "ab"], ["", "", ""]]
-    for one in (table, copy.deepcopy(table), pickle.loads(pickle.dumps(table))):
-        found = one(orths, NLP.vocab.strings)
-        assert found.tolist() == [[get_string_id(p) for p in row] for row in wanted]
+    affixes = [["as", "aspir", "rin"], ["ab", "ab", "ab"], ["", "", ""]]
+    expected = [[get_string_id(affix) for affix in row] for row in affixes]
+    for copied in (table, copy.deepcopy(table), pickle.loads(pickle.dumps(table))):
+        assert copied(orths, NLP.vocab.strings).tolist() == expected
 
 
 def test_vectors_are_means_over_pieces(vectors):
-    found = read_vectors(vectors)
+    loaded = read_vectors(vectors)
     words = ["aspirin", "acid", "zzz", " "]
     orths = np.array([NLP.vocab.strings.add(word) for word in words], dtype="uint64")
-    wanted = [[4.5, 5.5, 6.5], [9, 10, 11], [0, 1, 2], [0, 0, 0]]
-    for one in (found, pickle.loads(pickle.dumps(found))):
-        assert one(orths, NLP.vocab.strings).tolist() == wanted
-        assert one(orths[::-1], NLP.vocab.strings).tolist() == wanted[::-1]
-        assert one(orths[:0], NLP.vocab.strings).shape == (0, 3)
+    expected = [[4.5, 5.5, 6.5], [9, 10, 11], [0, 1, 2], [0, 0, 0]]
+    for copied in (loaded, pickle.loads(pickle.dumps(loaded))):
+        assert copied(orths, NLP.vocab.strings).tolist() == expected
+        assert copied(orths[::-1], NLP.vocab.strings).tolist() == expected[::-1]
+        assert copied(orths[:0], NLP.vocab.strings).shape == (0, 3)
 
 
 def test_equal_words_are_computed_once():
@@ -99,7 +99,7 @@ def test_equal_words_are_computed_once():
     assert model.predict([docs[1]])[0].shape == (0, 2)
 
 
-def test_a_token_with_a_norm_of_its_own_is_another_word():
+def test_words_with_different_norms_are_different():
     model = build_subword_embed(16, **SMALL)
     doc = Doc(NLP.vocab, words=["x", "x"])
     doc[1].norm_ = "another"
@@ -109,8 +109,7 @@ def test_a_token_with_a_norm_of_its_own_is_another_word():
 
 
 @pytest.mark.parametrize("with_vectors", [False, True])
-def test_gradient(vectors, with_vectors):
-    """Against differences of the output."""
+def test_gradient_equals_finite_differences(vectors, with_vectors):
     extra = build_piece_vectors(str(vectors), width=8) if with_vectors else None
     model = build_subword_embed(16, vectors=extra, **SMALL)
     docs = make_docs()
@@ -156,12 +155,13 @@ def test_a_pipeline_learns_and_is_saved_whole(vectors, with_vectors, tmp_path):
     texts = [eg.reference.text for eg in examples]
     assert [ents(doc) for doc in nlp.pipe(texts)] == expected
     nlp.to_disk(tmp_path / "model")
-    vectors.unlink()  # it is saved with the pipeline
-    for other in copies(nlp, tmp_path / "model"):
-        assert [ents(doc) for doc in other.pipe(texts)] == expected
+    vectors.unlink()  # The vectors are saved with the pipeline
+    for copied in copies(nlp, tmp_path / "model"):
+        assert [ents(doc) for doc in copied.pipe(texts)] == expected
         with ThreadPoolExecutor(4) as pool:
             assert (
-                list(pool.map(lambda t, n=other: ents(n(t)), texts * 5)) == expected * 5
+                list(pool.map(lambda text, nlp=copied: ents(nlp(text)), texts * 5))
+                == expected * 5
             )
     assert [ents(d) for d in nlp.pipe(texts, n_process=2, batch_size=2)] == expected
     needed = any("vectors" in r for r in nlp.meta.get("requirements", []))

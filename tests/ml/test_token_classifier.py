@@ -31,16 +31,15 @@ def test_probabilities_in_training_and_in_prediction(settings):
         np.testing.assert_allclose(array.sum(axis=1), 1.0, rtol=1e-5)
     if not settings.get("dropout"):
         trained, backprop = model.begin_update(docs)
-        for one, other in zip(predicted, trained):
-            np.testing.assert_allclose(one, other, rtol=1e-5)
+        for expected, array in zip(predicted, trained):
+            np.testing.assert_allclose(array, expected, rtol=1e-5)
         backprop(trained)
 
 
 @pytest.mark.parametrize("window_size", [0, 1, 2])
-def test_docs_do_not_see_their_neighbours_in_the_batch(window_size):
+def test_documents_of_a_batch_are_independent(window_size):
     model, docs = make_model(hidden_width=8, window_size=window_size)
-    together = model.predict(docs)
-    for doc, expected in zip(docs, together):
+    for doc, expected in zip(docs, model.predict(docs)):
         np.testing.assert_allclose(model.predict([doc])[0], expected, rtol=1e-4)
 
 

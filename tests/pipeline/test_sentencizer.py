@@ -1,4 +1,4 @@
-"""`welt_sentencizer`: sentences of raw text, as the corpora have them."""
+"""The component `welt_sentencizer`."""
 
 import pytest
 import spacy
@@ -31,17 +31,29 @@ def sentences(doc):
     return [sent.text for sent in doc.sents]
 
 
-def test_decimals_and_abbreviations_end_no_sentence(nlp, tmp_path):
+def test_decimals_and_abbreviations_end_no_sentence(nlp):
     assert sentences(nlp(TEXT)) == SENTENCES
-    plain = spacy.blank("en", config=BIO)
-    plain.add_pipe("sentencizer")
-    assert sentences(plain(TEXT)) != SENTENCES  # or spaCy's own would do
+
+
+def test_sentencizer_of_spacy_splits_decimals():
+    nlp = spacy.blank("en", config=BIO)
+    nlp.add_pipe("sentencizer")
+    assert sentences(nlp(TEXT)) != SENTENCES
+
+
+def test_empty_documents(nlp):
     assert [sentences(doc) for doc in nlp.pipe(["", TEXT])] == [[], SENTENCES]
+
+
+def test_copies(nlp, tmp_path):
     nlp.to_disk(tmp_path / "model")
-    for other in copies(nlp, tmp_path / "model"):
-        assert sentences(other(TEXT)) == SENTENCES
-    found = nlp.pipe([TEXT] * 4, n_process=2, batch_size=2)
-    assert [sentences(doc) for doc in found] == [SENTENCES] * 4
+    for copied in copies(nlp, tmp_path / "model"):
+        assert sentences(copied(TEXT)) == SENTENCES
+
+
+def test_processes(nlp):
+    docs = nlp.pipe([TEXT] * 4, n_process=2, batch_size=2)
+    assert [sentences(doc) for doc in docs] == [SENTENCES] * 4
 
 
 def test_other_languages():
@@ -50,10 +62,13 @@ def test_other_languages():
     assert len(sentences(nlp("Es waren z. B. 0.5 mg. Dann mehr."))) == 2
 
 
-def test_what_is_known_stays(nlp):
+def test_existing_sentences_stay(nlp):
     words = ["a", ".", "b", "."]
-    known = Doc(nlp.vocab, words=words, sent_starts=[1, 0, 0, 0], spaces=[False] * 4)
-    assert sentences(nlp(known)) == ["a.b."]
+    doc = Doc(nlp.vocab, words=words, sent_starts=[1, 0, 0, 0], spaces=[False] * 4)
+    assert sentences(nlp(doc)) == ["a.b."]
+
+
+def test_existing_sentences_are_overwritten(nlp):
     pipe = WeltSentencizer(nlp.vocab, overwrite=True)
     text = nlp.make_doc(TEXT)
     for token in text:
@@ -61,13 +76,13 @@ def test_what_is_known_stays(nlp):
     assert sentences(pipe(text)) == SENTENCES
 
 
-def test_tokenised_text_is_one_sentence(nlp):
-    """In a corpus with a word a line "0.5" is three words, each with a space behind it."""
+def test_tokenized_text_is_one_sentence(nlp):
+    # In a corpus with one token per line, "0.5" has three tokens, each followed by a space
     words = ["0", ".", "5", "mg", "."]
     assert sentences(nlp(Doc(nlp.vocab, words=words))) == ["0 . 5 mg ."]
 
 
-def test_as_the_corpora_are_converted(nlp, tmp_path):
+def test_sentences_equal_those_of_converted_corpora(nlp, tmp_path):
     path = tmp_path / "one.pubtator"
     path.write_text(f"1|t|A title.\n1|a|{TEXT}\n\n", encoding="utf8")
     converted = convert_file(path, "pubtator", n_sents=1).docs
@@ -81,7 +96,7 @@ def test_no_sentence_begins_in_an_entity(nlp):
     assert len(sentences(nlp.get_pipe("welt_sentencizer")(doc))) == 2
 
 
-def test_memory_of_a_zone_is_given_back(nlp):
+def test_memory_zones_release_the_vocabulary(nlp):
     size = len(nlp.vocab)
     for i in range(3):
         with nlp.memory_zone():

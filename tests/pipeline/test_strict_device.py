@@ -57,7 +57,7 @@ def to_host(array):
 
 
 def make_batch(nlp, annotation="gold"):
-    """Examples with gold annotation, with soft labels, or annotated for diseases only."""
+    """Create examples with gold annotation, soft labels, or annotation of diseases only."""
     examples = make_examples(nlp)
     rng = np.random.default_rng(0)
     for eg in examples[::2]:
@@ -79,7 +79,7 @@ def train_steps(nlp, examples, steps=3):
 
 
 def initialized(move, annotation="gold", **settings):
-    """The same pipeline on the host and on the device."""
+    """Create the same pipeline on the host and on the device."""
     nlp = make_nlp(**settings)
     examples = make_batch(nlp, annotation)
     for label in ("Chemical", "Disease"):
@@ -90,7 +90,7 @@ def initialized(move, annotation="gold", **settings):
 
 @pytest.fixture
 def trained(strict_device):
-    """A trained pipeline on the device."""
+    """Train a pipeline on the device."""
     nlp = make_nlp(spans_key="welt_ner")
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)

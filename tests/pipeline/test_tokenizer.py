@@ -40,7 +40,7 @@ def test_is_lossless(text):
 
 @given(st.text(alphabet="abZ09 .-()/'_%αé\u0301\n\t", max_size=60))
 @settings(deadline=None)
-def test_is_one_rule(text):
+def test_equals_a_regular_expression(text):
     pattern = r"(?:[^\W_]|[\u0300-\u036f])+|[^\w\s]|_"
     words = [token.text for token in NLP(text) if not token.is_space]
     assert words == re.findall(pattern, text)
@@ -53,7 +53,6 @@ def test_is_saved_with_the_pipeline(tmp_path):
 
 
 def test_agrees_with_the_tokens_of_the_corpora(mirror):
-    """Joined by spaces, the sentences of BC5CDR are split as they are."""
     lines = (
         (mirror / "mtl-bioinformatics-2016/data/BC5CDR-IOB/devel.tsv")
         .read_text(encoding="utf8")

@@ -1,4 +1,4 @@
-"""The component, through spaCy's own interfaces."""
+"""The component `welt_ner`, through the interfaces of spaCy."""
 
 import copy
 import json
@@ -39,10 +39,13 @@ def reloaded(nlp, tmp_path):
     return spacy.load(tmp_path / "model")
 
 
-def test_overfits_and_predicts(trained):
+def test_entities_of_a_trained_pipeline(trained):
     doc = trained(TEXT)
     assert ents(doc) == EXPECTED
     assert all(token.ent_iob != 0 for token in doc)
+
+
+def test_scores_of_a_trained_pipeline(trained):
     assert trained.evaluate(make_examples(trained))["ents_f"] == 1.0
 
 
@@ -76,7 +79,7 @@ def test_loaded_model_has_equal_weights_and_scores(trained, tmp_path):
     np.testing.assert_array_equal(one, other.get_pipe("welt_ner").predict([doc])[0])
 
 
-def test_batches_and_processes_give_what_single_docs_give(trained):
+def test_batches_and_processes_equal_single_documents(trained):
     texts = ["", *(text for text, _ in TRAIN_DATA), "aspirin", "", " "] * 3
     expected = [ents(trained(text)) for text in texts]
     assert [ents(doc) for doc in trained.pipe(texts, batch_size=4)] == expected
@@ -108,22 +111,26 @@ def test_confidence_of_other_spans_is_none(trained):
     assert trained(TEXT)[0:2]._.confidence is None
 
 
-def test_threshold_and_o_bias_act_without_training(trained):
-    component = trained.get_pipe("welt_ner")
-    sure = [ent._.confidence for ent in trained(TEXT).ents]
-    try:
-        component.threshold = sorted(sure)[1]
-        assert len(trained(TEXT).ents) == 2
-        component.threshold = 0.0
-        component.o_bias = 50.0
-        assert not trained(TEXT).ents
-        component.o_bias = -50.0
-        assert all(token.ent_type for token in trained(TEXT))
-    finally:
-        component.threshold, component.o_bias = 0.0, 0.0
+def test_threshold_drops_entities(trained):
+    nlp = copy.deepcopy(trained)
+    confidences = [ent._.confidence for ent in nlp(TEXT).ents]
+    nlp.get_pipe("welt_ner").threshold = sorted(confidences)[1]
+    assert len(nlp(TEXT).ents) == 2
 
 
-def test_settings_survive_and_yield_to_the_config(trained, tmp_path):
+def test_positive_o_bias_removes_entities(trained):
+    nlp = copy.deepcopy(trained)
+    nlp.get_pipe("welt_ner").o_bias = 50.0
+    assert not nlp(TEXT).ents
+
+
+def test_negative_o_bias_adds_entities(trained):
+    nlp = copy.deepcopy(trained)
+    nlp.get_pipe("welt_ner").o_bias = -50.0
+    assert all(token.ent_type for token in nlp(TEXT))
+
+
+def test_settings_of_a_copy_are_saved_and_can_be_overridden(trained, tmp_path):
     nlp = copy.deepcopy(trained)
     nlp.get_pipe("welt_ner").o_bias = 1.5
     nlp.get_pipe("welt_ner").decoder = "greedy"
@@ -134,23 +141,35 @@ def test_settings_survive_and_yield_to_the_config(trained, tmp_path):
     assert (component.o_bias, component.decoder) == (-1.0, "greedy")
 
 
-def test_the_config_says_what_holds(trained, tmp_path):
-    """What is set on the object is in the config; the first value of all is obeyed
-    when it is asked for again."""
-    trained.to_disk(tmp_path / "first")
-    nlp = spacy.load(tmp_path / "first")
+@pytest.fixture
+def tuned(trained, tmp_path):
+    """Load a pipeline, change settings of its component, and save it again."""
+    nlp = reloaded(trained, tmp_path)
     component = nlp.get_pipe("welt_ner")
     component.threshold, component.o_bias = 0.75, -3.5
     nlp.to_disk(tmp_path / "tuned")
+    return nlp
+
+
+def test_changed_settings_are_in_the_config(tuned):
+    assert tuned.config["components"]["welt_ner"]["threshold"] == 0.75
+
+
+def test_changed_settings_are_in_the_saved_config(tuned, tmp_path):
     block = Config().from_disk(tmp_path / "tuned/config.cfg")["components"]["welt_ner"]
     assert (block["threshold"], block["o_bias"]) == (0.75, -3.5)
-    assert nlp.config["components"]["welt_ner"]["threshold"] == 0.75
-    plain = spacy.load(tmp_path / "tuned").get_pipe("welt_ner")
-    assert (plain.threshold, plain.o_bias) == (0.75, -3.5)
-    asked = {"components": {"welt_ner": {"threshold": 0.0}}}
-    loaded = spacy.load(tmp_path / "tuned", config=asked)
-    assert loaded.get_pipe("welt_ner").threshold == 0.0
-    assert loaded.get_pipe("welt_ner").o_bias == -3.5
+
+
+def test_changed_settings_are_loaded(tuned, tmp_path):
+    component = spacy.load(tmp_path / "tuned").get_pipe("welt_ner")
+    assert (component.threshold, component.o_bias) == (0.75, -3.5)
+
+
+def test_overrides_at_loading_win_over_changed_settings(tuned, tmp_path):
+    # 0.0 is also the value of the first config
+    config = {"components": {"welt_ner": {"threshold": 0.0}}}
+    component = spacy.load(tmp_path / "tuned", config=config).get_pipe("welt_ner")
+    assert (component.threshold, component.o_bias) == (0.0, -3.5)
 
 
 def test_a_sourced_component_keeps_its_settings(trained, tmp_path):
@@ -203,8 +222,8 @@ def test_any_finite_bias_decodes(trained):
 
 def test_a_second_pass_changes_nothing(trained):
     doc = trained(TEXT)
-    for kept in (doc, next(iter(DocBin(docs=[doc]).get_docs(trained.vocab)))):
-        again = trained.get_pipe("welt_ner")(kept)
+    for annotated in (doc, next(iter(DocBin(docs=[doc]).get_docs(trained.vocab)))):
+        again = trained.get_pipe("welt_ner")(annotated)
         assert ents(again) == EXPECTED
         scores = again.spans["welt_ner"].attrs["scores"]
         assert len(again.spans["welt_ner"]) == len(scores) == 3
@@ -344,7 +363,7 @@ def test_streamed_corpora_need_counts():
     vanilla.get_pipe("welt_ner").initialize(lambda: examples, nlp=vanilla)
 
 
-def test_unaligned_mentions_are_told():
+def test_unaligned_mentions_are_reported():
     nlp = make_nlp()
     words = ["Selegiline-induced", "nausea"]
     reference = Doc(
@@ -421,7 +440,6 @@ def test_learns_from_partial_annotation():
 
 
 def test_gradient_is_the_weighted_one(trained):
-    """The whole way from examples to gradient, by hand."""
     component = trained.get_pipe("welt_ner")
     words = ["aspirin", "for", "pain"]
     tags = ["B-Chemical", "O", "B-Disease"]

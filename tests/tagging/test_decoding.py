@@ -1,4 +1,4 @@
-"""The decoders against a brute force over all tag sequences."""
+"""Decoders, compared with enumerations of all tag sequences."""
 
 from itertools import product
 
@@ -21,7 +21,7 @@ def random_probs(seed, n_tokens, n_labels, sharpness=2.0):
 
 
 def all_sequences(probs, legal=None):
-    """Each tag sequence with its probability, illegal ones left out."""
+    """Yield each legal tag sequence and its probability."""
     n_tokens, n_tags = probs.shape
     for tags in product(range(n_tags), repeat=n_tokens):
         path = (0, *tags)
@@ -64,7 +64,7 @@ def test_constrained_decode_and_confidence_by_brute_force(batch):
     seed, lengths, n_labels = batch
     probs = random_probs(seed, sum(lengths), n_labels)
     legal = legal_transitions(n_labels)
-    found = decode(probs, np.array(lengths))
+    entities = decode(probs, np.array(lengths))
     expected = {}
     start = 0
     for length in lengths:
@@ -76,15 +76,19 @@ def test_constrained_decode_and_confidence_by_brute_force(batch):
             mass = sum(p for tags, p in sequences if span in spans_of(tags))
             expected[span[0] + start, span[1] + start, span[2]] = mass / total
         start += length
-    got = dict(
+    confidences_of = dict(
         zip(
-            zip(found.starts.tolist(), found.ends.tolist(), found.labels.tolist()),
-            found.confidences,
+            zip(
+                entities.starts.tolist(),
+                entities.ends.tolist(),
+                entities.labels.tolist(),
+            ),
+            entities.confidences,
         )
     )
-    assert got.keys() == expected.keys()
+    assert confidences_of.keys() == expected.keys()
     for span, confidence in expected.items():
-        assert got[span] == pytest.approx(confidence, rel=1e-9, abs=1e-12)
+        assert confidences_of[span] == pytest.approx(confidence, rel=1e-9, abs=1e-12)
 
 
 @given(batches)
@@ -92,8 +96,10 @@ def test_constrained_decode_and_confidence_by_brute_force(batch):
 def test_greedy_decode_and_confidence_by_brute_force(batch):
     seed, lengths, n_labels = batch
     probs = random_probs(seed, sum(lengths), n_labels)
-    found = decode(probs, np.array(lengths), decoder="greedy")
-    rows = list(zip(found.starts, found.ends, found.labels, found.confidences))
+    entities = decode(probs, np.array(lengths), decoder="greedy")
+    rows = list(
+        zip(entities.starts, entities.ends, entities.labels, entities.confidences)
+    )
     start = 0
     for length in lengths:
         part = probs[start : start + length]
@@ -119,7 +125,7 @@ def test_spans_are_those_of_seqeval(tags):
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 @settings(max_examples=30, deadline=None)
-def test_a_batch_gives_what_its_docs_give(seed, n_docs):
+def test_batches_equal_single_documents(seed, n_docs):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 12, size=n_docs)
     probs = random_probs(seed, int(lengths.sum()), 2)
@@ -138,12 +144,12 @@ def test_a_batch_gives_what_its_docs_give(seed, n_docs):
 def test_o_bias_shifts_the_log_odds_of_o():
     probs = np.array([[0.5, 0.3, 0.2]])
     for bias in (-2.0, -0.5, 0.5, 2.0):
-        found = decode(probs, np.array([1]), o_bias=bias)
-        # The one legal reading with an entity is B; its odds against O move by exp(b).
+        entities = decode(probs, np.array([1]), o_bias=bias)
+        # The only legal tags with an entity are B, whose odds against O change by exp(b)
         odds = 0.3 / (0.5 * np.exp(bias))
-        assert len(found.starts) == (odds > 1)
-        if len(found.starts):
-            assert found.confidences[0] == pytest.approx(odds / (1 + odds))
+        assert len(entities.starts) == (odds > 1)
+        if len(entities.starts):
+            assert entities.confidences[0] == pytest.approx(odds / (1 + odds))
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -153,35 +159,43 @@ def test_more_o_bias_never_gives_more_entity_tokens(seed):
     lengths = np.array([10, 20])
     tokens = []
     for bias in (-3.0, -1.0, 0.0, 1.0, 3.0):
-        found = decode(probs, lengths, o_bias=bias)
-        tokens.append(int((found.ends - found.starts).sum()))
+        entities = decode(probs, lengths, o_bias=bias)
+        tokens.append(int((entities.ends - entities.starts).sum()))
     assert tokens == sorted(tokens, reverse=True)
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "constrained"])
 def test_extreme_probabilities_stay_probabilities(decoder):
-    # Zeros in float32, on tags that the decoder would need.
+    # Probabilities of zero for tags that legal sequences need
     rng = np.random.default_rng(0)
     tags = rng.integers(0, 5, size=400)
     probs = np.zeros((400, 5), dtype="float32")
     probs[np.arange(400), tags] = 1.0
-    found = decode(probs, np.array([400]), decoder=decoder)
-    assert len(found.starts)
-    assert np.isfinite(found.confidences).all()
-    assert (found.confidences >= 0).all() and (found.confidences <= 1).all()
+    entities = decode(probs, np.array([400]), decoder=decoder)
+    assert len(entities.starts)
+    assert np.isfinite(entities.confidences).all()
+    assert (entities.confidences >= 0).all() and (entities.confidences <= 1).all()
 
 
-def test_very_long_and_empty_input():
-    found = decode(random_probs(0, 10_000, 2), np.array([10_000]))
-    assert len(found.starts) == len(found.ends) > 100
-    assert len(decode(np.zeros((0, 5)), np.array([0, 0])).starts) == 0
-    assert len(decode(np.zeros((0, 5)), np.array([], dtype=int)).starts) == 0
+def test_long_sequence():
+    entities = decode(random_probs(0, 10_000, 2), np.array([10_000]))
+    assert len(entities.starts) == len(entities.ends) > 100
 
 
-def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="greedy"):
-        decode(np.ones((1, 3)), np.array([1]), decoder="beam")
-    with pytest.raises(ValueError, match="2K \\+ 1"):
-        decode(np.ones((1, 4)), np.array([1]))
-    with pytest.raises(ValueError, match="one row per token"):
-        decode(np.ones((2, 3)), np.array([1]))
+@pytest.mark.parametrize("lengths", [[0, 0], []])
+def test_empty_sequences(lengths):
+    entities = decode(np.zeros((0, 5)), np.array(lengths, dtype=int))
+    assert len(entities.starts) == 0
+
+
+@pytest.mark.parametrize(
+    "shape, decoder, message",
+    [
+        ((1, 3), "beam", "greedy"),
+        ((1, 4), "greedy", "2K \\+ 1"),
+        ((2, 3), "greedy", "one row per token"),
+    ],
+)
+def test_bad_input_is_refused(shape, decoder, message):
+    with pytest.raises(ValueError, match=message):
+        decode(np.ones(shape), np.array([1]), decoder=decoder)

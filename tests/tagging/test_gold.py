@@ -14,7 +14,7 @@ LABELS = ["Chemical", "Disease"]
 
 
 def names_of(examples):
-    names = [*tag_names(LABELS), "-"]  # -1 is the last
+    names = [*tag_names(LABELS), "-"]  # MISSING is -1, the last
     return [names[tag] for tag in gold_tags(examples, LABELS, NLP.vocab)]
 
 
@@ -24,7 +24,7 @@ def example(predicted, words, ents):
     )
 
 
-def test_tags_of_a_batch_lie_end_to_end():
+def test_tags_of_a_batch_are_concatenated():
     words = ["aspirin", "for", "chest", "pain"]
     ents = ["B-Chemical", "O", "B-Disease", "I-Disease"]
     empty = example([], [], [])
@@ -52,7 +52,7 @@ def test_blocked_tokens_are_outside():
     assert names_of([Example(Doc(NLP.vocab, words=["a", "b"]), doc)]) == ["O", "-"]
 
 
-def test_other_tokens_are_aligned():
+def test_different_tokens_are_aligned():
     eg = example(
         ["acetylsalicylic", "acid", "tablets"],
         ["acetyl", "salicylic", "acid", "tablets"],
@@ -68,22 +68,22 @@ def test_mentions_inside_of_a_token_are_masked_and_counted():
         ["B-Chemical", "O", "O", "B-Disease"],
     )
     assert names_of([eg]) == ["-", "B-Disease"]
-    found = count_tags([eg])
-    assert (found.n_mentions, found.n_unaligned) == (2, 1)
-    assert "Selegiline" in found.unaligned[0]
+    corpus = count_tags([eg])
+    assert (corpus.n_mentions, corpus.n_unaligned) == (2, 1)
+    assert "Selegiline" in corpus.unaligned[0]
 
 
 def test_counts():
-    found = count_tags(make_examples(NLP))
-    assert found.labels == LABELS
-    assert found.counts == {
+    corpus = count_tags(make_examples(NLP))
+    assert corpus.labels == LABELS
+    assert corpus.counts == {
         "O": 17,
         "B-Chemical": 3,
         "I-Chemical": 2,
         "B-Disease": 3,
         "I-Disease": 4,
     }
-    assert found.n_unaligned == 0
+    assert corpus.n_unaligned == 0
 
 
 def test_unknown_labels_are_refused():
@@ -93,7 +93,6 @@ def test_unknown_labels_are_refused():
 
 
 def test_fast_path_equals_alignment():
-    """What is read off directly is what spaCy's own alignment gives."""
     for eg in make_examples(NLP):
         iob, types = aligned_ents(eg)
         expected = biluo_tags_to_offsets(eg.predicted, eg.get_aligned_ner())

@@ -1,4 +1,4 @@
-"""Corpora in which some labels were looked for: counts, loss, scores."""
+"""Corpora that are annotated for a part of the labels: counts, loss and scores."""
 
 import numpy as np
 import pytest
@@ -21,16 +21,16 @@ from ..factories import TRAIN_DATA, ents, make_examples, make_nlp, train
 
 
 def part(nlp, label, data=TRAIN_DATA):
-    """The examples, as a corpus of this label alone has them."""
+    """Create the examples of a corpus that is annotated for one label."""
     examples = make_examples(nlp, data)
     for eg in examples:
-        kept = [ent for ent in eg.reference.ents if ent.label_ == label]
-        eg.reference.set_ents(kept, default="outside")
+        of_label = [ent for ent in eg.reference.ents if ent.label_ == label]
+        eg.reference.set_ents(of_label, default="outside")
         set_annotated_labels(eg.reference, [label])
     return examples
 
 
-def test_it_is_kept_in_files(tmp_path):
+def test_annotated_labels_are_saved(tmp_path):
     nlp = make_nlp()
     doc = part(nlp, "Disease")[0].reference
     DocBin(docs=[doc], store_user_data=True).to_disk(tmp_path / "a.spacy")
@@ -41,10 +41,10 @@ def test_it_is_kept_in_files(tmp_path):
     assert get_annotated_labels(other) is None and is_annotated(other, "Chemical")
 
 
-def test_counts_are_as_if_all_had_been_looked_for():
+def test_counts_are_scaled_to_all_tokens():
     nlp = make_nlp()
     whole = count_tags(make_examples(nlp)).counts
-    # each text once for each label: twice the tokens
+    # Each text occurs once per label, so there are twice as many tokens
     split = count_tags([*part(nlp, "Chemical"), *part(nlp, "Disease")]).counts
     assert split == {tag: 2 * n for tag, n in whole.items()}
     assert count_tags(make_examples(nlp)).counts == whole
@@ -60,17 +60,17 @@ def test_marginal_likelihood_against_torch_and_differences(loss):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(6, 5))
     truths = np.array([0, 0, 1, 0, 2, -1])
-    hidden = np.zeros((6, 5), dtype=bool)
-    hidden[[0, 2, 5], 3:] = True
-    hidden[1, 1:] = True  # nothing is known
+    masked = np.zeros((6, 5), dtype=bool)
+    masked[[0, 2, 5], 3:] = True
+    masked[1, 1:] = True  # All labels are masked
     weights = np.array([0.5, 2.0, 1.0, 1.5, 3.0])
 
     def value(x):
-        merged = MaskedClasses(softmax(x), hidden)
-        d, found = loss(merged.merged, truths, weights)
-        return merged.unmerge(d), found
+        merged = MaskedClasses(softmax(x), masked)
+        d, loss_value = loss(merged.merged, truths, weights)
+        return merged.unmerge(d), loss_value
 
-    d, found = value(logits)
+    d, loss_value = value(logits)
     for i in range(6):
         for k in range(5):
             step = np.zeros_like(logits)
@@ -85,28 +85,28 @@ def test_marginal_likelihood_against_torch_and_differences(loss):
         for i, y in enumerate(truths.tolist()):
             if y < 0:
                 continue
-            allowed = [y, *np.flatnonzero(hidden[i]).tolist()] if y == 0 else [y]
+            allowed = [y, *np.flatnonzero(masked[i]).tolist()] if y == 0 else [y]
             terms.append(-weights[y] * torch.logsumexp(log_p[i, allowed], dim=0))
             total += weights[y]
         expected = sum(terms) / total
         expected.backward()
-        assert found == pytest.approx(expected.item())
+        assert loss_value == pytest.approx(expected.item())
         np.testing.assert_allclose(d, x.grad.numpy(), atol=1e-9)
     assert np.abs(d[[1, 5]]).max() < 1e-12
 
 
-def test_it_learns_both_labels_from_corpora_of_one():
+def test_learns_both_labels_from_corpora_of_one_label_each():
     nlp = make_nlp(weighting={"@misc": "welt_spacy.vanilla_weights.v1"})
-    # "Aspirin and ..." was not searched for diseases: its O are no evidence
+    # "Aspirin and ..." is not annotated for diseases, so its O tags are not negatives
     diseases = [TRAIN_DATA[i] for i in (0, 2, 3)]
     examples = [*part(nlp, "Chemical"), *part(nlp, "Disease", diseases)]
     train(nlp, examples)
     for text, entities in TRAIN_DATA:
-        wanted = [(text[a:b], label) for a, b, label in entities]
-        assert ents(nlp(text)) == wanted
+        expected = [(text[a:b], label) for a, b, label in entities]
+        assert ents(nlp(text)) == expected
 
 
-def test_scores_leave_out_what_was_not_looked_for():
+def test_scores_leave_out_labels_that_were_not_annotated():
     nlp = make_nlp()
     train(nlp, make_examples(nlp))
     examples = part(nlp, "Disease")
@@ -123,7 +123,7 @@ def test_scores_leave_out_what_was_not_looked_for():
     outcomes = dev.judge(dev.decode())
     assert len(outcomes.confidences) == 3 and outcomes.right.all()
     assert tune_decoding(dev, parse_objective("f1")).best.f == 1.0
-    # a wrong one of a label that was looked for still counts
+    # A wrong entity of an annotated label counts
     doc = nlp(examples[3].reference.text)
     doc.set_ents([Span(doc, 0, 1, label="Disease"), Span(doc, 1, 2, label="Chemical")])
     scorer = nlp.get_pipe("welt_ner").scorer
