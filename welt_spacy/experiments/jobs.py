@@ -1,7 +1,9 @@
 """Jobs: runs with everything that is needed to run them and to recognise their results."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,15 +145,7 @@ def make_run_config(grid: Grid, run: Run) -> Config:
         "system.seed": run.seed,
     }
     if encoder.config is None:
-        text = make_config(
-            ConfigSettings(
-                corpus=run.corpus,
-                encoder=run.encoder,
-                scheme="vanilla",
-                paper=run.corpus in CATALOG,
-                train_on_dev=grid.train_on_dev,
-            )
-        )
+        text = _make_paper_config(run.corpus, run.encoder, grid.train_on_dev)
     else:
         text = _read_config(encoder.config)
     try:
@@ -196,21 +190,52 @@ def cache_encoders(grid: Grid) -> list[str]:
     runs = {(run.encoder, run.corpus): run for run in grid.runs()}
     configs = [make_run_config(grid, run) for run in runs.values()]
     names = {str(config.get("paths", {}).get("encoder") or "") for config in configs}
-    return sorted(name for name in names if name and not _is_known(name))
+    names = {name for name in names if name and not Path(name).exists()}
+    return _fetch_configs(sorted(names))
 
 
-def _is_known(encoder: str) -> bool:
-    if Path(encoder).exists():
-        return True
+def _fetch_configs(names: list[str]) -> list[str]:
+    """Fetch `config.json` of models on the hub, and return the names for which that failed."""
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.utils import LocalEntryNotFoundError
+    except ImportError:
+        return names
+    failed = []
+    is_online = True
+    logger = logging.getLogger("huggingface_hub")  # warns of each attempt
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        for name in names:
+            try:
+                if isinstance(try_to_load_from_cache(name, "config.json"), str):
+                    continue
+                if is_online:
+                    hf_hub_download(name, "config.json")
+                    continue
+            except LocalEntryNotFoundError:  # no network, so no more attempts
+                is_online = False
+            except Exception:  # no such model, no valid name, no access
+                pass
+            failed.append(name)
+    finally:
+        logger.setLevel(level)
+    return failed
 
-        if isinstance(try_to_load_from_cache(encoder, "config.json"), str):
-            return True
-        hf_hub_download(encoder, "config.json")
-    except Exception:  # not installed, no network, no such model
-        return False
-    return True
+
+@lru_cache
+def _make_paper_config(corpus: str, encoder: str, train_on_dev: bool) -> str:
+    """Make the config of an encoder of the paper, once for all schemes and seeds."""
+    return make_config(
+        ConfigSettings(
+            corpus=corpus,
+            encoder=encoder,
+            scheme="vanilla",
+            paper=corpus in CATALOG,
+            train_on_dev=train_on_dev,
+        )
+    )
 
 
 def _parse(text: str, overrides: dict[str, Any] | None = None) -> Config:
