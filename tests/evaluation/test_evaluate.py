@@ -36,7 +36,7 @@ from ..factories import (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A pipeline that predicts all gold entities, a copy with a bias so high that it
+    """Save a pipeline that predicts all gold entities, a copy with a bias so high that it
     predicts none, and gold data."""
     folder = tmp_path_factory.mktemp("evaluation")
     nlp = make_nlp()
@@ -55,7 +55,7 @@ def pipelines(folder):
 
 @pytest.fixture(scope="module")
 def evaluations(pipelines):
-    """Each pipeline's evaluation and its examples."""
+    """Return the evaluation of each pipeline with its examples."""
     results = []
     for nlp in pipelines:
         examples = make_examples(nlp)
@@ -127,7 +127,7 @@ def test_strict_scores_that_differ_from_seqeval_are_an_error(monkeypatch, pipeli
 
 
 def test_overlapping_predictions_on_other_tokens(pipelines):
-    """Three predictions on one gold token: two of one label, one of another."""
+    """Score three predictions on one gold token: two of one label, one of another."""
     nlp = pipelines[0]
     gold = Doc(nlp.vocab, words=["abc", "helps"], ents=["B-Chemical", "O"])
     predicted = Doc(
@@ -176,7 +176,7 @@ def test_the_curve_leaves_out_components_after_welt_ner(folder):
 
 
 def test_documents_are_those_of_the_whole_pipeline(folder):
-    """Components before and after `welt_ner` run as in `nlp.pipe`, batch by batch."""
+    """Run components before and after `welt_ner` as `nlp.pipe` does, batch by batch."""
     nlp = spacy.load(folder / "good")
     nlp.batch_size = 3
     ruler = nlp.add_pipe("entity_ruler", before="welt_ner", name="before")
@@ -259,7 +259,7 @@ def test_compare_command(folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def predictions(folder, tmp_path_factory):
-    """Documents of a pipeline on its own tokens."""
+    """Save documents of a pipeline on its own tokens."""
     nlp = spacy.load(folder / "good")
     gold = DocBin().from_disk(folder / "test.spacy").get_docs(nlp.vocab)
     docs = nlp.pipe(doc.text for doc in gold)

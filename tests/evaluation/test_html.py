@@ -47,7 +47,7 @@ def visit(browser, tmp_path):
 
 @pytest.fixture(scope="module")
 def evaluated():
-    """An evaluation of five documents and its page: three with one error each (missed,
+    """Return an evaluation of five documents and its page: three with one error each (missed,
     overlapping, spurious), one without errors, and one with hostile text."""
     nlp = make_nlp()
     train(nlp, make_examples(nlp))

@@ -39,7 +39,7 @@ def test_calibration_can_be_inverted(values, settings):
 
 @pytest.fixture(scope="module")
 def half_right_folder(tmp_path_factory):
-    """A pipeline that predicts much that is not gold: half of the entities that it
+    """Save a pipeline that predicts much that is not gold: half of the entities that it
     learned were removed from the gold annotation."""
     folder = tmp_path_factory.mktemp("half_right")
     nlp = make_nlp(threshold=0.5)

@@ -22,7 +22,7 @@ VALUES = {"o_bias": [-1.0, -0.3, 0.0, 0.4], "logit_adjustment": [-0.3, 0.0, 0.5]
 
 
 def make_uncertain(**settings):
-    """A pipeline with random weights, so that its confidences vary."""
+    """Return a pipeline with random weights, so that its confidences vary."""
     nlp = make_nlp(model={"init_std": 0.3}, **settings)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
@@ -96,8 +96,8 @@ def test_the_best_threshold_is_that_of_a_search_one_by_one():
         best = best_threshold(confidences, right, 30, objective, candidates)
         points = []
         for threshold in candidates:
-            kept = confidences >= threshold
-            p, r = right[kept].sum() / kept.sum(), right[kept].sum() / 30
+            above = confidences >= threshold
+            p, r = right[above].sum() / above.sum(), right[above].sum() / 30
             points.append((float(objective.value(p, r)), -threshold))
         assert best.threshold == -max(points)[1]
         # Thresholds between the confidences select the same entities
@@ -172,7 +172,7 @@ def test_logit_adjustment_is_that_of_the_formula():
 
 @pytest.fixture
 def with_ruler(trained_nlp):
-    """A pipeline with an entity component before `welt_ner` that is often wrong."""
+    """Return a pipeline with an entity component before `welt_ner` that is often wrong."""
     ruler = trained_nlp.add_pipe("entity_ruler", before="welt_ner")
     ruler.add_patterns([{"label": "Species", "pattern": "The"}])
     ruler.add_patterns([{"label": "Chemical", "pattern": "N"}])

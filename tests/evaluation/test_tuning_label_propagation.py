@@ -26,7 +26,7 @@ def nlp():
 
 @pytest.fixture
 def probs(nlp):
-    """Probabilities of `WORDS`: the first word is a chemical, all others are not."""
+    """Return probabilities of `WORDS`: the first word is a chemical, all others are not."""
     pipe = nlp.get_pipe("welt_ner")
     label = pipe.labels.index("Chemical")
     probs = np.full((5, len(pipe.tags)), 0.01)
@@ -63,8 +63,8 @@ def test_single_sentences_switch_it_off(nlp, probs):
 
 
 def make_random_dev(nlp, n_docs=30, length=25):
-    """Documents in which three words occur again and again, with random probabilities and
-    half of the occurrences as gold entities."""
+    """Predict documents in which three words occur again and again, with random
+    probabilities and half of the occurrences as gold entities."""
     rng = np.random.default_rng(0)
     pipe = nlp.get_pipe("welt_ner")
     examples, arrays = [], []

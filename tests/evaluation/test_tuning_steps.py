@@ -16,7 +16,7 @@ from ..factories import (
 
 
 def make_dev(nlp, n_copies=10):
-    """Dev data with enough entities for a calibration, half of them removed."""
+    """Return dev data with enough entities for a calibration, half of them removed."""
     dev = []
     for i in range(n_copies):
         for eg in make_examples(nlp):
@@ -58,7 +58,7 @@ def test_only_the_named_steps_run(trained_nlp):
 
 
 def test_thresholds_of_the_results_are_those_of_the_pipeline(trained_nlp):
-    """Calibration moves the threshold that decoding has chosen."""
+    """Check the threshold that decoding has chosen and calibration has moved."""
     trained_nlp.get_pipe("welt_ner").threshold = 0.5
     options = TuningOptions(("decoding", "calibration"), keep_threshold=True)
     results = tune_pipeline(trained_nlp, make_dev(trained_nlp), options)
@@ -105,7 +105,7 @@ def test_an_unknown_step():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, trained_folder):
-    """A pipeline whose bias suppresses all entities, and dev data."""
+    """Save a pipeline, a copy whose bias suppresses all entities, and dev data."""
     folder = tmp_path_factory.mktemp("tune")
     nlp = spacy.load(trained_folder / "model")
     save_docs(folder / "dev.spacy", make_examples(nlp))

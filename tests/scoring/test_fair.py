@@ -20,7 +20,7 @@ VOCAB = spacy.blank("en").vocab
 
 @pytest.fixture(scope="session")
 def reference(mirror):
-    """The folder with Ortmann's example next to the corpora."""
+    """Return the folder with Ortmann's example next to the corpora."""
     folder = mirror.parent / "faireval"
     if not folder.is_dir():
         pytest.skip("needs the reference case of FairEval next to the corpora")

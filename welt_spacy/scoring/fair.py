@@ -169,11 +169,11 @@ def fair_eval(
     return counts
 
 
-def fair_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+def fair_score(examples: Iterable[Example], **kwargs: Any) -> Mapping[str, Any]:
     """Score the entities of a pipeline, strict and fair.
 
     examples (Iterable[Example]): Predictions and references.
-    RETURNS (dict[str, Any]): The scores of `ner_score`, and `fair_p`, `fair_r`,
+    RETURNS (Mapping[str, Any]): The scores of `ner_score`, and `fair_p`, `fair_r`,
         `fair_f` in [0, 1] and `fair_per_type`; None if no reference is annotated.
     """
     examples = list(examples)
@@ -191,6 +191,6 @@ def fair_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
     }
 
 
-def make_fair_scorer() -> Callable[..., dict[str, Any]]:
+def make_fair_scorer() -> Callable[..., Mapping[str, Any]]:
     """Return `fair_score`. Registered as `welt_spacy.fair_scorer.v1` in `@scorers`."""
     return fair_score

@@ -91,7 +91,7 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Resample sentences with replacement, the same for both models (Efron and
+    """Sample sentences with replacement, the same for both models (Efron and
     Tibshirani 1993; Berg-Kirkpatrick et al. 2012).
 
     a, b (ndarray): Shape (n_sentences, 3): the counts of each model on the

@@ -1,7 +1,7 @@
 """Strict scores: an entity is right if its boundaries and its label are right."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -136,13 +136,13 @@ def _write_tags(
     return tags
 
 
-def ner_score(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+def ner_score(examples: Iterable[Example], **kwargs: Any) -> Mapping[str, Any]:
     """Score the entities of a pipeline, micro-averaged and per label.
 
     examples (Iterable[Example]): Predictions and references. Predictions that
         touch a token without annotation, or whose label is not an annotated label of the
         reference, are neither right nor wrong.
-    RETURNS (dict[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
+    RETURNS (Mapping[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
         `ents_per_type`; all None if no reference is annotated.
 
     DOCS: https://spacy.io/api/scorer#get_ner_prf
@@ -163,6 +163,6 @@ def _drop_unannotated_labels(example: Example) -> Example:
     return Example(copied, reference)
 
 
-def make_ner_scorer() -> Callable[..., dict[str, Any]]:
+def make_ner_scorer() -> Callable[..., Mapping[str, Any]]:
     """Return `ner_score`. Registered as `welt_spacy.ner_scorer.v1` in `@scorers`."""
     return ner_score

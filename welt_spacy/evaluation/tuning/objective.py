@@ -22,7 +22,7 @@ class Objective:
     at_least: tuple[str, float] | None = None
 
     def value(self, p: NDArray, r: NDArray) -> NDArray:
-        """Rate precision and recall, arrays of one shape; higher is better."""
+        """Score precision and recall, arrays of one shape; higher is better."""
         if self.at_least is None:
             b = self.beta**2
             total = b * p + r

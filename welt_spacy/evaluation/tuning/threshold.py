@@ -62,11 +62,11 @@ def best_threshold(
         limits = np.concatenate([middles[own[:-1] > own[1:]], [0.0]])
     else:
         limits = np.sort(np.asarray(candidates, dtype="float64"))[::-1]
-    kept = np.searchsorted(-ranked, -limits, side="right")
-    p, r = hits[kept] / np.maximum(kept, 1), hits[kept] / n_gold
+    n_kept = np.searchsorted(-ranked, -limits, side="right")
+    p, r = hits[n_kept] / np.maximum(n_kept, 1), hits[n_kept] / n_gold
     # From the highest to the lowest, so the last maximum is the lowest
     best = len(p) - 1 - int(np.argmax(objective.value(p, r)[::-1]))
-    f = 2 * hits[kept[best]] / (kept[best] + n_gold)
+    f = 2 * hits[n_kept[best]] / (n_kept[best] + n_gold)
     return ThresholdScores(
         float(limits[best]), float(p[best]), float(r[best]), float(f)
     )
