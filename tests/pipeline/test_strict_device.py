@@ -8,6 +8,8 @@ import spacy
 from spacy.training import Example
 
 from welt_spacy import evaluate
+from welt_spacy.evaluation.evaluate import evaluate_docs
+from welt_spacy.evaluation.tuning.steps import STEPS, TuningOptions, tune_pipeline
 from welt_spacy.ml.adamw import AdamW
 from welt_spacy.ml.losses import (
     DistillationLoss,
@@ -240,6 +242,19 @@ def test_evaluation(trained):
     assert [ents(eg.predicted) for eg in examples] == [
         ents(eg.reference) for eg in examples
     ]
+
+
+def test_evaluation_with_a_curve(trained):
+    examples = make_examples(trained)
+    results = evaluate_docs(trained, examples, with_curve=True)
+    assert results.evaluation.strict.f == 1.0 and len(results.curve) == 33
+    assert results.evaluation.calibration.bins
+
+
+def test_tuning(trained):
+    dev = make_batch(trained, "partial") * 10
+    results = tune_pipeline(trained, dev, TuningOptions(STEPS))
+    assert results.decoding.best.f == results.threshold.best.f == 1.0
 
 
 def test_rehearsal(trained):
