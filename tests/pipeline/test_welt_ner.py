@@ -49,34 +49,51 @@ def test_scores_of_a_trained_pipeline(trained):
     assert trained.evaluate(make_examples(trained))["ents_f"] == 1.0
 
 
-def test_saved_loaded_pickled_and_copied(trained, tmp_path):
-    component = trained.get_pipe("welt_ner")
-    as_bytes = make_nlp(spans_key="welt_ner")
-    as_bytes.from_bytes(trained.to_bytes())
+def copied_by_bytes(nlp, tmp_path):
+    copied = make_nlp(spans_key="welt_ner")
+    return copied.from_bytes(nlp.to_bytes())
+
+
+def copied_by_source(nlp, tmp_path):
     copied = spacy.blank("en", config=BIO)
-    copied.add_pipe("welt_ner", source=trained)
-    for other in (
-        reloaded(trained, tmp_path),
-        as_bytes,
-        pickle.loads(pickle.dumps(trained)),
-        copy.deepcopy(trained),
-        copied,
-    ):
-        assert ents(other(TEXT)) == EXPECTED
-        assert other.get_pipe("welt_ner").cfg == component.cfg
-        assert other.get_pipe("welt_ner").labels == ("Chemical", "Disease")
-    again = pickle.loads(pickle.dumps(component))
-    assert again.class_weights == component.class_weights
+    copied.add_pipe("welt_ner", source=nlp)
+    return copied
+
+
+@pytest.mark.parametrize(
+    "make_copy",
+    [
+        reloaded,
+        copied_by_bytes,
+        copied_by_source,
+        lambda nlp, tmp_path: pickle.loads(pickle.dumps(nlp)),
+        lambda nlp, tmp_path: copy.deepcopy(nlp),
+    ],
+    ids=["disk", "bytes", "source", "pickle", "deepcopy"],
+)
+def test_copies_of_a_pipeline(make_copy, trained, tmp_path):
+    copied = make_copy(trained, tmp_path)
+    component = copied.get_pipe("welt_ner")
+    assert ents(copied(TEXT)) == EXPECTED
+    assert component.cfg == trained.get_pipe("welt_ner").cfg
+    assert component.labels == ("Chemical", "Disease")
+
+
+def test_pickled_component(trained):
+    component = trained.get_pipe("welt_ner")
+    pickled = pickle.loads(pickle.dumps(component))
+    assert pickled.class_weights == component.class_weights
     doc = trained.make_doc(TEXT)
-    again.set_annotations([doc], again.predict([doc]))
+    pickled.set_annotations([doc], pickled.predict([doc]))
     assert ents(doc) == EXPECTED
 
 
 def test_loaded_model_has_equal_weights_and_scores(trained, tmp_path):
     other = reloaded(trained, tmp_path)
     doc = trained.make_doc(TEXT)
-    one = trained.get_pipe("welt_ner").predict([doc])[0]
-    np.testing.assert_array_equal(one, other.get_pipe("welt_ner").predict([doc])[0])
+    (expected,) = trained.get_pipe("welt_ner").predict([doc])
+    (probs,) = other.get_pipe("welt_ner").predict([doc])
+    np.testing.assert_array_equal(probs, expected)
 
 
 def test_batches_and_processes_equal_single_documents(trained):

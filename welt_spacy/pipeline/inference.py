@@ -1,4 +1,4 @@
-"""Run pipelines on examples, and up to their `welt_ner`."""
+"""Run pipelines on examples, and up to or from their `welt_ner`."""
 
 import time
 from collections.abc import Sequence
@@ -18,29 +18,23 @@ PipeT = TypeVar("PipeT")
 
 
 def get_only_pipe(nlp: Language, kind: type[PipeT], name: str) -> PipeT:
-    """Find the one component of a kind.
+    """Return the only component of a class. `name` is its factory, for the message.
 
-    nlp (Language): The pipeline.
-    kind (Type): Its class.
-    name (str): What it is called in the message, the name of its factory.
-    RETURNS (Pipe): The component.
     RAISES (WeltError): If the pipeline has none, or several.
     """
-    found = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, kind)]
-    if len(found) != 1:
+    pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, kind)]
+    if len(pipes) != 1:
         raise WeltError(
-            f"The pipeline has {len(found)} components {name}, of "
+            f"The pipeline has {len(pipes)} components {name}, of "
             f"{', '.join(nlp.pipe_names) or 'none'}; one is needed"
         )
-    return found[0]
+    return pipes[0]
 
 
 def get_welt_ner(nlp: Language) -> WeltNER:
-    """Find the `welt_ner` of a pipeline.
+    """Return the `welt_ner` of a pipeline.
 
-    nlp (Language): The pipeline.
-    RETURNS (WeltNER): The component.
-    RAISES (WeltError): If it has none, or several.
+    RAISES (WeltError): If the pipeline has none, or several.
     """
     return get_only_pipe(nlp, WeltNER, "welt_ner")
 
@@ -48,21 +42,16 @@ def get_welt_ner(nlp: Language) -> WeltNER:
 def predict_tags(
     nlp: Language, pipe: WeltNER, docs: Sequence[Doc]
 ) -> tuple[list[Doc], NDArray[np.float32]]:
-    """Run a pipeline up to its `welt_ner`.
-
-    nlp (Language): The pipeline.
-    pipe (WeltNER): The component, in it.
-    docs (Sequence[Doc]): The documents, N tokens together.
-    RETURNS (tuple[list[Doc], ndarray]): The documents as the components before it left
-        them, and the tag probabilities, shape (N, 2K + 1).
+    """Run a pipeline up to its `welt_ner`, and return the documents with the annotation of
+    the earlier components, and the tag probabilities of the N tokens, shape (N, 2K + 1), on
+    the host.
     """
-    place = _place_of(nlp, pipe)
-    docs = list(nlp.pipe(docs, disable=nlp.pipe_names[place:]))
-    parts = []
+    docs = list(nlp.pipe(docs, disable=nlp.pipe_names[_get_index(nlp, pipe) :]))
+    batches = []
     for start in range(0, len(docs), nlp.batch_size):
         scores = pipe.predict(docs[start : start + nlp.batch_size])
-        parts.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
-    return docs, np.concatenate(parts)
+        batches.append(pipe.model.ops.to_numpy(pipe.model.ops.flatten(scores)))
+    return docs, np.concatenate(batches)
 
 
 def annotate_from_tags(
@@ -80,19 +69,16 @@ def annotate_from_tags(
             ops.asarray2f(probs[first:end]) for (first, end), _ in zip(rows, batch)
         ]
         pipe.set_annotations(batch, scores)
-    return list(nlp.pipe(docs, disable=nlp.pipe_names[: _place_of(nlp, pipe) + 1]))
+    return list(nlp.pipe(docs, disable=nlp.pipe_names[: _get_index(nlp, pipe) + 1]))
 
 
-def _place_of(nlp: Language, pipe: WeltNER) -> int:
+def _get_index(nlp: Language, pipe: WeltNER) -> int:
     return [component for _, component in nlp.pipeline].index(pipe)
 
 
 def predict_examples(nlp: Language, examples: Sequence[Example]) -> float:
-    """Replace the predicted documents of examples by the predictions of a pipeline.
-
-    nlp (Language): The pipeline.
-    examples (Sequence[Example]): The examples.
-    RETURNS (float): The speed, in tokens a second.
+    """Replace the predicted documents of examples by the predictions of a pipeline, and
+    return the speed in tokens per second.
     """
     started = time.perf_counter()
     docs = nlp.pipe([eg.predicted for eg in examples])
