@@ -65,13 +65,13 @@ def test_fetch_convert_and_stats(served, tmp_path):
         assert part in shown
 
 
-def test_stats_of_several(served):
+def test_stats_of_several_corpora(served):
     shown = run_command("corpora", "stats", "linnaeus", "bc5cdr_chemical").stdout
     for part in ("linnaeus: sizes", "98.84", "bc5cdr_chemical: classes", "93.99"):
         assert part in shown
 
 
-def test_corpora_that_can_not_be_reached(no_sources, monkeypatch, tmp_path):
+def test_corpora_that_can_not_be_fetched(no_sources, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     fails_with_one_line(
         run_command("corpora", "fetch", "bc4chemd", "--offline"),
@@ -98,7 +98,7 @@ def test_unavailable_corpora_are_skipped(served):
     assert "⚠" in result.stderr and "✔ biored_disease" in result.stdout
 
 
-def test_names_are_checked_before_any_work(served, tmp_path):
+def test_ids_are_checked_before_any_work(served, tmp_path):
     fails_with_one_line(run_command("corpora", "fetch", "linnaeus", "genia"), "genia")
     assert not (tmp_path / "cache").exists()
 
@@ -322,7 +322,7 @@ def test_spacy_package(workplace):
     assert "`Chemical`, `Disease`" in readme
 
 
-def test_format_is_told_from_the_name(root, tmp_path):
+def test_format_is_detected_by_name(root, tmp_path):
     sample = root / "assets/sample/test.pubtator"
     result = run_command("convert", sample, tmp_path / "x.spacy")
     assert "53 docs" in result.stdout and result.stderr == ""

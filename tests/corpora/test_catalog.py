@@ -13,7 +13,7 @@ from welt_spacy.errors import WeltError
 from welt_spacy.formats.pubtator import read_pubtator
 
 
-def test_the_corpora():
+def test_ids_of_the_corpora():
     assert set(CATALOG) == {
         "bc5cdr",
         "bc5cdr_chemical",
@@ -32,7 +32,7 @@ def test_the_corpora():
 
 
 @pytest.mark.parametrize("corpus", CATALOG.values(), ids=CATALOG)
-def test_each_tells_all_about_itself(corpus):
+def test_metadata_of_each_corpus(corpus):
     assert tuple(corpus.files) == SPLITS
     for file in corpus.files.values():
         assert file.url.startswith("https://")
@@ -65,7 +65,7 @@ def test_files_and_checksums_are_those_of_the_mirror(mirror):
                 assert (mirror / file.mirror_path).is_file()
 
 
-def test_names_that_are_none():
+def test_unknown_names():
     with pytest.raises(WeltError, match="bc5cdr, bc5cdr_chemical"):
         get_corpus("BC5CDR")
     with pytest.raises(WeltError, match="biobert, "):

@@ -1,4 +1,4 @@
-"""Several corpora in one."""
+"""Combination of corpora with different labels."""
 
 import json
 from dataclasses import replace
@@ -60,7 +60,7 @@ def read(path):
     return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
 
 
-def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_path):
+def test_annotated_labels_and_no_test_data_in_train(parts, tmp_path):
     about = combine_corpora(parts, tmp_path / "bio").summary
     train = read(tmp_path / "bio/train.spacy")
     assert [(doc[0].text, get_annotated_labels(doc)) for doc in train] == [
@@ -84,7 +84,7 @@ def test_docs_know_their_labels_and_nothing_is_trained_and_tested(parts, tmp_pat
     assert (tmp_path / "bio/train.spacy").read_bytes() == before
 
 
-def test_names_agree_or_not(parts, tmp_path):
+def test_labels_are_renamed_or_not(parts, tmp_path):
     combine_corpora(parts, tmp_path / "bio", rename={})
     labels = {
         ent.label_ for doc in read(tmp_path / "bio/dev.spacy") for ent in doc.ents
@@ -92,7 +92,7 @@ def test_names_agree_or_not(parts, tmp_path):
     assert labels == {"GENE", "Chemical"}
 
 
-def test_types_of_one_publication_are_one_part(parts):
+def test_types_of_one_publication_are_merged(parts):
     chemical, disease = get_corpus("biored_chemical"), get_corpus("biored_disease")
     (merged,) = merge_types([Part(chemical, {}), Part(disease, {})])
     assert merged.corpus.id == "biored"
@@ -100,7 +100,7 @@ def test_types_of_one_publication_are_one_part(parts):
     assert replace(merged.corpus, id="x").source == "biored"
 
 
-def test_what_is_there_is_not_replaced(parts, tmp_path):
+def test_files_of_others_are_not_replaced(parts, tmp_path):
     with pytest.raises(WeltError, match="two corpora or more"):
         combine_corpora(parts[:1], tmp_path / "bio")
     (tmp_path / "bio").mkdir()

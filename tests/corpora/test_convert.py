@@ -83,7 +83,7 @@ def test_docs_of_sentences_and_of_documents(tmp_path):
         convert_file(path, "conll")
 
 
-def test_choice_of_types(tmp_path):
+def test_selection_of_types(tmp_path):
     path = write(tmp_path, "x.tsv", IOB)
     docs = convert_file(path, "iob", types={"Disease": "DIS"}).docs
     assert [ents(doc) for doc in docs] == [[], [("chest pain", "DIS")], []]
@@ -169,7 +169,7 @@ def test_unaligned_mentions_are_counted_and_widened(tmp_path):
 
 @given(st.data())
 @settings(max_examples=50, deadline=None)
-def test_mentions_at_token_borders_come_back(tmp_path_factory, data):
+def test_mentions_at_token_boundaries_are_kept_exactly(tmp_path_factory, data):
     words = data.draw(
         st.lists(st.text(alphabet="aB1-α", min_size=1, max_size=6), min_size=1)
     )
@@ -288,7 +288,7 @@ convert_corpus(get_corpus("bc5cdr"), files, output)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("n_written", [1, 4, 8, 10])  # each output after its record
 @pytest.mark.parametrize("again", [False, True])
-def test_a_killed_conversion_is_not_taken_for_whole(files, tmp_path, n_written, again):
+def test_a_killed_conversion_is_not_up_to_date(files, tmp_path, n_written, again):
     corpus = get_corpus("bc5cdr")
     output = tmp_path / "out"
     if again:  # there is a whole one of another version of the corpus

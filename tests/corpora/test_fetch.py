@@ -1,4 +1,4 @@
-"""Fetching, without a network: folders, a server on this machine, or nothing."""
+"""Fetching without a network: from folders, a local server, or nowhere."""
 
 import functools
 import hashlib
@@ -27,7 +27,7 @@ NOWHERE = "http://127.0.0.1:9"  # nothing listens at port 9
 
 
 class OneFile(Corpus):
-    """A corpus with one file, wherever it lies."""
+    """A corpus with one file."""
 
     file = CorpusFile("x/train.tsv", f"{NOWHERE}/train.tsv", None, SHA256)
 
@@ -96,7 +96,7 @@ def test_mirror_may_be_an_address(server, no_sources, monkeypatch):
     assert fetch(make_corpus())["train"].read_bytes() == CONTENT
 
 
-def test_next_source_is_asked_where_one_has_nothing(server, tmp_path, no_sources):
+def test_sources_without_the_file_are_skipped(server, tmp_path, no_sources):
     folder, address = server
     put(folder, path="train.tsv")
     corpus = make_corpus(url=f"{address}/train.tsv")
@@ -106,7 +106,7 @@ def test_next_source_is_asked_where_one_has_nothing(server, tmp_path, no_sources
         fetch(corpus, offline=True)
 
 
-def test_nothing_reachable_names_the_variable_and_all_that_was_tried(no_sources):
+def test_the_error_names_the_variable_and_all_sources(no_sources):
     with pytest.raises(WeltError) as caught:
         fetch(make_corpus())
     message = str(caught.value)
@@ -117,7 +117,7 @@ def test_nothing_reachable_names_the_variable_and_all_that_was_tried(no_sources)
 
 
 @pytest.mark.parametrize("source", ["folder", "mirror", "publisher"])
-def test_other_content_is_refused_and_not_kept(server, tmp_path, no_sources, source):
+def test_other_content_is_refused_and_not_stored(server, tmp_path, no_sources, source):
     folder, address = server
     put(folder, b"something else")
     put(folder, b"something else", "train.tsv")
@@ -127,7 +127,7 @@ def test_other_content_is_refused_and_not_kept(server, tmp_path, no_sources, sou
     assert not no_sources.exists() or everything_in(no_sources) == []
 
 
-def test_damaged_cache_is_told_or_fetched_again(server, tmp_path, no_sources):
+def test_damaged_cache_is_refused_or_fetched_again(server, tmp_path, no_sources):
     folder, address = server
     put(no_sources, CONTENT[:100])
     with pytest.raises(WeltError, match="wrong checksum"):
@@ -166,7 +166,7 @@ def test_files_inside_of_an_archive(server, no_sources):
     assert everything_in(no_sources / "other") == []
 
 
-def test_place_that_can_not_be_written_to(server, tmp_path):
+def test_cache_that_can_not_be_written(server, tmp_path):
     folder, address = server
     put(folder)
     (tmp_path / "file").write_text("in the way")
@@ -206,7 +206,7 @@ class Slow(Handler):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_killed_download_leaves_nothing_that_looks_whole(server, tmp_path):
+def test_a_killed_download_leaves_no_file(server, tmp_path):
     folder, good = server
     put(folder)
     cache = tmp_path / "cache"

@@ -1,4 +1,4 @@
-"""Documents in several corpora."""
+"""Documents that are in several corpora."""
 
 import spacy
 from hypothesis import given
@@ -17,7 +17,7 @@ ABSTRACT = (
 )
 
 
-def test_the_same_text_cut_in_another_way():
+def test_the_same_text_in_other_pieces():
     index = TextIndex()
     index.add(ABSTRACT)
     assert index.share(ABSTRACT) == 1.0
@@ -30,7 +30,7 @@ def test_the_same_text_cut_in_another_way():
     )
 
 
-def test_short_texts_must_be_there_as_a_whole():
+def test_short_texts_must_be_equal():
     index = TextIndex()
     index.add("METHODS:")
     assert index.has("Methods") and not index.has("Results")
@@ -47,7 +47,7 @@ def test_ids():
 
 
 @given(st.text(max_size=200))
-def test_what_was_added_is_there(text):
+def test_added_texts_are_in_the_index(text):
     index = TextIndex()
     index.add(text)
     assert index.share(text) in (0.0, 1.0)
@@ -73,7 +73,7 @@ def test_real_corpora(mirror, tmp_path, monkeypatch):
     assert all(len(set(counts)) == 1 for counts in test.values())
 
 
-def test_files_and_names(tmp_path):
+def test_command_with_files_and_unknown_names(tmp_path):
     doc = spacy.blank("en")(ABSTRACT)
     set_document_id(doc, "1")
     for name in ("one", "other"):

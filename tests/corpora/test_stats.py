@@ -35,7 +35,7 @@ def test_tables_1_and_11_of_the_paper(stats, corpus_id):
     assert len(counts.notes) == 1
 
 
-def test_where_the_paper_and_ncbi_differ_both_are_told(stats):
+def test_ncbi_disease_differs_from_the_paper(stats):
     corpus, counts = get_corpus("ncbi_disease"), stats("ncbi_disease")
     assert {s: counts.sentences[s] + 1 for s in ("dev", "test")} == {
         split: corpus.paper_sizes[split] for split in ("dev", "test")
@@ -46,7 +46,7 @@ def test_where_the_paper_and_ncbi_differ_both_are_told(stats):
     assert any("docs/corpora.md" in note for note in counts.notes)
 
 
-def test_types_are_taken_together(stats):
+def test_classes_of_several_types(stats):
     counts = stats("bc5cdr")
     assert list(counts.shares) == ["O", "B", "I"]
     assert list(counts.weights["welt(temperature=1)"]) == [

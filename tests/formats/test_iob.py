@@ -90,7 +90,7 @@ sentences = st.lists(
 
 
 @given(sentences, st.sampled_from(["\n", "\r\n"]), st.booleans())
-def test_whatever_is_written_is_read(tmp_path_factory, sentences, newline, last):
+def test_round_trip(tmp_path_factory, sentences, newline, last):
     path = tmp_path_factory.mktemp("iob") / "x.tsv"
     blocks = [newline.join("\t".join(row) for row in s) for s in sentences]
     text = (newline * 2).join(blocks) + (newline * 2 if last else "")

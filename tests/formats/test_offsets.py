@@ -202,7 +202,7 @@ def test_bioc_is_read_in_constant_memory(tmp_path):
         (write_bioc, BIOC.replace("UTF-8", "big5"), r"x\.xml:1: "),
     ],
 )
-def test_files_that_are_none(tmp_path, write, text, message):
+def test_files_without_documents_or_not_well_formed(tmp_path, write, text, message):
     read, path = write(tmp_path, text)
     with pytest.raises(WeltError, match=message):
         list(read(path))

@@ -346,7 +346,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 @settings(max_examples=n_examples(150))
 @given(st.lists(TEXTS, max_size=8), st.integers(1, 40))
-def test_elements_are_found_whatever_the_buffer(texts, size):
+def test_elements_do_not_depend_on_the_buffer(texts, size):
     from xml.sax.saxutils import escape
 
     class Slow(io.BytesIO):
@@ -369,7 +369,7 @@ def test_elements_are_found_whatever_the_buffer(texts, size):
     st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
     st.sampled_from(["jsonl", "jsonl.gz", "csv", "tsv", "parquet", "xml", "pubmed"]),
 )
-def test_texts_come_back_as_they_were_written(tmp_path_factory, rows, format_):
+def test_round_trip_of_texts(tmp_path_factory, rows, format_):
     """Ids and texts with any characters, through every format that can hold them."""
     from xml.sax.saxutils import escape
 
@@ -455,14 +455,12 @@ PARTS = st.sampled_from(
 
 @settings(max_examples=n_examples(400))
 @given(st.sampled_from(FORMATS), st.lists(PARTS, max_size=25), st.booleans())
-def test_no_file_breaks_a_reader_and_every_document_is_found_again(
-    tmp_path_factory, name, parts, whole
-):
+def test_any_bytes_are_read_from_any_place(tmp_path_factory, name, parts, whole):
     check_reader(tmp_path_factory.mktemp("fuzz") / name, b"".join(parts), whole)
 
 
 def check_reader(path, content, whole_files):
-    """Whatever a file has in it: no exception but ours, and reading from the place of the
+    """Check that any content raises only `WeltError`, and that reading from the place of the
     n-th document gives the n-th document and those after it."""
     path.write_bytes(content)
     try:
