@@ -141,7 +141,7 @@ def test_large_batches_are_recomputed_with_the_same_dropout(tmp_path, gpu):
         gpu.manual_seed(0)
         scores, backprop = model.begin_update([eg.predicted for eg in examples])
         backprop([array - 1.0 / array.shape[1] for array in scores])
-        encoder = model.get_ref("tok2vec").shims[0]._model
+        encoder = model.get_ref("tok2vec").shims[0].encoder
         gradients.append([p.grad for p in encoder.parameters() if p.grad is not None])
     for one, other in zip(*gradients):
         assert gpu.allclose(one, other, atol=1e-5)

@@ -21,7 +21,8 @@ torch = pytest.importorskip("torch", reason="needs welt-spacy[transformers]")
 transformers = pytest.importorskip("transformers")
 
 
-def expected(name, doc, pooling):
+def compute_vectors(name, doc, pooling):
+    """Vectors of the words of a document, computed with the transformers library."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(name, add_prefix_space=True)
     encoder = transformers.AutoModel.from_pretrained(name).eval()
     words = [token.text for token in doc]
@@ -30,8 +31,8 @@ def expected(name, doc, pooling):
         hidden = encoder(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).last_hidden_state[0]
-    owners = batch.word_ids()
-    rows = [[j for j, o in enumerate(owners) if o == i] for i in range(len(words))]
+    word_ids = batch.word_ids()
+    rows = [[j for j, o in enumerate(word_ids) if o == i] for i in range(len(words))]
     if pooling == "first":
         return np.array([hidden[row[0]].numpy() for row in rows])
     return np.array([hidden[row].mean(0).numpy() for row in rows])
@@ -43,24 +44,24 @@ def test_vectors_are_those_of_the_library(encoders, kind, pooling):
     model = make_model(encoders[kind], pooling=pooling)
     assert model.get_dim("nO") == 32
     docs = make_docs()
-    found = model.predict(docs)
-    assert [array.shape for array in found] == [(len(doc), 32) for doc in docs]
-    for doc, array in zip(docs, found):
+    arrays = model.predict(docs)
+    assert [array.shape for array in arrays] == [(len(doc), 32) for doc in docs]
+    for doc, array in zip(docs, arrays):
         assert array.dtype == "float32"
         if len(doc):
             np.testing.assert_allclose(
-                array, expected(encoders[kind], doc, pooling), atol=1e-4
+                array, compute_vectors(encoders[kind], doc, pooling), atol=1e-4
             )
     assert model.predict([docs[1]])[0].shape == (0, 32)
 
 
 @pytest.mark.parametrize("max_batch_pieces", [1, 40, 4096])
-def test_batches_make_no_difference(encoders, max_batch_pieces):
+def test_vectors_do_not_depend_on_batches(encoders, max_batch_pieces):
     docs = make_docs(["aspirin " * n for n in (1, 9, 3, 0, 70, 2)])
     plain = make_model(encoders["bert"])
     small = make_model(encoders["bert"], max_batch_pieces=max_batch_pieces)
-    for one, other in zip(plain.predict(docs), small.predict(docs)):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    for a, b in zip(plain.predict(docs), small.predict(docs)):
+        np.testing.assert_allclose(a, b, atol=1e-5)
     for doc, array in zip(docs, plain.predict(docs)):
         np.testing.assert_allclose(plain.predict([doc])[0], array, atol=1e-5)
 
@@ -74,40 +75,51 @@ def test_long_docs_are_read_in_windows(encoders):
     assert plain.shape == changed.shape == (1000, 32)
     differs = np.flatnonzero(np.abs(plain - changed).max(axis=1) > 1e-5)
     assert 900 in differs and abs(differs - 900).max() <= 62
-    # words that no encoder takes whole, and words of white space
-    odd = Doc(VOCAB, words=["x" * 4000, " ", "\u200b", "a"])
-    assert np.isfinite(model.predict([odd])[0]).all()
+
+
+def test_long_words_and_white_space_have_vectors(encoders):
+    model = make_model(encoders["bert"])
+    doc = Doc(VOCAB, words=["x" * 4000, " ", "\u200b", "a"])
+    assert np.isfinite(model.predict([doc])[0]).all()
 
 
 def with_sentences(n_words):
-    """A doc with sentences of so many words."""
+    """Make a document with sentences of so many words."""
     lengths = np.array(n_words)
     words = [f"{'abcdefgh'[i % 8]}{'xyz'[i % 3]}" for i in range(lengths.sum())]
     starts = np.isin(np.arange(len(words)), np.cumsum(lengths) - lengths)
     return Doc(VOCAB, words=words, sent_starts=starts.tolist())
 
 
-def test_a_sentence_with_its_context(encoders):
-    doc, bare = with_sentences([3, 5, 2]), with_sentences([10])
-    (lone,) = make_model(encoders["bert"], context=0).predict([doc])
+def test_sentences_without_context(encoders):
+    doc = with_sentences([3, 5, 2])
+    (vectors,) = make_model(encoders["bert"], context=0).predict([doc])
     sentences = [sent.as_doc() for sent in doc.sents]
+    plain = make_model(encoders["bert"]).predict(sentences)
+    np.testing.assert_allclose(vectors, np.concatenate(plain), atol=1e-5)
+
+
+def test_sentences_with_context(encoders):
+    doc = with_sentences([3, 5, 2])
+    # A word has two pieces, so three pieces are one word on each side
+    (vectors,) = make_model(encoders["bert"], context=3).predict([doc])
     plain = make_model(encoders["bert"])
-    np.testing.assert_allclose(
-        lone, np.concatenate(plain.predict(sentences)), atol=1e-5
-    )
-    # Words are two pieces: with three of them one word on each side is seen
-    (near,) = make_model(encoders["bert"], context=3).predict([doc])
     windows = [(0, 4, 0, 3), (2, 9, 3, 8), (7, 10, 8, 10)]
     for start, end, keep, last in windows:
-        (seen,) = plain.predict([doc[start:end].as_doc()])
+        (window,) = plain.predict([doc[start:end].as_doc()])
         np.testing.assert_allclose(
-            near[keep:last], seen[keep - start : last - start], atol=1e-5
+            vectors[keep:last], window[keep - start : last - start], atol=1e-5
         )
-    # A doc whose sentences nobody has found, and one with room for all of it
-    (whole,) = plain.predict([bare])
-    for settings, one in (({"context": 0}, bare), ({"context": 40}, doc)):
-        (found,) = make_model(encoders["bert"], **settings).predict([one])
-        np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("context, sentences", [(0, [10]), (40, [3, 5, 2])])
+def test_one_window_if_there_is_one_sentence_or_room_for_all(
+    encoders, context, sentences
+):
+    (expected,) = make_model(encoders["bert"]).predict([with_sentences([10])])
+    model = make_model(encoders["bert"], context=context)
+    (vectors,) = model.predict([with_sentences(sentences)])
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["first", "mean"])
@@ -125,11 +137,11 @@ def test_gradient_is_that_of_torch(encoders, pooling):
     rng = np.random.default_rng(0)
     d_arrays = [rng.normal(size=a.shape).astype("float32") for a in arrays]
     backprop(d_arrays)
-    encoder = model.shims[0]._model
+    encoder = model.shims[0].encoder
     weights = encoder.encoder.layer[0].output.dense.weight
-    found = weights.grad.clone()
-    # The same by finite differences along the gradient
-    step = 1e-2 * found / found.norm()
+    gradient = weights.grad.clone()
+    # Finite differences along the gradient
+    step = 1e-2 * gradient / gradient.norm()
 
     def value():
         return sum(float((d * a).sum()) for d, a in zip(d_arrays, model.predict(docs)))
@@ -140,7 +152,7 @@ def test_gradient_is_that_of_torch(encoders, pooling):
         weights -= 2 * step
         below = value()
         weights += step
-    assert (above - below) / 2e-2 == pytest.approx(float(found.norm()), rel=0.02)
+    assert (above - below) / 2e-2 == pytest.approx(float(gradient.norm()), rel=0.02)
 
 
 def gradients(model, batches):
@@ -150,13 +162,15 @@ def gradients(model, batches):
         backprop(arrays)
     return {
         name: parameter.grad.clone()
-        for name, parameter in model.shims[0]._model.named_parameters()
+        for name, parameter in model.shims[0].encoder.named_parameters()
         if parameter.grad is not None
     }
 
 
 @pytest.mark.parametrize("max_stored_pieces", [1, 60])
-def test_what_is_computed_twice_has_the_same_gradient(encoders, max_stored_pieces):
+def test_activations_that_are_computed_twice_have_the_same_gradient(
+    encoders, max_stored_pieces
+):
     docs = make_docs(["aspirin mice " * n for n in (1, 9, 3, 0, 70, 2)])
     plain = gradients(make_model(encoders["bert"], max_batch_pieces=40), [docs])
     bounded = make_model(
@@ -166,10 +180,8 @@ def test_what_is_computed_twice_has_the_same_gradient(encoders, max_stored_piece
         torch.testing.assert_close(gradient, plain[name], atol=1e-6, rtol=1e-4)
 
 
-def test_activations_beyond_train_pieces_are_not_kept(encoders):
-    """What the graph holds on to grows with the docs only where it may."""
-
-    def kept(n_docs, **settings):
+def test_activations_beyond_max_stored_pieces_are_not_stored(encoders):
+    def count_stored(n_docs, **settings):
         model = make_model(encoders["bert"], max_batch_pieces=64, **settings)
         sizes = []
 
@@ -181,19 +193,19 @@ def test_activations_beyond_train_pieces_are_not_kept(encoders):
             model.begin_update(make_docs(["aspirin mice " * 20] * n_docs))
         return sum(sizes)
 
-    plain = kept(20) - kept(10)
-    assert (
-        kept(20, max_stored_pieces=64) - kept(10, max_stored_pieces=64) < 0.05 * plain
-    )
+    def growth(**settings):
+        return count_stored(20, **settings) - count_stored(10, **settings)
+
+    assert growth(max_stored_pieces=64) < 0.05 * growth()
 
 
 def test_gradients_accumulate(encoders):
     settings = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = make_model(encoders["bert"], transformer_config=settings)
-    one, two = make_docs(["aspirin mice", "we gave"]), make_docs(["to mice"])
-    together = gradients(model, [one + two])
+    first, second = make_docs(["aspirin mice", "we gave"]), make_docs(["to mice"])
+    together = gradients(model, [first + second])
     other = make_model(encoders["bert"], transformer_config=settings)
-    for name, gradient in gradients(other, [one, two]).items():
+    for name, gradient in gradients(other, [first, second]).items():
         torch.testing.assert_close(gradient, together[name], atol=1e-6, rtol=1e-4)
 
 
@@ -210,26 +222,27 @@ def test_pieces_are_counted_for_batches(encoders):
         )
 
 
-def test_frozen_layers_get_no_gradient(encoders):
-    def trained(n):
-        model = make_model(encoders["electra"], frozen_layers=n)
-        arrays, backprop = model.begin_update(make_docs())
-        backprop(arrays)
-        found = {
-            name
-            for name, p in model.shims[0]._model.named_parameters()
-            if p.grad is not None
-        }
-        model.finish_update(make_adamw())
-        return found
+def trained_parameters(encoder, n_frozen):
+    """Names of the parameters with a gradient after an update."""
+    model = make_model(encoder, frozen_layers=n_frozen)
+    names = set(gradients(model, [make_docs()]))
+    model.finish_update(make_adamw())
+    return names
 
-    everything = trained(0)
-    assert any("embeddings" in name for name in everything)
-    one = trained(1)
-    assert one < everything
-    assert not any("embeddings" in n or "layer.0." in n for n in one)
-    assert any("layer.1." in name for name in one)
-    assert trained(-1) == set()
+
+def test_frozen_layers_get_no_gradient(encoders):
+    all_names = trained_parameters(encoders["electra"], 0)
+    assert any("embeddings" in name for name in all_names)
+    names = trained_parameters(encoders["electra"], 1)
+    assert names < all_names
+    assert not any("embeddings" in name or "layer.0." in name for name in names)
+    assert any("layer.1." in name for name in names)
+
+
+@pytest.mark.parametrize("n_frozen", [-1, 1, 12])
+def test_an_encoder_with_all_layers_frozen_is_not_trained(encoders, n_frozen):
+    """BERT has one layer here, and a pooler above, which does not contribute."""
+    assert trained_parameters(encoders["bert"], n_frozen) == set()
 
 
 @pytest.mark.parametrize("kind", ENCODER_KINDS)
@@ -241,17 +254,26 @@ def test_saved_and_loaded_without_the_original(encoders, kind, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     loaded = build_transformer_encoder("no/such-encoder").from_bytes(data)
     assert loaded.get_dim("nO") == 32
-    for one, other in zip(model.predict(docs), loaded.predict(docs)):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-    for copy in (model.copy(), pickle.loads(pickle.dumps(model))):
-        for one, other in zip(model.predict(docs), copy.predict(docs)):
-            np.testing.assert_allclose(one, other, atol=1e-6)
-    assert build_transformer_encoder("x").from_bytes(
-        build_transformer_encoder("x").to_bytes()
-    )  # before it is initialized
+    for a, b in zip(model.predict(docs), loaded.predict(docs)):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_encoders_that_are_none(tmp_path):
+@pytest.mark.parametrize(
+    "copy",
+    [lambda model: model.copy(), lambda model: pickle.loads(pickle.dumps(model))],
+)
+def test_copies_predict_the_same(encoders, copy):
+    model, docs = make_model(encoders["bert"]), make_docs()
+    for a, b in zip(model.predict(docs), copy(model).predict(docs)):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_an_encoder_that_is_not_initialized_is_saved_and_loaded():
+    data = build_transformer_encoder("x").to_bytes()
+    assert build_transformer_encoder("x").from_bytes(data).shims[0].encoder is None
+
+
+def test_folders_without_encoder(tmp_path):
     with pytest.raises(WeltError, match="Can't load the encoder .*local folder"):
         make_model(str(tmp_path))
 
@@ -262,55 +284,55 @@ def test_adamw_on_an_encoder_is_that_of_torch(encoders):
     reference = transformers.AutoModel.from_pretrained(encoders["bert"], **settings)
     decays = [p for p in reference.parameters() if p.ndim >= 2]
     rest = [p for p in reference.parameters() if p.ndim < 2]
-    theirs = torch.optim.AdamW(
+    torch_optimizer = torch.optim.AdamW(
         [
             {"params": decays, "weight_decay": 0.1},
             {"params": rest, "weight_decay": 0.0},
         ],
         lr=1e-2,
-        eps=1e-4,  # or noise in tiny gradients would count
+        eps=1e-4,  # because tiny gradients are noise
     )
-    ours = make_adamw(1e-2, weight_decay=0.1, eps=1e-4)
+    optimizer = make_adamw(1e-2, weight_decay=0.1, eps=1e-4)
     tokenizer = transformers.AutoTokenizer.from_pretrained(encoders["bert"])
     batch = tokenizer(["aspirin"], return_tensors="pt")
     doc = Doc(VOCAB, words=["aspirin"])
     for _ in range(3):
         (array,), backprop = model.begin_update([doc])
         backprop([array])  # the loss is half the squared norm
-        model.finish_update(ours)
+        model.finish_update(optimizer)
         hidden = reference(**batch).last_hidden_state[0, 1]
         (0.5 * (hidden**2).sum()).backward()
         torch.nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
-        theirs.step()
-        theirs.zero_grad()
-    found = dict(model.shims[0]._model.named_parameters())
+        torch_optimizer.step()
+        torch_optimizer.zero_grad()
+    parameters = dict(model.shims[0].encoder.named_parameters())
     for name, parameter in reference.named_parameters():
         np.testing.assert_allclose(
-            found[name].detach().numpy(), parameter.detach().numpy(), atol=2e-5
+            parameters[name].detach().numpy(), parameter.detach().numpy(), atol=2e-5
         )
 
 
 def test_layers_below_learn_slower(encoders):
     model = make_model(encoders["electra"], layer_decay=0.1)
     before = {
-        n: p.detach().clone() for n, p in model.shims[0]._model.named_parameters()
+        n: p.detach().clone() for n, p in model.shims[0].encoder.named_parameters()
     }
     arrays, backprop = model.begin_update(make_docs())
     backprop(arrays)
     model.finish_update(make_adamw(1e-3, weight_decay=0.0, eps=1e-15))
-    after = dict(model.shims[0]._model.named_parameters())
+    after = dict(model.shims[0].encoder.named_parameters())
 
-    def moved(part):
+    def max_change(part):
         return max(
             float((after[n].detach() - before[n]).abs().max())
             for n in before
             if part in n
         )
 
-    # Adam's first step is the learning rate, whatever the gradient.
-    assert moved("layer.1.") == pytest.approx(1e-3, rel=0.01)
-    assert moved("layer.0.") == pytest.approx(1e-4, rel=0.01)
-    assert moved("word_embeddings") == pytest.approx(1e-5, rel=0.01)
+    # The first step of Adam is the learning rate, whatever the gradient
+    assert max_change("layer.1.") == pytest.approx(1e-3, rel=0.01)
+    assert max_change("layer.0.") == pytest.approx(1e-4, rel=0.01)
+    assert max_change("word_embeddings") == pytest.approx(1e-5, rel=0.01)
 
 
 def test_other_optimizers_of_thinc_work(encoders):
@@ -330,7 +352,7 @@ def test_other_optimizers_of_thinc_work(encoders):
     np.testing.assert_allclose(model.predict(docs)[0], after, atol=1e-6)
 
 
-def test_alone_and_shared_by_listeners(encoders, tmp_path):
+def test_an_encoder_alone_and_one_shared_by_listeners(encoders, tmp_path):
     encoder = {
         "@architectures": "welt_spacy.TransformerEncoder.v1",
         "name": encoders["bert"],
@@ -359,7 +381,7 @@ def test_alone_and_shared_by_listeners(encoders, tmp_path):
     assert [ents(doc) for doc in shared.pipe(texts)] == expected
 
 
-def test_on_gpu_is_false_here():
+def test_on_gpu_is_false_on_a_cpu():
     assert on_gpu() is False
 
 

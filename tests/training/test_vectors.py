@@ -1,4 +1,6 @@
-"""Vectors of word pieces, in NumPy and by torch."""
+"""Static vectors of word pieces, computed in NumPy and with torch."""
+
+import shutil
 
 import numpy as np
 import pytest
@@ -6,9 +8,13 @@ import srsly
 
 from welt_spacy.errors import WeltError
 from welt_spacy.ml.piece_vectors import read_vectors
-from welt_spacy.training.vectors import _load_numpy, _load_torch, make_vectors
+from welt_spacy.training.vectors import (
+    load_numpy_encoder,
+    load_torch_encoder,
+    make_vectors,
+)
 
-from ..factories import make_tiny_bert, run_command
+from ..factories import fails_with_one_line, make_tiny_bert, run_command
 
 pytest.importorskip("torch")
 pytest.importorskip("tokenizers")
@@ -19,67 +25,81 @@ def bert(tmp_path_factory):
     return make_tiny_bert(tmp_path_factory.mktemp("vectors") / "bert", 64)
 
 
-def test_numpy_computes_what_torch_does(bert):
-    one, other = _load_numpy(bert), _load_torch(str(bert))
-    assert one[1] == other[1]
+def test_numpy_and_torch_compute_the_same_outputs(bert):
+    a, b = load_numpy_encoder(bert), load_torch_encoder(str(bert))
+    assert (a.prefix, a.suffix) == (b.prefix, b.suffix)
+    np.testing.assert_array_equal(a.embeddings, b.embeddings)
     rng = np.random.default_rng(0)
     for shape in ((5, 3), (1, 9)):
-        ids = rng.integers(0, len(one[2]), size=shape)
-        np.testing.assert_allclose(one[3](ids), other[3](ids), atol=1e-5)
-    np.testing.assert_array_equal(one[2], other[2])
+        ids = rng.integers(0, len(a.embeddings), size=shape)
+        np.testing.assert_allclose(a.run(ids), b.run(ids), atol=1e-5)
 
 
-def test_both_ways_give_the_same_vectors(bert, monkeypatch):
-    told = []
-    one = make_vectors(str(bert), width=8, report=lambda *n: told.append(n))
-    monkeypatch.setattr(
-        "welt_spacy.training.vectors._is_plain_bert", lambda folder: False
-    )
-    other = make_vectors(str(bert), width=8)
-    assert one.array.shape == other.array.shape == (len(one.array), 16)
+def test_numpy_and_torch_give_the_same_vectors(bert, monkeypatch):
+    a = make_vectors(str(bert), width=8).array
+    name = "welt_spacy.training.vectors.is_numpy_bert"
+    monkeypatch.setattr(name, lambda folder: False)
+    b = make_vectors(str(bert), width=8).array
     # The sign of a component is not determined
-    np.testing.assert_allclose(np.abs(one.array), np.abs(other.array), atol=0.02)
-    assert told[-1] == (len(one.array), len(one.array))
-    for part in (one.array[:, :8], one.array[:, 8:]):
-        assert part.astype("float32").std() == pytest.approx(1, abs=0.01)
+    np.testing.assert_allclose(np.abs(a), np.abs(b), atol=0.02)
 
 
-def test_a_piece_alone_is_what_is_kept(bert):
-    """Distances between rows are those between the encoder's own outputs, reduced by as
-    many components as there are."""
-    vectors = make_vectors(str(bert), width=32)
-    _, (before, after), _, run = _load_numpy(bert)
-    outputs = run_command(
-        "vectors", np.array([[*before, i, *after] for i in (7, 8, 30)])
-    )[:, len(before)]
-    wanted = np.linalg.norm(outputs[0] - outputs[1]) / np.linalg.norm(
-        outputs[0] - outputs[2]
+def test_outputs_and_embeddings_have_the_same_scale(bert):
+    vectors = make_vectors(str(bert), width=8).array
+    assert vectors.shape == (len(vectors), 16)
+    for half in (vectors[:, :8], vectors[:, 8:]):
+        assert half.astype("float32").std() == pytest.approx(1, abs=0.01)
+
+
+def test_progress_is_reported(bert):
+    reports = []
+    vectors = make_vectors(
+        str(bert), width=8, report=lambda done, n: reports.append((done, n))
     )
+    assert reports[-1] == (len(vectors.array), len(vectors.array))
+
+
+def test_distances_of_vectors_are_those_of_outputs(bert):
+    """With as many components as there are, nothing is lost but the scale."""
+    vectors = make_vectors(str(bert), width=32)
+    encoder = load_numpy_encoder(bert)
+    ids = np.array([[*encoder.prefix, i, *encoder.suffix] for i in (7, 8, 30)])
+    outputs = encoder.run(ids)[:, len(encoder.prefix)]
     rows = vectors.array[[7, 8, 30], :32].astype("float32")
-    found = np.linalg.norm(rows[0] - rows[1]) / np.linalg.norm(rows[0] - rows[2])
-    assert found == pytest.approx(wanted, rel=0.01)
+
+    def ratio(points):
+        a, b = (np.linalg.norm(points[0] - points[i]) for i in (1, 2))
+        return a / b
+
+    assert ratio(rows) == pytest.approx(ratio(outputs), rel=0.01)
 
 
 def test_command(bert, tmp_path):
-    result = run_command("vectors", bert, tmp_path / "x.vectors", "--width", 8)
+    output = tmp_path / "x.vectors"
+    result = run_command("vectors", bert, output, "--width", 8)
     assert result.exit_code == 0 and "16 wide" in result.stdout, result.output
-    assert read_vectors(tmp_path / "x.vectors").array.shape[1] == 16
-    assert srsly.msgpack_loads((tmp_path / "x.vectors").read_bytes())["about"]
-    for arguments, part in (
-        ((bert, tmp_path / "y", "--width", 999), "is 32 wide"),
-        ((tmp_path / "none", tmp_path / "y"), "Can't load the encoder"),
-        ((bert, tmp_path / "x.vectors" / "y", "--width", 8), "can't write"),
-    ):
-        result = run_command("vectors", *arguments)
-        assert result.exit_code == 1 and part in result.stderr, result.output
-        assert len(result.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "y").exists()
+    assert read_vectors(output).array.shape[1] == 16
+    assert srsly.msgpack_loads(output.read_bytes())["about"]
 
 
-def test_a_damaged_encoder(bert, tmp_path):
-    import shutil
+def test_mistakes(bert, tmp_path):
+    output, file = tmp_path / "y", tmp_path / "file"
+    file.write_bytes(b"")
+    fails_with_one_line(
+        run_command("vectors", bert, output, "--width", 999), "is 32 wide"
+    )
+    fails_with_one_line(
+        run_command("vectors", tmp_path / "none", output), "Can't load the encoder"
+    )
+    fails_with_one_line(
+        run_command("vectors", bert, file / "y", "--width", 8), "can't write"
+    )
+    assert not output.exists()
 
-    copied = shutil.copytree(bert, tmp_path / "bert")
-    (copied / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(WeltError, match="can't read this encoder"):
-        make_vectors(str(copied), width=8)
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_damaged_encoder(bert, tmp_path, name):
+    copy = shutil.copytree(bert, tmp_path / "bert")
+    (copy / name).write_bytes(b"x")
+    with pytest.raises(WeltError, match="can't read this"):
+        make_vectors(str(copy), width=8)

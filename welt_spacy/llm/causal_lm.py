@@ -6,7 +6,7 @@ Importing this module does not import torch, which is part of an extra.
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from thinc.util import get_torch_default_device
 
-from ..errors import WeltError, check_number, extra_needed, first_line
+from ..errors import WeltError, check_number, extra_needed
+from ..ml.encoder.pretrained import clear_errors
 from ..ml.encoder.windows import bucket
 from .backends import Completion, Request
 from .constrained_decoding import EXTRA, GrammarProcessor, Vocabulary, load_vocabulary
@@ -97,18 +98,6 @@ def load_causal_lm(
         with clear_errors(f"the adapter {str(adapter)!r}"):
             model = PeftModel.from_pretrained(model, str(adapter))
     return CausalLM(model.to(device).eval(), tokenizer)
-
-
-@contextlib.contextmanager
-def clear_errors(what: str) -> Iterator[None]:
-    """Raise errors of transformers as one line. `what` names the object to load."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError) as err:
-        raise WeltError(
-            f"Can't load {what}: {first_line(err)} Use a name on the hub, or a local "
-            "folder with config.json, the weights and the tokenizer."
-        ) from None
 
 
 def encode_prompt(
@@ -237,10 +226,10 @@ class TransformersBackend:
 
     def __call__(self, requests: Sequence[Request]) -> list[Completion]:
         """Complete requests. See `Backend`."""
-        from ..ml.encoder.fork_safety import calm_torch
+        from ..ml.encoder.fork_safety import limit_threads_after_fork
 
         lm = self.lm
-        calm_torch()
+        limit_threads_after_fork()
         prompts = [
             encode_prompt(lm.tokenizer, request.prompt, self.template_arguments)
             for request in requests

@@ -79,21 +79,21 @@ def _forward(
     docs = list(docs)
     ops = model.ops
     arrays, backprop_embed = model.layers[0](docs, is_train)
-    lengths = np.array([len(doc) for doc in docs], dtype="int64")
+    lengths: Any = np.array([len(doc) for doc in docs], dtype="int64")
     bounds = starts_of(lengths).tolist()
     rows, columns = _features(model, docs, bounds, is_train)
     if len(rows):
         E = model.get_param("E")
-        flat = ops.xp.concatenate([array for array in arrays if len(array)])
+        flat = ops.flatten(arrays)
         places: Any = ops.asarray(rows)  # type: ignore[arg-type]
         kinds: Any = ops.asarray(columns)  # type: ignore[arg-type]
         ops.scatter_add(flat, places, E[kinds])
-        arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
+        arrays = ops.unflatten(flat, lengths)
 
     def backprop(d_arrays: list[Floats2d]) -> list[Doc]:
         if len(rows):
             d_E = ops.alloc2f(*model.get_param("E").shape)
-            d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
+            d_flat = ops.flatten(d_arrays)
             ops.scatter_add(d_E, kinds, d_flat[places])
             model.inc_grad("E", d_E)
         return backprop_embed(d_arrays)

@@ -19,7 +19,6 @@ from thinc.model import deserialize_attr, serialize_attr
 from thinc.types import Floats2d, Ints2d
 
 from ..errors import WeltError, check_number
-from ..util.arrays import starts_of
 from .lexeme_table import Arrays, LexemeTable
 
 PREFIXES = (2, 3, 4, 5)
@@ -164,18 +163,17 @@ def _forward_unique(
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Doc]]]:
     docs = list(docs)
     ops = model.ops
-    lengths = np.array([len(doc) for doc in docs], dtype="int64")
-    bounds = starts_of(lengths).tolist()
-    if not bounds[-1]:
+    lengths: Any = [len(doc) for doc in docs]
+    if not sum(lengths):
         return [ops.alloc2f(0, model.get_dim("nO")) for _ in docs], lambda d: []
     words, inverse = _unique_words(model, docs)
     Y, backprop_layer = model.layers[0](words, is_train)
     places: Any = ops.asarray(inverse)  # type: ignore[arg-type]
     flat = Y[places]
-    arrays = [flat[start:end] for start, end in zip(bounds, bounds[1:])]
+    arrays = ops.unflatten(flat, lengths)
 
     def backprop(d_arrays: list[Floats2d]) -> list[Doc]:
-        d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
+        d_flat = ops.flatten(d_arrays)
         d_words = ops.alloc2f(*Y.shape)
         ops.scatter_add(d_words, places, d_flat)
         backprop_layer(d_words)

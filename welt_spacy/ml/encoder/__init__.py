@@ -1,1 +1,1 @@
-"""Transformer encoders in PyTorch and ONNX Runtime."""
+"""Transformer encoders as layers of Thinc, in torch and in ONNX Runtime."""

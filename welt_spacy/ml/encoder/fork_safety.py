@@ -1,4 +1,4 @@
-"""Torch in a process that was forked."""
+"""Torch in forked processes."""
 
 import os
 
@@ -7,10 +7,11 @@ import torch
 _pid = os.getpid()
 
 
-def calm_torch() -> None:
-    """Let torch use one thread, if this process was forked since it was last asked: its
-    threads do not survive a fork (`nlp.pipe(n_process=2)`), and a child that waits for
-    them hangs.
+def limit_threads_after_fork() -> None:
+    """Let torch use one thread if this process was forked since the last call.
+
+    The threads of torch do not survive a fork, as of `nlp.pipe(n_process=2)`, and a child that
+    waits for them hangs.
     """
     global _pid
     if os.getpid() != _pid:

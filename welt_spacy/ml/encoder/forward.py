@@ -1,4 +1,4 @@
-"""Docs through an encoder, and what backpropagation keeps of them."""
+"""Forward and backward passes of an encoder over documents."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,17 +10,18 @@ from spacy.tokens import Doc
 from ...util.arrays import ranges
 from ..word_pieces import read_tokenizer
 from .batches import CPU_PIECES, Batch, Batcher
-from .pretrained import special_of
+from .pretrained import get_special_tokens
 
-# A GPU wants to be filled
+# Larger on a GPU, to use all of it
 MAX_BATCH_PIECES = {"cpu": CPU_PIECES, "cuda": 16384}
 MAX_STORED_PIECES = {"cpu": 2048, "cuda": 16384}
+OTHER_DEVICE_PIECES = 4096
 
 Backprop = Callable[[torch.Tensor], None]
 
 
 class Forward:
-    """Runs an encoder on docs. Prediction can be called from many threads.
+    """Runs an encoder on documents. Prediction can be called from many threads.
 
     model (PreTrainedModel): The encoder.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
@@ -33,7 +34,7 @@ class Forward:
         self.settings = settings
         self.batcher = Batcher(
             read_tokenizer(tokenizer.backend_tokenizer.to_str()),
-            special_of(model.config, tokenizer),
+            get_special_tokens(model.config, tokenizer),
             settings["max_length"],
             settings["overlap"],
             settings["context"],
@@ -41,62 +42,67 @@ class Forward:
 
     @property
     def device(self) -> torch.device:
-        """RETURNS (torch.device): Where the encoder is."""
+        """The device of the encoder."""
         return next(self.model.parameters()).device
 
     def __call__(
-        self, docs: Sequence[Doc], trains: bool
+        self, docs: Sequence[Doc], is_train: bool
     ) -> tuple[torch.Tensor, Backprop]:
         """Run the encoder.
 
-        docs (Sequence[Doc]): The docs, n tokens together, at least one.
-        trains (bool): Whether there will be backpropagation.
-        RETURNS (tuple[torch.Tensor, Callable]): The vectors of the tokens, shape
-            (n, width), float32, and a function from their gradient to nothing, which
-            leaves gradients in the parameters.
+        docs (Sequence[Doc]): The documents, with n tokens, at least one.
+        is_train (bool): Whether backpropagation follows.
+        RETURNS (tuple[torch.Tensor, Callable]): The vectors of the tokens, shape (n, width),
+            float32; and backpropagation, a function that takes their gradient and adds to the
+            gradients of the parameters.
         """
-        kind = self.device.type
-        budget = self.settings["max_batch_pieces"] or MAX_BATCH_PIECES.get(kind, 4096)
-        room = self.settings["max_stored_pieces"] or MAX_STORED_PIECES.get(kind, 4096)
-        plan = self.batcher(docs, budget)
-        parts: list[_Part] = []
+        device = self.device.type
+        max_batch_pieces = self.settings["max_batch_pieces"] or MAX_BATCH_PIECES.get(
+            device, OTHER_DEVICE_PIECES
+        )
+        room = self.settings["max_stored_pieces"] or MAX_STORED_PIECES.get(
+            device, OTHER_DEVICE_PIECES
+        )
+        plan = self.batcher(docs, max_batch_pieces)
+        outputs: list[_Output] = []
         for batch in plan.batches:
             room -= batch.ids.size
-            # Without room to keep what backpropagation needs, it is computed again there
-            parts.append(self._run_part(batch, keep=trains and room >= 0))
-        # Back from the order of sizes to that of the docs.
-        vectors = torch.cat([part.vectors.detach() for part in parts])
-        vectors = vectors.index_select(0, self._send(plan.back))
-        if not trains:
+            # Without room for activations, backpropagation computes them again
+            store = is_train and room >= 0
+            outputs.append(self._run_batch(batch, store))
+        # From the order of the batches to that of the documents
+        vectors = torch.cat([output.vectors.detach() for output in outputs])
+        vectors = vectors.index_select(0, self._send(plan.places))
+        if not is_train:
             return vectors, no_backprop
 
         def backprop_vectors(d_vectors: torch.Tensor) -> None:
             d_words = d_vectors.index_select(0, self._send(plan.words))
-            d_parts = d_words.split([len(part.vectors) for part in parts])
-            for part, d_part in zip(parts, d_parts):
-                self._backprop_part(part, d_part)
+            d_outputs = d_words.split([len(output.vectors) for output in outputs])
+            for output, d_output in zip(outputs, d_outputs):
+                self._backprop_batch(output, d_output)
 
         return vectors, backprop_vectors
 
-    def _run_part(self, batch: Batch, keep: bool) -> "_Part":
-        if keep:
-            return _Part(batch, self._run(batch), None)
-        state = _random_state(self.device)
+    def _run_batch(self, batch: Batch, store: bool) -> "_Output":
+        if store:
+            return _Output(batch, self._run(batch), None)
+        state = _get_random_state(self.device)
         with torch.no_grad():
-            return _Part(batch, self._run(batch), state)
+            return _Output(batch, self._run(batch), state)
 
-    def _backprop_part(self, part: "_Part", d_vectors: torch.Tensor) -> None:
-        if part.random_state is None:
-            part.vectors.backward(d_vectors)
+    def _backprop_batch(self, output: "_Output", d_vectors: torch.Tensor) -> None:
+        if output.random_state is None:
+            output.vectors.backward(d_vectors)
             return
         devices = [] if self.device.type == "cpu" else [self.device]
         with torch.random.fork_rng(devices, device_type=self.device.type):
-            _set_random_state(self.device, part.random_state)  # the same dropout
-            vectors = self._run(part.batch)
+            _set_random_state(self.device, output.random_state)  # for the same dropout
+            vectors = self._run(output.batch)
         vectors.backward(d_vectors)
 
     def _run(self, batch: Batch) -> torch.Tensor:
-        """RETURNS (torch.Tensor): The vectors of the words of a batch, float32."""
+        """Compute the vectors of the words of a batch, float32."""
         inputs = {"input_ids": self._send(batch.ids)}
         if batch.mask is not None:
             inputs["attention_mask"] = self._send(batch.mask)
@@ -107,18 +113,18 @@ class Forward:
             return hidden.index_select(0, self._send(batch.first))
         n = len(batch.lengths)
         places = ranges(batch.first, batch.first + batch.lengths)
-        owner = self._send(np.repeat(np.arange(n), batch.lengths))
+        words = self._send(np.repeat(np.arange(n), batch.lengths))
         sums = hidden.new_zeros(n, hidden.shape[1])
-        sums = sums.index_add(0, owner, hidden.index_select(0, self._send(places)))
+        sums = sums.index_add(0, words, hidden.index_select(0, self._send(places)))
         return sums / self._send(batch.lengths)[:, None]
 
-    def _autocast(self):
-        on = (
+    def _autocast(self) -> torch.autocast:
+        enabled = (
             self.settings["mixed_precision"]
             and self.device.type == "cuda"
             and torch.cuda.is_bf16_supported()
         )
-        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=on)
+        return torch.autocast("cuda", dtype=torch.bfloat16, enabled=enabled)
 
     def _send(self, array: Any) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(
@@ -127,20 +133,16 @@ class Forward:
 
 
 def no_backprop(d_vectors: Any) -> None:
-    """Do nothing: what prediction returns in the place of backpropagation.
-
-    d_vectors (Any): Ignored.
-    """
-    return None
+    """Do nothing: the backpropagation of predictions."""
 
 
-class _Part(NamedTuple):
-    """A batch that went through the encoder.
+class _Output(NamedTuple):
+    """Output of an encoder for a batch.
 
-    batch (Batch): What went in.
-    vectors (torch.Tensor): What came out.
-    random_state (Tuple | None): If nothing was kept for backpropagation: the
-        state of the random numbers before.
+    batch (Batch): The batch.
+    vectors (torch.Tensor): The vectors of its words.
+    random_state (tuple | None): The state of the random numbers before, if activations were
+        not stored.
     """
 
     batch: Batch
@@ -148,9 +150,9 @@ class _Part(NamedTuple):
     random_state: tuple | None
 
 
-def _random_state(device: torch.device) -> tuple:
-    on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), on_device
+def _get_random_state(device: torch.device) -> tuple:
+    cuda_state = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return torch.get_rng_state(), cuda_state
 
 
 def _set_random_state(device: torch.device, state: tuple) -> None:

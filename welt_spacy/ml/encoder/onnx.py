@@ -1,5 +1,5 @@
-"""An encoder in ONNX Runtime, in the form of a tok2vec. It only predicts, and needs
-neither torch nor transformers.
+"""Encoders in ONNX Runtime as tok2vec layers. They only predict, and need neither torch nor
+transformers.
 """
 
 import os
@@ -18,7 +18,13 @@ from ...errors import WeltError, extra_needed, first_line
 from ...parallel.processes import n_cores
 from ...util.arrays import ranges, starts_of
 from ..word_pieces import read_tokenizer
-from .batches import CPU_PIECES, Batch, Batcher, Special, check_windows
+from .batches import (
+    CPU_PIECES,
+    Batch,
+    Batcher,
+    SpecialTokens,
+    check_window_settings,
+)
 
 
 def build_onnx_encoder(
@@ -29,22 +35,25 @@ def build_onnx_encoder(
     context: int | None = None,
     max_batch_pieces: int | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """Build an encoder in ONNX Runtime, in the form of a tok2vec.
+    """Build an encoder in ONNX Runtime as a tok2vec layer.
 
-    Registered as `welt_spacy.OnnxEncoder.v1`. `spacy welt optimize` puts it in the place
-    of a `welt_spacy.TransformerEncoder.v1`, with its settings; see there. The encoder is
-    loaded with the pipeline and can't be made from a config alone.
+    Registered as `welt_spacy.OnnxEncoder.v1`. `spacy welt optimize` replaces a
+    `welt_spacy.TransformerEncoder.v1` with it and keeps its settings; see there. The encoder is
+    loaded with the pipeline and can't be created from a config alone.
 
-    pooling (str): The vector of a word is that of its first piece, or the mean.
-    max_length (int | None): Word pieces in a window.
-    overlap (int): Pieces that neighbouring windows share.
-    context (int | None): Pieces around each sentence.
-    max_batch_pieces (int | None): Pieces that go through the encoder at once.
-    RETURNS (Model[list[Doc], list[Floats2d]]): (n_tokens, width) float32 a doc.
-    RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of
-        its range.
+    pooling (str): The vector of a word is that of its first word piece ("first"), or the mean
+        of all ("mean").
+    max_length (int | None): Maximum number of word pieces in a window.
+    overlap (int): Word pieces that neighbouring windows share.
+    context (int | None): Maximum number of word pieces on each side of a sentence.
+    max_batch_pieces (int | None): Maximum number of word pieces that go through the encoder at
+        once; 1,024 if not set.
+    RETURNS (Model[list[Doc], list[Floats2d]]): A layer with an array for each document, shape
+        (n_tokens, width), float32.
+    RAISES (WeltError): If onnxruntime or tokenizers are missing, or a setting is out of its
+        range.
     """
-    check_windows(max_length, overlap, context, max_batch_pieces)
+    check_window_settings(max_length, overlap, context, max_batch_pieces)
     with extra_needed("welt_spacy.OnnxEncoder.v1", "onnxruntime"):
         import onnxruntime  # noqa: F401
         import tokenizers  # noqa: F401
@@ -68,12 +77,9 @@ def build_onnx_encoder(
 
 
 def start_session(data: bytes, threads: int) -> Any:
-    """Start the runtime.
+    """Start an InferenceSession of a model in ONNX with a number of threads.
 
-    data (bytes): The model, in ONNX.
-    threads (int): How many it may use.
-    RETURNS (onnxruntime.InferenceSession): The session.
-    RAISES (WeltError): If the runtime can't read the model.
+    RAISES (WeltError): If ONNX Runtime can't read the model.
     """
     import onnxruntime
 
@@ -85,30 +91,28 @@ def start_session(data: bytes, threads: int) -> Any:
             data, options, providers=["CPUExecutionProvider"]
         )
     except Exception as err:
-        # The runtime raises exceptions of its own, with no common class.
+        # The exceptions of ONNX Runtime have no common class
         reason = first_line(err)
         raise WeltError(f"ONNX Runtime can't load the encoder: {reason}") from None
 
 
-def _threads() -> int:
-    """As many as OMP_NUM_THREADS says, or as there are cores for this process."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
+def _n_threads() -> int:
+    """Return OMP_NUM_THREADS, or the number of cores of this process."""
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    if variable.isdigit() and int(variable) > 0:
+        return int(variable)
     return n_cores()
 
 
 class OnnxEncoder:
-    """An encoder, its tokenizer and what it wants around the pieces of words. It can be
-    called from many threads.
+    """An encoder in ONNX Runtime with its tokenizer. It can be called from many threads.
 
     settings (dict[str, Any]): The arguments of `build_onnx_encoder`.
-    data (bytes): The model, in ONNX; empty if there is none yet.
+    data (bytes): The model in ONNX; empty before it is loaded.
     tokenizer (str): The tokenizer, as JSON of the tokenizers library.
-    special (Special | None): What the encoder wants besides the pieces of words.
-    form (str): How it was made: "onnx" or "int8".
-    RAISES (WeltError): If the runtime can't read the model, or no word fits into a
-        window.
+    special (SpecialTokens | None): Special word pieces of the encoder.
+    format (str): "onnx" or "int8".
+    RAISES (WeltError): If ONNX Runtime can't read the model, or no word fits into a window.
     """
 
     def __init__(
@@ -116,14 +120,14 @@ class OnnxEncoder:
         settings: dict[str, Any],
         data: bytes = b"",
         tokenizer: str = "",
-        special: Special | None = None,
-        form: str = "onnx",
+        special: SpecialTokens | None = None,
+        format: str = "onnx",
     ):
         self.settings = settings
         self.data = data
         self.tokenizer = tokenizer
         self.special = special
-        self.form = form
+        self.format = format
         self._sessions: list[Any] = []
         self._pid = os.getpid()
         if special is not None:
@@ -134,40 +138,38 @@ class OnnxEncoder:
                 settings["overlap"],
                 settings["context"],
             )
-            self._sessions.append(start_session(data, _threads()))
+            self._sessions.append(start_session(data, _n_threads()))
 
     @property
-    def is_there(self) -> bool:
-        """RETURNS (bool): Whether there is an encoder."""
+    def is_loaded(self) -> bool:
+        """Whether there is an encoder."""
         return self.special is not None
 
     @property
     def width(self) -> int:
-        """RETURNS (int): The width of its output."""
+        """The width of the output."""
         return int(self._sessions[-1].get_outputs()[0].shape[-1])
 
     def __getstate__(self) -> dict[str, Any]:
-        names = ("settings", "data", "tokenizer", "special", "form")
+        names = ("settings", "data", "tokenizer", "special", "format")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def __call__(self, docs: Sequence[Doc]) -> NDArray[np.float32]:
-        """Run the encoder.
-
-        docs (Sequence[Doc]): The docs, n tokens together, at least one.
-        RETURNS (ndarray): Shape (n, width), float32: the vectors of the tokens.
+        """Compute the vectors of all tokens of documents, shape (n, width), float32. There must
+        be a token in one of the documents.
         """
-        session = self._session()
+        session = self._get_session()
         plan = self._batcher(docs, self.settings["max_batch_pieces"] or CPU_PIECES)
-        parts = [self._run(session, batch) for batch in plan.batches]
-        return np.concatenate(parts)[plan.back]
+        vectors = [self._run(session, batch) for batch in plan.batches]
+        return np.concatenate(vectors)[plan.places]
 
-    def _session(self) -> Any:
+    def _get_session(self) -> Any:
         if os.getpid() != self._pid:
-            # Threads do not survive a fork. Earlier sessions are kept: to end one is to
-            # wait for its threads, which for ever sleep in the parent process.
+            # Threads do not survive a fork. Earlier sessions stay open, because closing one
+            # waits for its threads, which exist in the parent process only.
             self._pid = os.getpid()
             self._sessions.append(start_session(self.data, threads=1))
         return self._sessions[-1]
@@ -185,7 +187,7 @@ class OnnxEncoder:
 
 
 def _init(model: Model, X: Any = None, Y: Any = None) -> None:
-    if not model.attrs["encoder"].is_there:
+    if not model.attrs["encoder"].is_loaded:
         raise WeltError(
             "welt_spacy.OnnxEncoder.v1 is made by 'spacy welt optimize' from a trained "
             "pipeline: train with welt_spacy.TransformerEncoder.v1"
@@ -198,16 +200,15 @@ def _forward(
     encoder = model.attrs["encoder"]
     if is_train:
         raise WeltError(
-            f"This encoder was optimized for prediction ({encoder.form}) and can't be "
+            f"This encoder was optimized for prediction ({encoder.format}) and can't be "
             "trained: train the pipeline it was made from"
         )
-    lengths = np.array([len(doc) for doc in docs], dtype="int64")
-    if not lengths.sum():
-        width = encoder.width if encoder.is_there else 0
+    lengths: Any = [len(doc) for doc in docs]
+    if not sum(lengths):
+        width = encoder.width if encoder.is_loaded else 0
         return [model.ops.alloc2f(0, width) for _ in docs], lambda d: []
     flat = model.ops.asarray2f(encoder(docs))
-    bounds = starts_of(lengths).tolist()
-    return [flat[a:b] for a, b in zip(bounds, bounds[1:])], lambda d: []
+    return model.ops.unflatten(flat, lengths), lambda d: []
 
 
 @serialize_attr.register(OnnxEncoder)
@@ -221,6 +222,6 @@ def _serialize(_: Any, value: OnnxEncoder, name: str, model: Model) -> bytes:
 def _deserialize(_: Any, value: bytes, name: str, model: Model) -> OnnxEncoder:
     state = srsly.msgpack_loads(value)
     if state["special"] is not None:
-        state["special"] = Special(**state["special"])
-    # What the config says now, such as another max_batch_pieces, holds
+        state["special"] = SpecialTokens(**state["special"])
+    # The settings of the config take precedence, such as another max_batch_pieces
     return OnnxEncoder(**{**state, "settings": model.attrs["encoder"].settings})

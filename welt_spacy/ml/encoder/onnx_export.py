@@ -1,12 +1,14 @@
-"""Encoders of torch written in ONNX, full precision or int8.
+"""Export torch encoders to ONNX, in full precision or int8.
 
-Imported when a pipeline is optimized: torch, onnx and onnxruntime are needed.
+Imported when a pipeline is optimized, because torch, onnx and onnxruntime are extras.
 """
 
 import contextlib
 import logging
 import tempfile
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +26,19 @@ class _LastHiddenState(torch.nn.Module):
         self.encoder = encoder
 
     def forward(self, input_ids, attention_mask):
-        found = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        return found.last_hidden_state
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+        return output.last_hidden_state
 
 
 def export(encoder: Any) -> bytes:
-    """Write an encoder in ONNX.
+    """Export an encoder to ONNX, and compare its outputs.
 
     encoder (PreTrainedModel): The encoder, on the CPU.
-    RETURNS (bytes): The model: input_ids and attention_mask of any shape to
+    RETURNS (bytes): A model from input_ids and attention_mask of any shape to
         last_hidden_state.
-    RAISES (WeltError): If it can't be written, or does not compute the same.
+    RAISES (WeltError): If the encoder can't be exported, or the outputs differ.
     """
     module = _LastHiddenState(encoder).eval()
-    ids = torch.arange(2 * 7).reshape(2, 7) % int(encoder.config.vocab_size)
-    mask = torch.ones_like(ids)
-    mask[1, 5:] = 0
     axes = {0: "batch", 1: "width"}
     names = ["input_ids", "attention_mask", "last_hidden_state"]
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -47,37 +46,45 @@ def export(encoder: Any) -> bytes:
         try:
             torch.onnx.export(
                 module,
-                (ids, mask),
+                _make_inputs(encoder.config, (2, 7), n_masked=2),
                 str(path),
                 input_names=names[:2],
                 output_names=names[2:],
                 dynamic_axes=dict.fromkeys(names, axes),
                 opset_version=OPSET,
-                # The newer exporter made int8 models that are a fifth slower.
+                # int8 models of the newer exporter are a fifth slower
                 dynamo=False,
             )
             data = path.read_bytes()
         except Exception as err:
             reason = first_line(err)
             raise WeltError(
-                f"Encoders of type {encoder.config.model_type!r} can't be written in "
+                f"Encoders of type {encoder.config.model_type!r} can't be exported to "
                 f"ONNX: {reason}"
             ) from None
-    _check(module, data, encoder.config)
+    _compare(module, data, encoder.config)
     return data
 
 
-def _check(module: torch.nn.Module, data: bytes, config: Any) -> None:
-    """Compare them on a shape that the export has not seen."""
-    ids = torch.arange(3 * 11).reshape(3, 11) % int(config.vocab_size)
+def _make_inputs(
+    config: Any, shape: tuple[int, int], n_masked: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    n, length = shape
+    ids = torch.arange(n * length).reshape(n, length) % int(config.vocab_size)
     mask = torch.ones_like(ids)
-    mask[2, 4:] = 0
+    mask[-1, length - n_masked :] = 0
+    return ids, mask
+
+
+def _compare(module: torch.nn.Module, data: bytes, config: Any) -> None:
+    """Compare outputs for inputs of another shape than those of the export."""
+    ids, mask = _make_inputs(config, (3, 11), n_masked=7)
     with torch.inference_mode():
-        wanted = module(ids, mask)
+        expected = module(ids, mask)
     inputs = {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}
-    found = torch.from_numpy(start_session(data, threads=1).run(None, inputs)[0])
-    gap = float((wanted - found)[mask == 1].abs().max())
-    if not gap < 1e-3 * max(1.0, float(wanted.abs().max())):
+    outputs = torch.from_numpy(start_session(data, threads=1).run(None, inputs)[0])
+    gap = float((expected - outputs)[mask == 1].abs().max())
+    if not gap < 1e-3 * max(1.0, float(expected.abs().max())):
         raise WeltError(
             f"Encoders of type {config.model_type!r} give other results in "
             f"ONNX: vectors differ by up to {gap:.2g}"
@@ -85,11 +92,8 @@ def _check(module: torch.nn.Module, data: bytes, config: Any) -> None:
 
 
 def quantize(data: bytes) -> bytes:
-    """Round the weights to int8, by output channel; activations are rounded as they
-    come (dynamic quantisation).
-
-    data (bytes): What `export` returned.
-    RETURNS (bytes): The model, about a quarter of the size.
+    """Round the weights of an exported encoder to int8, by output channel. Activations are
+    rounded at run time (dynamic quantization).
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -108,13 +112,20 @@ def quantize(data: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Without the advice of exporters to their own developers."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+def _quiet() -> Iterator[None]:
+    """Suppress warnings of exporters, which are for their own developers. Messages that other
+    threads log are not suppressed.
+    """
+    thread = threading.get_ident()
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING or record.thread != thread
+
+    root = logging.getLogger()  # onnxruntime logs there
+    root.addFilter(is_shown)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(level)
+        root.removeFilter(is_shown)

@@ -1,24 +1,21 @@
-"""An encoder of the transformers library as a layer of Thinc.
+"""Encoders of the transformers library as layers of Thinc.
 
-Imported when a pipeline with `welt_spacy.TransformerEncoder.v1` is made: torch
-and transformers are an extra.
+Imported when a pipeline with `welt_spacy.TransformerEncoder.v1` is created, because torch and
+transformers are an extra.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import (
-    Any,
-    cast,
-)
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from spacy.tokens import Doc
-from thinc.api import Optimizer, get_torch_default_device, torch2xp, xp2torch
+from thinc.api import Ops, Optimizer, get_torch_default_device, torch2xp, xp2torch
 from thinc.shims.shim import Shim
 from thinc.types import Floats2d, FloatsXd
 
 from ...errors import WeltError
-from .fork_safety import calm_torch
+from .fork_safety import limit_threads_after_fork
 from .forward import Backprop, Forward, no_backprop
 from .pretrained import freeze_layers, group_parameters, load_encoder, load_tokenizer
 from .serialization import Encoder, decode_encoder, encode_encoder
@@ -27,10 +24,9 @@ from .serialization import Encoder, decode_encoder, encode_encoder
 class TransformerShim(Shim):
     """Holds an encoder and its tokenizer for Thinc.
 
-    Saved is what `save_pretrained` writes (config.json, model.safetensors, the
-    tokenizer's files), as one message; so nothing is pickled, nothing is asked
-    of a hub when it is loaded, and versions of transformers understand each
-    other's files.
+    It is serialized as the files of `save_pretrained` (config.json, model.safetensors, the
+    tokenizer's files) in one message. So nothing is pickled, loading needs no network, and
+    versions of transformers read each other's files.
 
     settings (dict[str, Any]): The arguments of `build_transformer_encoder`.
     """
@@ -39,27 +35,30 @@ class TransformerShim(Shim):
         super().__init__(None, settings)
         self.tokenizer: Any = None
         self.forward: Forward | None = None
-        # How the encoder was made faster for prediction; then it can't be trained
+        # The format of an encoder that was optimized for prediction and can't be trained
         self.optimized: str | None = None
 
     @property
+    def encoder(self) -> Any:
+        """The PreTrainedModel; None before it is loaded."""
+        return self._model
+
+    @property
     def width(self) -> int | None:
-        """RETURNS (int | None): The width of the encoder's output; None before
-        there is an encoder.
-        """
+        """The width of the encoder's output; None before it is loaded."""
         return None if self._model is None else int(self._model.config.hidden_size)
 
     def load(self, name: str) -> None:
         """Load a pre-trained encoder.
 
-        name (str): Its name on the hub, or its folder.
-        RAISES (WeltError): If it can't be loaded, or its tokenizer is not a fast one.
+        name (str): A name on the hub, or a folder.
+        RAISES (WeltError): If it can't be loaded, or has no fast tokenizer.
         """
         encoder = load_encoder(name, self.cfg["transformer_config"])
-        self._set(encoder, load_tokenizer(name))
+        self._set_encoder(encoder, load_tokenizer(name))
 
-    def _set(self, model: Any, tokenizer: Any) -> None:
-        self._model = model.to(get_torch_default_device())
+    def _set_encoder(self, encoder: Any, tokenizer: Any) -> None:
+        self._model = encoder.to(get_torch_default_device())
         self._model.eval()
         self.tokenizer = tokenizer
         self.forward = Forward(self._model, tokenizer, self.cfg)
@@ -70,10 +69,10 @@ class TransformerShim(Shim):
     ) -> tuple[torch.Tensor, Backprop]:
         """Run the encoder. See `Forward.__call__`.
 
-        RAISES (WeltError): If it is to be trained, and was optimized for prediction.
+        RAISES (WeltError): If an encoder that was optimized for prediction is trained.
         """
         assert self.forward is not None
-        calm_torch()
+        limit_threads_after_fork()
         if is_train and self.optimized:
             raise WeltError(
                 f"This encoder was optimized for prediction ({self.optimized}) and "
@@ -81,17 +80,17 @@ class TransformerShim(Shim):
             )
         if is_train and any(p.requires_grad for p in self._model.parameters()):
             self._model.train()
-            return self.forward(docs, trains=True)
+            return self.forward(docs, is_train=True)
         self._model.eval()
         with torch.inference_mode():
-            return self.forward(docs, trains=False)
+            return self.forward(docs, is_train=False)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Update the weights with the gradients that have been collected.
+        """Update the weights with the accumulated gradients.
 
-        optimizer (Optimizer): One with a method `step_torch`, such as
-            `welt_spacy.AdamW.v1`, gets all parameters at once, grouped by layers; any
-            other optimizer of Thinc is called for each parameter.
+        optimizer (Optimizer): An optimizer with a method `step_torch`, such as
+            `welt_spacy.AdamW.v1`, gets all parameters at once, grouped by layers. Any other
+            optimizer of Thinc is called for each parameter.
         """
         step_torch = getattr(optimizer, "step_torch", None)
         if step_torch is not None:
@@ -110,17 +109,17 @@ class TransformerShim(Shim):
                 parameter.grad = None
 
     @contextlib.contextmanager
-    def use_params(self, params: dict[Any, Any]):
-        """Use other weights, e.g. averages, for the time of a `with` block.
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Use other weights, such as averages, within a `with` block.
 
         params (dict[Any, Any]): The weights, by the id of the shim and their names.
         """
         state = dict(self._model.named_parameters()) if self._model is not None else {}
-        mine = {
+        weights = {
             name: params[self.id, name] for name in state if (self.id, name) in params
         }
-        backup = {name: state[name].data for name in mine}
-        for name, values in mine.items():
+        backup = {name: state[name].data for name in weights}
+        for name, values in weights.items():
             state[name].data = xp2torch(values, device=state[name].device)
         try:
             yield
@@ -129,8 +128,8 @@ class TransformerShim(Shim):
                 state[name].data = values
 
     def to_bf16(self) -> None:
-        """Convert the encoder to bfloat16. It only predicts from then on."""
-        self._set(self._model.to(torch.bfloat16), self.tokenizer)
+        """Convert the encoder to bfloat16. It can't be trained afterwards."""
+        self._set_encoder(self._model.to(torch.bfloat16), self.tokenizer)
         self.optimized = "bf16"
 
     def to_device(self, device_type: str, device_id: int) -> None:
@@ -140,55 +139,42 @@ class TransformerShim(Shim):
         device_id (int): The number of the GPU.
         """
         if self._model is not None:
-            where = "cpu" if device_type == "cpu" else f"cuda:{device_id}"
-            self._model.to(where)
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): The encoder, as the files of `save_pretrained`."""
+        """Serialize the encoder."""
         return encode_encoder(Encoder(self._model, self.tokenizer, self.optimized))
 
     def from_bytes(self, bytes_data: bytes) -> "TransformerShim":
-        """Load the encoder from `to_bytes`.
-
-        bytes_data (bytes): The message.
-        RETURNS (TransformerShim): The shim itself.
-        """
+        """Load the encoder from the message of `to_bytes`, and return the shim itself."""
         encoder = decode_encoder(bytes_data)
         if encoder is not None:
             self.optimized = encoder.optimized
-            self._set(encoder.model, encoder.tokenizer)
+            self._set_encoder(encoder.model, encoder.tokenizer)
         return self
 
 
 def forward_docs(
-    shim: TransformerShim, ops: Any, docs: Sequence[Doc], is_train: bool
+    shim: TransformerShim, ops: Ops, docs: Sequence[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], None]]:
-    """Run the encoder on docs.
+    """Run an encoder on documents.
 
     shim (TransformerShim): The encoder.
-    ops (Ops): The operations of the layer, for the device of what comes out.
-    docs (Sequence[Doc]): The docs.
-    is_train (bool): Whether there will be backpropagation.
-    RETURNS (Tuple): One (n_tokens, width) float32 array for each doc, on the
-        device of `ops`, and backpropagation.
+    ops (Ops): Operations on the device of the layer.
+    docs (Sequence[Doc]): The documents.
+    is_train (bool): Whether backpropagation follows.
+    RETURNS (tuple): An array for each document, shape (n_tokens, width), float32, on the device
+        of `ops`; and backpropagation.
     """
-    docs = list(docs)
-    lengths = [len(doc) for doc in docs]
+    lengths: Any = [len(doc) for doc in docs]
     if not sum(lengths):
         return [ops.alloc2f(0, shim.width or 0) for _ in docs], no_backprop
     vectors, backprop_vectors = shim(docs, is_train)
-    arrays = _split(torch2xp(vectors.detach(), ops=ops), lengths)
+    flat = cast(Floats2d, torch2xp(vectors.detach(), ops=ops))
+    arrays = ops.unflatten(flat, lengths)
 
     def backprop(d_arrays: Iterable[Floats2d]) -> None:
-        d_flat = ops.xp.concatenate([array for array in d_arrays if len(array)])
+        d_flat = ops.flatten(list(d_arrays))
         backprop_vectors(xp2torch(d_flat, device=vectors.device))
 
     return arrays, backprop
-
-
-def _split(flat: Any, lengths: list[int]) -> list[Any]:
-    arrays, start = [], 0
-    for length in lengths:
-        arrays.append(flat[start : start + length])
-        start += length
-    return arrays

@@ -1,4 +1,4 @@
-"""Windows for spacy-transformers that no encoder cuts."""
+"""Windows for spacy-transformers that its encoder never truncates."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -16,22 +16,22 @@ def configure_strided_spans(
     max_length: int = 510,
     by_sentence: bool = False,
 ) -> Callable[[Iterable[Doc]], list[list[Span]]]:
-    """Cut docs into overlapping windows that fit an encoder for certain.
+    """Create a function that cuts documents into overlapping windows that fit an encoder.
 
-    Registered as `welt_spacy.strided_spans.v1` in `@span_getters`. It differs
-    from `spacy-transformers.strided_spans.v1` in counting characters beside
-    tokens: a token has no more word pieces than it has bytes, so a window of at
-    most `max_length` bytes is never cut by the encoder, however rare its words.
-    Windows are shorter for it only in long docs; sentences usually fit into one.
+    Registered as `welt_spacy.strided_spans.v1` in `@span_getters`.
+    `spacy-transformers.strided_spans.v1` counts tokens; this function counts bytes, too. A token
+    has no more word pieces than bytes, so the encoder never truncates a window of at most
+    `max_length` bytes, however rare its words. Windows of long documents are shorter because of
+    that; a sentence usually fits into one.
 
-    window (int): Most tokens in a window.
-    stride (int): Tokens between the starts of two full windows; the overlap of
-        shorter ones is in proportion.
-    max_length (int): Word pieces that the encoder takes, special ones left out.
-    by_sentence (bool): Whether no window has parts of two sentences, where a component
-        before has found them, e.g. `welt_sentencizer`.
+    window (int): Maximum number of tokens in a window.
+    stride (int): Number of tokens between the starts of two full windows. Shorter windows
+        overlap in proportion.
+    max_length (int): Maximum number of word pieces of the encoder, special ones excluded.
+    by_sentence (bool): Whether a window has tokens of one sentence only. An earlier component
+        must set sentences, e.g. `welt_sentencizer`.
     RETURNS (Callable[[Iterable[Doc]], list[list[Span]]]): The span getter.
-    RAISES (WeltError): If windows would leave gaps.
+    RAISES (WeltError): If there would be gaps between windows.
     """
     if not 0 < stride <= window or max_length < 1:
         raise WeltError(
@@ -55,24 +55,23 @@ def get_strided_spans(
     max_length: int,
     by_sentence: bool = False,
 ) -> list[list[Span]]:
-    """Cut docs into windows. See `configure_strided_spans`.
-
-    docs (Iterable[Doc]): The docs.
-    RETURNS (list[list[Span]]): The windows of each doc; together they cover
-        every token, and none is longer than the encoder takes unless a single
-        token is.
+    """Cut documents into windows that cover all tokens; see `configure_strided_spans`. A window
+    is too long for the encoder only if it is a single token.
     """
     spans: list[list[Span]] = []
     for doc in docs:
-        # Bytes up to each token, white space between tokens not counted.
-        size = starts_of(np.array([len(t.text.encode("utf8")) for t in doc], "int64"))
-        parts = [(0, len(doc))]
+        # Without the white space between tokens
+        offsets = starts_of(
+            np.array([len(t.text.encode("utf8")) for t in doc], "int64")
+        )
+        stretches = [(0, len(doc))]
         if by_sentence and doc.has_annotation("SENT_START"):
-            parts = [(sent.start, sent.end) for sent in doc.sents]
+            stretches = [(sent.start, sent.end) for sent in doc.sents]
         spans.append([])
-        for start, last in parts:
+        for start, last in stretches:
             while start < last:
-                fits = int(np.searchsorted(size, size[start] + max_length, "right")) - 1
+                limit = offsets[start] + max_length
+                fits = int(np.searchsorted(offsets, limit, "right")) - 1
                 end = min(max(fits, start + 1), start + window, last)
                 spans[-1].append(doc[start:end])
                 if end == last:

@@ -1,4 +1,4 @@
-"""Docs to windows that fit an encoder, and windows to batches, in arrays."""
+"""Cut documents into windows that fit an encoder, and group windows into batches."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,13 +11,13 @@ from ...util.arrays import Ints, starts_of
 
 
 class Windows(NamedTuple):
-    """Stretches of words that fit into an encoder.
+    """Windows of words. Words are counted over all documents.
 
-    start (ndarray): (n,) the first word of each, counted over all docs.
-    end (ndarray): (n,) the word after the last.
-    keep_start (ndarray): (n,) the first word whose vector is taken from here.
-    keep_end (ndarray): (n,) the word after the last. The kept stretches follow
-        each other without gap or overlap.
+    start (ndarray): The first word of each window, shape (n,).
+    end (ndarray): The word after the last one, shape (n,).
+    keep_start (ndarray): The first word whose vector is taken from the window, shape (n,).
+    keep_end (ndarray): The word after the last one of these, shape (n,). They follow each other
+        without gap or overlap.
     """
 
     start: Ints
@@ -29,38 +29,38 @@ class Windows(NamedTuple):
 def cut_windows(
     n_pieces: Ints, lengths: Sequence[int], capacity: int, overlap: int
 ) -> Windows:
-    """Cut docs into windows at word boundaries.
+    """Cut documents into windows at word boundaries.
 
-    A doc that fits is one window. A longer one is cut into windows that share
-    about `overlap` pieces; of a word in two windows, the vector of that window
-    counts which sees more of its context. Each window has at least one word that
-    those before it do not have, so neighbours share less where words are long.
+    A document that fits is one window. A longer one is cut into windows that share about
+    `overlap` word pieces. The vector of a shared word is taken from the window with more of its
+    context. Each window has a word that no earlier one has, so neighbours share less where words
+    are long.
 
-    n_pieces (ndarray): (n_words,) pieces of each word, none above `capacity`.
-    lengths (Sequence[int]): Words in each doc.
-    capacity (int): Pieces in a window.
-    overlap (int): Pieces that neighbours share, at least 0 and below `capacity`.
-        Windows move on by the difference.
-    RETURNS (Windows): The windows, doc by doc; none for docs without words.
-    RAISES (WeltError): If the overlap is not in its range.
+    n_pieces (ndarray): Number of word pieces of each word, none above `capacity`, shape
+        (n_words,).
+    lengths (Sequence[int]): Number of words of each document.
+    capacity (int): Maximum number of word pieces in a window.
+    overlap (int): Word pieces that neighbours share, at least 0 and below `capacity`.
+    RETURNS (Windows): The windows, document by document; none for documents without words.
+    RAISES (WeltError): If the overlap is out of its range.
     """
     if not 0 <= overlap < capacity:
         raise WeltError(
-            f"Windows of {capacity} pieces can't overlap by {overlap}: the overlap must "
-            "be at least 0 and below the number of pieces"
+            f"Windows of {capacity} word pieces can't overlap by {overlap}: the overlap "
+            "must be at least 0 and below the number of word pieces"
         )
     ends = np.cumsum(n_pieces)
-    found: list[tuple[int, int, int, int]] = []
+    windows: list[tuple[int, int, int, int]] = []
     first = 0
     for length in lengths:
         last = first + length
         before = int(ends[first - 1]) if first else 0
         if length and int(ends[last - 1]) - before <= capacity:
-            found.append((first, last, first, last))
+            windows.append((first, last, first, last))
         elif length:
-            found.extend(_cut_long(ends, first, last, capacity, overlap))
+            windows.extend(_cut_long(ends, first, last, capacity, overlap))
         first = last
-    columns = np.array(found, dtype="int64").reshape(-1, 4).T
+    columns = np.array(windows, dtype="int64").reshape(-1, 4).T
     return Windows(*columns)
 
 
@@ -72,18 +72,20 @@ def cut_sentences(
     overlap: int,
     context: int,
 ) -> Windows:
-    """Cut docs into windows of one sentence each, with what stands around it in its doc
+    """Cut documents into windows of one sentence each, with its context in the document
     (Schweter & Akbik 2021, FLERT).
 
-    n_pieces (ndarray): (n_words,) pieces of each word, none above `capacity`.
-    is_start (ndarray): (n_words,) whether a sentence begins there. Docs begin one.
-    lengths (Sequence[int]): Words in each doc.
-    capacity (int): Pieces in a window. The context gives way to the sentence; a sentence
-        that is longer is cut as `cut_windows` does.
-    overlap (int): For those.
-    context (int): Pieces on each side that are seen, and not kept, at most.
-    RETURNS (Windows): The windows, doc by doc, in the order of their sentences.
-    RAISES (WeltError): As `cut_windows`.
+    n_pieces (ndarray): Number of word pieces of each word, none above `capacity`, shape
+        (n_words,).
+    is_start (ndarray): Whether a sentence begins at a word, shape (n_words,). One begins at
+        the first word of each document.
+    lengths (Sequence[int]): Number of words of each document.
+    capacity (int): Maximum number of word pieces in a window. The sentence takes precedence
+        over its context. A longer sentence is cut as by `cut_windows`.
+    overlap (int): See `cut_windows`.
+    context (int): Maximum number of word pieces of context on each side.
+    RETURNS (Windows): The windows, in the order of their sentences.
+    RAISES (WeltError): If the overlap is out of its range.
     """
     borders = np.unique(
         np.concatenate([np.flatnonzero(is_start), np.cumsum(lengths)]).astype("int64")
@@ -93,16 +95,18 @@ def cut_sentences(
     )
     if not context:
         return sentences
-    ends = starts_of(n_pieces)
+    offsets = starts_of(n_pieces)
     doc_ends = np.cumsum(lengths)
-    of_doc = np.searchsorted(doc_ends, sentences.keep_start, "right")
-    doc_end = doc_ends[of_doc]
-    doc_start = doc_end - np.asarray(lengths, dtype="int64")[of_doc]
-    # What is left beside the sentence, shared by both sides
-    room = capacity - (ends[sentences.end] - ends[sentences.start])
-    wanted = np.minimum(context, room // 2)
-    start = np.searchsorted(ends, ends[sentences.start] - wanted, "left")
-    end = np.searchsorted(ends, ends[sentences.end] + wanted, "right") - 1
+    docs = np.searchsorted(doc_ends, sentences.keep_start, "right")
+    doc_end = doc_ends[docs]
+    doc_start = doc_end - np.asarray(lengths, dtype="int64")[docs]
+    # Both sides share the room that the sentence leaves
+    room = capacity - (offsets[sentences.end] - offsets[sentences.start])
+    context_pieces = np.minimum(context, room // 2)
+    first = offsets[sentences.start] - context_pieces
+    last = offsets[sentences.end] + context_pieces
+    start = np.searchsorted(offsets, first, "left")
+    end = np.searchsorted(offsets, last, "right") - 1
     return Windows(
         np.maximum(start, doc_start),
         np.minimum(end, doc_end),
@@ -122,13 +126,13 @@ def _cut_long(
         bounds.append((start, end))
         if end == last:
             break
-        # Back by the overlap, but not so far that the next word does not fit in.
+        # Step back by the overlap, but leave room for the next word
         back = int(np.searchsorted(ends, int(ends[end - 1]) - overlap, "left")) + 1
         fits = int(np.searchsorted(ends, int(ends[end]) - capacity, "left")) + 1
         start = min(max(back, fits), end)
     middles = [
-        (nxt[0] + this[1]) // 2 for this, nxt in zip(bounds, bounds[1:])
-    ]  # of each overlap
+        (following[0] + window[1]) // 2 for window, following in zip(bounds, bounds[1:])
+    ]
     return [
         (start, end, keep_start, keep_end)
         for (start, end), keep_start, keep_end in zip(
@@ -137,20 +141,20 @@ def _cut_long(
     ]
 
 
-def bucket(sizes: Ints, budget: int) -> list[Ints]:
-    """Group windows of like size, so that little is padded.
+def bucket(sizes: Ints, max_pieces: int) -> list[Ints]:
+    """Group sequences of similar length, so that little is padded.
 
-    sizes (ndarray): (n,) pieces of each window, special ones included.
-    budget (int): Most pieces of a group, padding included; a window that is
-        larger is a group of its own.
-    RETURNS (list[ndarray]): Indices, the longest windows first.
+    sizes (ndarray): Lengths of the sequences, shape (n,).
+    max_pieces (int): Maximum size of a group, padding included. A longer sequence is a group
+        of its own.
+    RETURNS (list[ndarray]): Indices, the longest sequences first.
     """
     order = np.argsort(-sizes, kind="stable")
     groups: list[Ints] = []
     start = 0
     while start < len(order):
         width = max(int(sizes[order[start]]), 1)
-        end = start + max(1, budget // width)
+        end = start + max(1, max_pieces // width)
         groups.append(order[start:end])
         start = end
     return groups

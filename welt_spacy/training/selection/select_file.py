@@ -167,7 +167,7 @@ def _fingerprint(
     module = inspect.getmodule(strategy.rank)
     if module is not None and module.__file__:
         files["strategy"] = Path(module.__file__)  # it may be the user's own
-    models: dict[str, Any] = {
+    models: dict[str, str | Path] = {
         role: used[role] for role in ("scorer_model", "tagger") if role in used
     }
     sklearn = version("scikit-learn") if settings.diverse else None
