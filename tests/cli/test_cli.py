@@ -350,7 +350,9 @@ def test_distill(tmp_path, monkeypatch, trained_folder):
     overrides += ["--training.max_steps", 4, "--training.eval_frequency", 2]
     first = run_command(*command, *overrides)
     assert first.exit_code == 0, first.output
-    message = "5 docs with soft labels; left out: 3 that are in test.spacy, dev.spacy"
+    message = (
+        "5 documents with soft labels; left out: 3 that are in test.spacy, dev.spacy"
+    )
     assert message in first.output
     nlp = spacy.load("out/model-best")
     assert nlp.get_pipe("welt_ner").distillation.alpha == 0.5

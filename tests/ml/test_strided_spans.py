@@ -1,3 +1,5 @@
+"""Windows for spacy-transformers."""
+
 import pytest
 import spacy
 from hypothesis import given, settings
@@ -39,13 +41,15 @@ def test_windows_of_sentences():
     doc = Doc(VOCAB, words=words, sent_starts=starts)
     (spans,) = configure_strided_spans(4, 3, 510, by_sentence=True)([doc])
     assert [(s.start, s.end) for s in spans] == [(0, 2), (2, 6), (5, 9)]
-    unknown = Doc(VOCAB, words=words)
-    get_spans = configure_strided_spans(4, 3, 510)
-    for one in (doc, unknown):
-        (whole,) = get_spans([one])
-        assert [(s.start, s.end) for s in whole] == [(0, 4), (3, 7), (6, 9)]
 
 
-def test_windows_may_not_leave_gaps():
+@pytest.mark.parametrize("starts", [None, [i in (0, 2) for i in range(9)]])
+def test_windows_that_ignore_sentences(starts):
+    doc = Doc(VOCAB, words=["word"] * 9, sent_starts=starts)
+    (spans,) = configure_strided_spans(4, 3, 510)([doc])
+    assert [(s.start, s.end) for s in spans] == [(0, 4), (3, 7), (6, 9)]
+
+
+def test_gaps_between_windows_are_refused():
     with pytest.raises(ValueError, match="stride"):
         configure_strided_spans(10, 11)

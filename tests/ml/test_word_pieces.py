@@ -1,3 +1,5 @@
+"""Word pieces of words."""
+
 import copy
 import pickle
 import sys
@@ -14,20 +16,20 @@ VOCAB = spacy.blank("en").vocab
 
 
 class Letters:
-    """A tokenizer whose pieces are letters."""
+    """A tokenizer with letters as word pieces."""
 
-    asked = 0
+    n_words = 0
 
     def encode_batch(self, words, **settings):
         assert settings == {"is_pretokenized": True, "add_special_tokens": False}
-        self.asked += len(words)
+        self.n_words += len(words)
         return [
             SimpleNamespace(ids=[ord(c) for c in w if not c.isspace()])
             for (w,) in words
         ]
 
 
-def test_words_are_tokenised_once():
+def test_words_are_tokenized_once():
     tokenizer = Letters()
     pieces = WordPieces(tokenizer, 1, max_pieces=3)
     docs = [Doc(VOCAB, words=["ab", "c", "ab"]), Doc(VOCAB), Doc(VOCAB, words=["c"])]
@@ -35,14 +37,18 @@ def test_words_are_tokenised_once():
         flat, lengths = pieces(docs)
         assert lengths.tolist() == [2, 1, 2, 1]
         assert "".join(map(chr, flat)) == "abcabc"
-    assert tokenizer.asked == 2
+    assert tokenizer.n_words == 2
+
+
+def test_long_words_are_cut_and_spaces_are_unknown():
+    pieces = WordPieces(Letters(), 1, max_pieces=3)
     flat, lengths = pieces([Doc(VOCAB, words=["abcdef", " ", "ab"])])
-    assert lengths.tolist() == [3, 1, 2]  # cut; a space has the unknown piece
+    assert lengths.tolist() == [3, 1, 2]
     assert flat.tolist()[3] == 1
     assert pieces([])[0].tolist() == []
 
 
-def test_memory_is_bounded(monkeypatch):
+def test_the_table_has_a_maximum_size(monkeypatch):
     monkeypatch.setattr("welt_spacy.ml.lexeme_table.MAX_WORDS", 10)
     tokenizer = Letters()
     pieces = WordPieces(tokenizer, 1, max_pieces=5)
@@ -55,17 +61,17 @@ def test_memory_is_bounded(monkeypatch):
 
 
 def test_many_threads_and_a_small_table(monkeypatch):
-    """Each call sees the pieces of its own words, while others learn and forget."""
+    """Each call gets the pieces of its own words while others add and drop words."""
     monkeypatch.setattr("welt_spacy.ml.lexeme_table.MAX_WORDS", 40)
     pieces = WordPieces(Letters(), 1, max_pieces=30)
     words = [[f"{i}a{j}" for j in range(i % 7 + 1)] for i in range(200)]
-    docs = [Doc(VOCAB, words=part) for part in words]
-    wrong = []
+    docs = [Doc(VOCAB, words=doc_words) for doc_words in words]
+    failures = []
 
     def call(i):
         flat, lengths = pieces([docs[i]])
         if "".join(map(chr, flat)) != "".join(words[i]) or len(lengths) != len(docs[i]):
-            wrong.append(i)
+            failures.append(i)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -74,10 +80,10 @@ def test_many_threads_and_a_small_table(monkeypatch):
             list(pool.map(call, [i % 200 for i in range(4000)]))
     finally:
         sys.setswitchinterval(interval)
-    assert wrong == [] and len(pieces.table) <= 40
+    assert failures == [] and len(pieces.table) <= 40
 
 
-def test_copies_have_a_lock_of_their_own():
+def test_copies_have_their_own_lock():
     pieces = WordPieces(Letters(), 1, max_pieces=3)
     for copied in (copy.deepcopy(pieces), pickle.loads(pickle.dumps(pieces))):
         assert copied([Doc(VOCAB, words=["ab"])])[1].tolist() == [2]

@@ -1,3 +1,5 @@
+"""Training configs."""
+
 import pytest
 import spacy
 from thinc.api import Config
@@ -20,21 +22,23 @@ def parse(text):
         ("welt_bio", {"encoder": "cpu", "corpus": "bio", "max_steps": 6000}),
     ],
 )
-def test_configs_of_the_project_are_what_the_template_gives(root, name, settings):
+def test_configs_of_the_project_are_up_to_date(root, name, settings):
     path = root / "configs" / f"{name}.cfg"
     assert path.read_text(encoding="utf8") == make_config(ConfigSettings(**settings)), (
         f"configs/{name}.cfg is not up to date: python scripts/make_configs.py"
     )
 
 
-def test_whole_abstracts_have_the_settings_of_the_project():
-    one = parse(make_config(ConfigSettings(corpus="bc5cdr_docs", encoder="scibert")))
-    other = parse(
+def test_corpora_of_whole_abstracts_have_the_settings_of_the_project():
+    with_paper = parse(
+        make_config(ConfigSettings(corpus="bc5cdr_docs", encoder="scibert"))
+    )
+    without_paper = parse(
         make_config(
             ConfigSettings(corpus="bc5cdr_docs", encoder="scibert", paper=False)
         )
     )
-    assert one == other
+    assert with_paper == without_paper
 
 
 @pytest.mark.parametrize("encoder", encoder_names())
@@ -82,7 +86,7 @@ def test_values_of_table_12():
         ("power", {"alpha": 0.25}),
     ],
 )
-def test_every_scheme_makes_a_pipeline(scheme, settings):
+def test_every_scheme_gives_a_pipeline(scheme, settings):
     config = parse(
         make_config(
             ConfigSettings(encoder="cpu", scheme=scheme, scheme_settings=settings)
@@ -94,13 +98,13 @@ def test_every_scheme_makes_a_pipeline(scheme, settings):
     assert weighting.settings == settings
 
 
-def test_features_do_not_see_white_space():
+def test_features_without_white_space():
     config = parse(make_config(ConfigSettings(encoder="cpu")))
     attrs = config["components"]["tok2vec"]["model"]["embed"]["attrs"]
     assert not {"SPACY", "IS_SPACE"} & set(attrs)
 
 
-def test_training_on_dev_as_in_the_paper():
+def test_steps_of_training_on_dev():
     config = parse(make_config(ConfigSettings(corpus="linnaeus", train_on_dev=True)))
     assert config["paths"]["train"].endswith("train_dev.spacy")
     steps = config["training"]["optimizer"]["learn_rate"]["total_steps"]
@@ -118,6 +122,6 @@ def test_training_on_dev_as_in_the_paper():
         ({"scheme": "ins", "scheme_settings": {"beta": 0.5}}, "it has none"),
     ],
 )
-def test_unknown_names(settings, message):
+def test_wrong_settings(settings, message):
     with pytest.raises(WeltError, match=message):
         make_config(ConfigSettings(**settings))

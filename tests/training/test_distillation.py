@@ -1,4 +1,4 @@
-"""Soft labels: combined, written once, resumed; the student follows every input."""
+"""Soft labels and students."""
 
 import shutil
 
@@ -52,10 +52,10 @@ def texts(tmp_path):
 
 
 def read(folder, nlp):
-    found = []
+    docs = []
     for path in sorted(folder.glob("*.spacy")):
-        found.extend(DocBin().from_disk(path).get_docs(nlp.vocab))
-    return found
+        docs.extend(DocBin().from_disk(path).get_docs(nlp.vocab))
+    return docs
 
 
 def test_soft_labels_are_the_predictions_of_the_teacher(
@@ -238,22 +238,24 @@ def test_a_model_of_others_is_not_replaced(project, tmp_path):
 @given(st.integers(0, 10_000))
 def test_teachers_of_the_same_labels_are_averaged(seed):
     rng = np.random.default_rng(seed)
-    one, other = (softmax(rng.normal(size=(6, 5))) for _ in range(2))
-    # the second one has its labels in another order
-    swapped = other[:, [0, 3, 4, 1, 2]]
-    found = combine_outputs(
-        [TeacherOutput(["A", "B"], one), TeacherOutput(["B", "A"], swapped)], ["A", "B"]
-    )
-    np.testing.assert_allclose(found, (one + other) / 2, atol=1e-6)
+    a, b = (softmax(rng.normal(size=(6, 5))) for _ in range(2))
+    # The second teacher has its labels in another order
+    outputs = [
+        TeacherOutput(["A", "B"], a),
+        TeacherOutput(["B", "A"], b[:, [0, 3, 4, 1, 2]]),
+    ]
+    combined = combine_outputs(outputs, ["A", "B"])
+    np.testing.assert_allclose(combined, (a + b) / 2, atol=1e-6)
 
 
-def test_teachers_of_different_labels():
-    # The first is sure of A, the second sees no B: both agree on A
+def test_teachers_of_different_labels_are_multiplied():
+    # At the first token, the first teacher predicts A, and the second no B
     a = np.array([[0.1, 0.9, 0.0], [0.9, 0.1, 0.0], [0.5, 0.5, 0.0]])
     b = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.5, 0.5, 0.0]])
     labels = union_labels([["A"], ["B"]])
-    found = combine_outputs([TeacherOutput(["A"], a), TeacherOutput(["B"], b)], labels)
-    # O, B-A, I-A, B-B, I-B: by hand
+    outputs = [TeacherOutput(["A"], a), TeacherOutput(["B"], b)]
+    combined = combine_outputs(outputs, labels)
+    # O, B-A, I-A, B-B, I-B
     expected = np.array(
         [
             [0.09, 0.81, 0, 0.01, 0],
@@ -262,36 +264,53 @@ def test_teachers_of_different_labels():
         ]
     )
     expected /= expected.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(combined, expected, atol=1e-6)
 
 
-def test_gold_is_completed(teacher, teacher_path, tmp_path):
-    """Diseases are gold; the teacher says of chemicals, and is not asked of diseases."""
+@pytest.fixture
+def gold_doc(teacher):
+    """A document that was annotated for diseases alone, with "given" as one."""
     doc = teacher.make_doc("Aspirin and N-acetylcysteine were given.")
-    doc.set_ents([doc.char_span(34, 39, label="Disease")], default="outside")  # "given"
+    doc.set_ents([doc.char_span(34, 39, label="Disease")], default="outside")
     set_annotated_labels(doc, ["Disease"])
-    other = teacher.make_doc(TRAIN_DATA[0][0])
-    path = tmp_path / "gold.spacy"
-    DocBin(docs=[doc, other], store_user_data=True).to_disk(path)
-    settings = LabelSettings(keep_gold=True)
-    labelled = write_soft_labels([teacher_path], [path], tmp_path / "out", settings)
-    one, plain = read(labelled.folder, teacher)
-    entities = [("Aspirin", "Chemical"), ("N-acetylcysteine", "Chemical")]
-    assert ents(one) == [*entities, ("given", "Disease")]
-    probs, labels = get_soft_labels(one)
+    return doc
+
+
+@pytest.fixture
+def complete(teacher, teacher_path, tmp_path):
+    """A function that completes the gold annotation of documents by the teacher's."""
+
+    def complete(*docs):
+        path = tmp_path / "gold.spacy"
+        DocBin(docs=docs, store_user_data=True).to_disk(path)
+        settings = LabelSettings(keep_gold=True)
+        labels = write_soft_labels([teacher_path], [path], tmp_path / "out", settings)
+        return read(labels.folder, teacher)
+
+    return complete
+
+
+def test_gold_annotation_is_kept_and_completed(complete, gold_doc):
+    (doc,) = complete(gold_doc)
+    chemicals = [("Aspirin", "Chemical"), ("N-acetylcysteine", "Chemical")]
+    assert ents(doc) == [*chemicals, ("given", "Disease")]
+    probs, labels = get_soft_labels(doc)
     assert labels == ["Chemical", "Disease"]
-    given = next(token.i for token in one if token.text == "given")
+    given = next(token.i for token in doc if token.text == "given")
     np.testing.assert_allclose(probs[given], [0, 0, 0, 1, 0], atol=1e-3)
-    # nobody thinks of diseases elsewhere
+    # The teacher's diseases elsewhere do not count
     assert probs[:given, 3:].max() < 1e-3
-    # a text without annotation has what the teacher says of all labels
-    assert ents(plain) == ents(teacher(plain.text)) != []
-    # labels that nobody else has are there too
-    set_annotated_labels(doc, ["Disease", "Gene"])
-    DocBin(docs=[doc], store_user_data=True).to_disk(path)
-    labelled = write_soft_labels([teacher_path], [path], tmp_path / "more", settings)
-    (one,) = read(labelled.folder, teacher)
-    assert get_soft_labels(one)[1] == ["Chemical", "Disease", "Gene"]
+
+
+def test_documents_without_annotation_have_all_labels_of_the_teacher(complete, teacher):
+    (doc,) = complete(teacher.make_doc(TRAIN_DATA[0][0]))
+    assert ents(doc) == ents(teacher(doc.text)) != []
+
+
+def test_annotated_labels_that_the_teacher_does_not_know(complete, gold_doc):
+    set_annotated_labels(gold_doc, ["Disease", "Gene"])
+    (doc,) = complete(gold_doc)
+    assert get_soft_labels(doc)[1] == ["Chemical", "Disease", "Gene"]
 
 
 def test_labels_of_teachers_are_renamed(texts, tmp_path):

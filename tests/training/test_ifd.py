@@ -1,4 +1,4 @@
-"""IFD against a plain loop over tokens."""
+"""IFD compared with a plain loop over tokens."""
 
 import math
 
@@ -29,8 +29,8 @@ def model(request):
     return make_tiny_lm(request.param, LIMIT)
 
 
-def plain(model, ids, n_answer):
-    """The mean loss of the last tokens, one forward pass a token."""
+def compute_loss(model, ids, n_answer):
+    """Compute the mean loss of the last tokens, with a forward pass for each token."""
     total = 0.0
     for place in range(len(ids) - n_answer, len(ids)):
         with torch.no_grad():
@@ -54,24 +54,27 @@ texts = st.text(alphabet="ab γ{", max_size=14)
 )
 def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, variant):
     scorer = IFDScorer(model, tokenizer, variant=variant, batch_tokens=batch_tokens)
-    for (prompt, answer), found in zip(examples, scorer(examples)):
-        given_ids = tokenizer(prompt)["input_ids"]
+    for (prompt, answer), score in zip(examples, scorer(examples)):
+        prompt_ids = tokenizer(prompt)["input_ids"]
         answer_ids = tokenizer(answer)["input_ids"]
-        kept = answer_ids[: LIMIT - 1]
-        room = LIMIT - 1 - len(kept)
-        before = given_ids[-room:] if room else []
-        assert found.n_tokens == len(kept)
-        assert found.truncated == (len(given_ids) + len(answer_ids) + 1 > LIMIT)
-        loss = plain(model, [0, *before, *kept], len(kept))
-        alone = plain(model, [0, *kept], len(kept))
-        assert found.conditioned_loss == pytest.approx(loss, abs=1e-5)
-        assert found.direct_loss == pytest.approx(alone, abs=1e-5)
-        wanted = math.exp(loss - alone) if variant == "ppl_ratio" else loss / alone
-        assert found.ifd == pytest.approx(wanted, rel=1e-4)
+        target = answer_ids[: LIMIT - 1]
+        room = LIMIT - 1 - len(target)
+        context = prompt_ids[-room:] if room else []
+        assert score.n_tokens == len(target)
+        assert score.truncated == (len(prompt_ids) + len(answer_ids) + 1 > LIMIT)
+        conditioned = compute_loss(model, [0, *context, *target], len(target))
+        direct = compute_loss(model, [0, *target], len(target))
+        assert score.conditioned_loss == pytest.approx(conditioned, abs=1e-5)
+        assert score.direct_loss == pytest.approx(direct, abs=1e-5)
+        if variant == "ppl_ratio":
+            expected = math.exp(conditioned - direct)
+        else:
+            expected = conditioned / direct
+        assert score.ifd == pytest.approx(expected, rel=1e-4)
 
 
 class Bigrams(torch.nn.Module):
-    """The probability of a token depends on the one before, as a table has it."""
+    """A language model: a table of the probability of a token after another one."""
 
     def __init__(self, table):
         super().__init__()
@@ -86,36 +89,52 @@ class Bigrams(torch.nn.Module):
         return SimpleNamespace(logits=self.table[input_ids])
 
 
-def test_by_hand(tokenizer):
+def test_ifd_of_known_probabilities(tokenizer):
     a, b = tokenizer("ab")["input_ids"]
     table = np.full((257, 257), 1 / 257)
-    # after the start, after a, after b; the other tokens share the rest
+    # After the start, after a, after b; the other tokens share the rest
     for before, token, p in ((0, a, 0.25), (a, b, 0.5), (b, a, 0.125)):
         table[before] = (1 - p) / 256
         table[before, token] = p
-    (found,) = IFDScorer(Bigrams(table), tokenizer)([("b", "ab")])
-    assert found.conditioned_loss == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
-    assert found.direct_loss == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
-    assert found.ifd == pytest.approx(math.sqrt(2), rel=1e-5)
+    (score,) = IFDScorer(Bigrams(table), tokenizer)([("b", "ab")])
+    assert score.conditioned_loss == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
+    assert score.direct_loss == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
+    assert score.ifd == pytest.approx(math.sqrt(2), rel=1e-5)
     (ratio,) = IFDScorer(Bigrams(table), tokenizer, variant="loss_ratio")([("b", "ab")])
     assert ratio.ifd == pytest.approx(4 / 3, rel=1e-5)
 
 
-def test_what_cannot_be_scored_is_named(tokenizer):
-    model = make_tiny_lm("llama", LIMIT)
-    scorer = IFDScorer(model, tokenizer)
+@pytest.fixture
+def llama():
+    return make_tiny_lm("llama", LIMIT)
+
+
+def test_empty_prompts_and_no_examples(llama, tokenizer):
+    scorer = IFDScorer(llama, tokenizer)
     assert scorer([]) == []
     assert scorer([("", "a")])[0].n_tokens == 1
+
+
+def test_examples_that_can_not_be_scored_are_named(llama, tokenizer):
+    scorer = IFDScorer(llama, tokenizer)
     with pytest.raises(WeltError, match="Example 1: the answer '' has no token"):
         scorer([("a", "b"), ("a", "")])
     with torch.no_grad():
-        next(model.parameters()).fill_(float("nan"))
+        next(llama.parameters()).fill_(float("nan"))
     with pytest.raises(WeltError, match="Example 0: the score is not a finite"):
         scorer([("a", "b")])
-    for settings_ in ({"variant": "x"}, {"max_length": 1}, {"batch_tokens": 0}):
-        with pytest.raises(WeltError):
-            IFDScorer(model, tokenizer, **settings_)
-    bare = make_byte_tokenizer(LIMIT)
-    bare.eos_token = None
+
+
+@pytest.mark.parametrize(
+    "options", [{"variant": "x"}, {"max_length": 1}, {"batch_tokens": 0}]
+)
+def test_wrong_settings(llama, tokenizer, options):
+    with pytest.raises(WeltError, match="x|max_length|batch_tokens"):
+        IFDScorer(llama, tokenizer, **options)
+
+
+def test_a_tokenizer_without_start_token(llama):
+    tokenizer = make_byte_tokenizer(LIMIT)
+    tokenizer.eos_token = None
     with pytest.raises(WeltError, match="no token for the start"):
-        IFDScorer(model, bare)
+        IFDScorer(llama, tokenizer)

@@ -1,4 +1,4 @@
-"""Which docs are kept."""
+"""Strategies of data selection."""
 
 import itertools
 
@@ -55,7 +55,7 @@ DOCS = [
     make_doc(3, "A", "A", "A"),
 ]
 IFD = {0: 0.9, 1: 0.1, 2: 0.5, 3: 0.2, 4: 0.9, 5: 0.95, 6: 0.3, 7: 1.2}
-FOUND = Candidates(
+CANDIDATES = Candidates(
     DOCS,
     {i: difficulty(value) for i, value in IFD.items()},
     [TaggerScore(1 / (i + 1), -float(i)) for i in range(len(DOCS))],
@@ -63,7 +63,7 @@ FOUND = Candidates(
 
 
 @pytest.mark.parametrize(
-    "strategy, kept",
+    "strategy, expected",
     [
         # Of [0, 2, 4, 7] with A alone and [3, 6] with both, half each; 1 and 5 are empty
         (make_hybrid_superfilter(), [0, 1, 5, 6, 7]),
@@ -77,25 +77,38 @@ FOUND = Candidates(
         (make_tagger_confidence(), [1, 4, 5, 6, 7]),
     ],
 )
-def test_what_each_keeps(strategy, kept):
-    selection = select(FOUND, strategy)
-    assert selection.places == kept
+def test_selection_of_each_strategy(strategy, expected):
+    selection = select(CANDIDATES, strategy)
+    assert selection.places == expected
     assert selection.n_too_high == (strategy.high is not None)
     ranked = {i for i, score in enumerate(selection.ranks) if score is not None}
     assert ranked == set(range(8)) - (set() if strategy.negatives else {1, 5})
 
 
-def test_shares():
-    draws = {tuple(select(FOUND, make_random(), seed=seed).places) for seed in range(9)}
+def test_random_selection_follows_the_seed():
+    draws = {
+        tuple(select(CANDIDATES, make_random(), seed=seed).places) for seed in range(9)
+    }
     assert len(draws) > 1 and {len(draw) for draw in draws} == {5}
-    assert select(FOUND, make_random()) == select(FOUND, make_random())
-    none = select(FOUND, make_longest(), keep_negatives=0)
+    assert select(CANDIDATES, make_random()) == select(CANDIDATES, make_random())
+
+
+def test_shares():
+    none = select(CANDIDATES, make_longest(), keep_negatives=0)
     assert none.places == [0, 4, 6]
-    assert len(select(FOUND, make_longest(), keep_negatives=0.5).places) == 4
-    assert select(FOUND, make_longest(), keep=1).places == list(range(8))
-    for bad in ({"keep": 0}, {"keep": 1.1}, {"keep_negatives": -1}):
-        with pytest.raises(WeltError):
-            select(FOUND, make_longest(), **bad)
+    assert len(select(CANDIDATES, make_longest(), keep_negatives=0.5).places) == 4
+    assert select(CANDIDATES, make_longest(), keep=1).places == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"keep": 0}, {"keep": 1.1}, {"keep_negatives": -1}]
+)
+def test_shares_out_of_range(settings):
+    with pytest.raises(WeltError, match="must be"):
+        select(CANDIDATES, make_longest(), **settings)
+
+
+def test_ranks_that_are_not_finite():
     broken = Candidates(DOCS, {i: difficulty(float("nan")) for i in range(8)})
     with pytest.raises(WeltError, match="Document 1"):
         select(broken, make_hybrid_superfilter())
@@ -106,22 +119,22 @@ def test_cover_is_the_greedy_choice(m, n, seed):
     vectors = np.random.default_rng(seed).normal(size=(m, 3))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similar = np.maximum(vectors @ vectors.T, 0)
-    chosen = []
+    selected = []
     for _ in range(min(n, m)):
-        left = [i for i in range(m) if i not in chosen]
-        values = [similar[[*chosen, i]].max(axis=0).sum() for i in left]
-        chosen.append(left[int(np.argmax(values))])
-    found = cover(vectors, n)
+        others = [i for i in range(m) if i not in selected]
+        values = [similar[[*selected, i]].max(axis=0).sum() for i in others]
+        selected.append(others[int(np.argmax(values))])
+    places = cover(vectors, n)
 
     def value(places):
         return similar[list(places)].max(axis=0).sum()
 
-    assert value(found) == pytest.approx(value(chosen))
+    assert value(places) == pytest.approx(value(selected))
     best = max(map(value, itertools.combinations(range(m), min(n, m))))
-    assert value(found) >= (1 - 1 / np.e) * best
+    assert value(places) >= (1 - 1 / np.e) * best
 
 
-def test_diverse():
+def test_diverse_selection():
     words = [["zinc", "pain"], ["zinc", "pain"], ["liver", "rat"], ["zinc", "pain"]]
     docs = [Doc(VOCAB, words=pair) for pair in words]
     for doc in docs:
@@ -135,25 +148,30 @@ def test_diverse():
     assert doc_vectors([Doc(VOCAB, words=["a"])]).shape == (1, 1)
 
 
-def test_a_tagger_scores_docs():
+def test_scores_of_a_tagger():
     nlp = make_nlp()
     examples = make_examples(nlp)
     train(nlp, examples)
     docs = [eg.reference for eg in examples]
-    found = score_with_tagger(nlp, docs)
+    scores = score_with_tagger(nlp, docs)
     pipe = nlp.get_pipe("welt_ner")
-    for doc, told in zip(docs, found):
+    for doc, score in zip(docs, scores):
         [probs] = pipe.predict([nlp.make_doc(doc.text)])
-        assert told.confidence == pytest.approx(
+        assert score.confidence == pytest.approx(
             float(np.log(probs.max(axis=1)).mean()), abs=1e-4
         )
-        assert told.loss >= -told.confidence - 1e-6 > 0
+        assert score.loss >= -score.confidence - 1e-6 > 0
+
+
+def test_a_tagger_that_does_not_know_a_label():
+    nlp = make_nlp()
+    nlp.initialize(lambda: make_examples(nlp))
     other = Doc(nlp.vocab, words=["x"])
     other.set_ents([Span(other, 0, 1, label="Other")])
     with pytest.raises(WeltError, match="Other"):
         score_with_tagger(nlp, [other])
 
 
-def test_all_are_registered():
+def test_strategies_are_registered():
     for name in ("hybrid_superfilter", "superfilter", "random", "tagger_loss", "all"):
         assert registry.misc.get(f"welt_spacy.{name}.v1")()

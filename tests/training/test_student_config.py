@@ -1,4 +1,4 @@
-"""A student's config, and what it learns."""
+"""Configs of students, and the loss on soft labels."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def make_config_for(tmp_path, **settings):
     return student_config(config, tmp_path / "soft_labels", StudentSettings(**settings))
 
 
-def test_the_config_reads_gold_and_taught(teacher, tmp_path):
+def test_a_student_reads_gold_and_soft_labels(teacher, tmp_path):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(text for text, _ in TRAIN_DATA), "utf8")
     teacher.to_disk(tmp_path / "teacher")
@@ -54,10 +54,9 @@ def test_the_config_reads_gold_and_taught(teacher, tmp_path):
     examples = list(reader(nlp))
     assert len(examples) == 3 + 4
     nlp.initialize(lambda: reader(nlp))
-    # class weights are of the gold annotation alone
+    # Class weights are those of the gold annotation alone
     counts = nlp.get_pipe("welt_ner").class_counts
     assert sum(counts.values()) == 3 * len(examples[0].reference)
-    # taught tokens are those of the student
     assert np.isfinite(nlp.update(examples)["welt_ner"])
 
 
@@ -68,42 +67,48 @@ def test_hard_labels_and_no_gold(tmp_path):
     assert list(alone["corpora"]["train"]["*"]) == ["soft_labels"]
 
 
-def test_configs_that_can_not_be_taught(tmp_path):
+def test_configs_without_welt_ner_or_gold_corpus(tmp_path):
     with pytest.raises(WeltError, match="0 components welt_ner"):
         student_config(Config({"components": {}}), tmp_path)
-    with pytest.raises(WeltError, match="alpha is 2"):
-        make_config_for(tmp_path, alpha=2)
     block = {"components": {"x": {"factory": "welt_ner"}}, "corpora": {}}
     with pytest.raises(WeltError, match="gold corpus"):
         student_config(Config(block), tmp_path)
-    with pytest.raises(WeltError, match="0 corpora|no corpus"):
+
+
+def test_wrong_settings():
+    with pytest.raises(WeltError, match="alpha is 2"):
+        StudentSettings(alpha=2)
+
+
+def test_wrong_numbers_of_corpora():
+    with pytest.raises(WeltError, match="no corpus"):
         create_joined_corpora()
     with pytest.raises(WeltError, match="1 corpora and 2 repeats"):
         create_joined_corpora(Corpus("x"), repeats=[1, 2])
 
 
 def test_loss_of_a_mixed_batch(teacher):
-    """Gold tokens count alpha, taught ones the rest; by hand."""
+    """Gold tokens weigh alpha, tokens with soft labels the rest."""
     nlp = make_nlp(distillation=SOFT, weighting={"@misc": "welt_spacy.ins_weights.v1"})
-    gold, taught = make_examples(nlp, TRAIN_DATA[:2])
+    gold, labelled = make_examples(nlp, TRAIN_DATA[:2])
     nlp.initialize(lambda: make_examples(nlp))
     pipe = nlp.get_pipe("welt_ner")
-    target = teacher.get_pipe("welt_ner").predict([taught.reference])[0]
-    set_soft_labels(taught.reference, target, pipe.labels, max_tags=99)
-    scores, _ = pipe.model.begin_update([gold.predicted, taught.predicted])
-    loss, d = pipe.get_loss([gold, taught], scores)
+    target = teacher.get_pipe("welt_ner").predict([labelled.reference])[0]
+    set_soft_labels(labelled.reference, target, pipe.labels, max_tags=99)
+    scores, _ = pipe.model.begin_update([gold.predicted, labelled.predicted])
+    loss, d = pipe.get_loss([gold, labelled], scores)
     gold_loss, d_gold = pipe.get_loss([gold], scores[:1])
     d_soft, soft_loss = pipe.distillation(scores[1], target)
-    n, m = len(gold.predicted), len(taught.predicted)
+    n, m = len(gold.predicted), len(labelled.predicted)
     assert loss == pytest.approx((n * gold_loss + m * soft_loss) / (n + m), rel=1e-2)
     np.testing.assert_allclose(d[0], d_gold[0] * n / (n + m), atol=1e-6)
     np.testing.assert_allclose(d[1], d_soft * m / (n + m), atol=1e-3)
     # without the setting, the doc's own entities are learned
     pipe.distillation = None
-    assert pipe.get_loss([gold, taught], scores)[0] != pytest.approx(loss)
+    assert pipe.get_loss([gold, labelled], scores)[0] != pytest.approx(loss)
 
 
-def test_tokens_of_teacher_and_student_that_differ(teacher):
+def test_different_tokens_of_teacher_and_student(teacher):
     nlp = make_nlp(distillation=SOFT)
     (eg, *_) = make_examples(nlp)
     nlp.initialize(lambda: make_examples(nlp))

@@ -1,4 +1,4 @@
-"""`spacy welt distill`: a small model that learns from large ones."""
+"""`spacy welt distill`: train a small model on the predictions of large ones."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def distill_cli(
         "--exclude",
         "-x",
         help="A file whose texts are left out, such as the test data; can be repeated. "
-        "The dev data of the config always are.",
+        "The dev data of the config are always left out.",
     ),
     gold_epochs: int = typer.Option(
         2,
@@ -80,30 +80,24 @@ def distill_cli(
     from ..training.student_config import StudentSettings
 
     n = next((i for i, text in enumerate(texts) if text.startswith("--")), len(texts))
-    gold = _load_config(config, parse_config_overrides(texts[n:]))
-    paths = [Path(text) for text in texts[:n]]
-    excluded = [*(exclude or []), *_dev_files(gold)]
-    for path in (*paths, *excluded):
-        if not path.is_file():
-            raise WeltError(f"{path} is not a file")
     with progress() as bar:
         task = bar.add_task("documents labelled", total=None)
         result = distill(
             [teacher, *(others or [])],
-            paths,
-            gold,
+            [Path(text) for text in texts[:n]],
+            _load_config(config, parse_config_overrides(texts[n:])),
             output,
             student=StudentSettings(gold_epochs, alpha, temperature, hard_labels),
             labels=LabelSettings(keep_gold=keep_gold, n_sents=n_sents),
-            exclude=excluded,
+            exclude=exclude or [],
             gpu_id=gpu_id,
             report=lambda n_docs: bar.update(task, completed=n_docs),
         )
     counts = result.soft_labels.counts
     typer.echo(
-        f"✔ {result.soft_labels.folder}: {counts['docs']:,} docs with soft labels; left "
+        f"✔ {result.soft_labels.folder}: {counts['docs']:,} documents with soft labels; left "
         f"out: {counts['excluded']:,} that are in "
-        f"{', '.join(map(str, excluded)) or 'no file'}, {counts['repeated']:,} repeated"
+        f"{', '.join(map(str, result.excluded)) or 'no file'}, {counts['repeated']:,} repeated"
     )
     typer.echo(f"✔ {result.model}{'' if result.is_new else ' is up to date'}")
 
@@ -116,8 +110,3 @@ def _load_config(path: Path, overrides: dict[str, Any]) -> "Config":
         raise WeltError(f"{path} is not a file: a training config is needed")
     with show_validation_error(path, hint_fill=False):
         return load_config(path, overrides=overrides, interpolate=False)
-
-
-def _dev_files(config: "Config") -> list[Path]:
-    path = config.interpolate()["corpora"].get("dev", {}).get("path")
-    return [Path(path)] if path and Path(path).is_file() else []

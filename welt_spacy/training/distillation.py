@@ -72,11 +72,13 @@ class Distilled:
 
     model (Path): The student.
     soft_labels (SoftLabels): The labels of the teachers.
+    excluded (list[Path]): Files whose texts were left out.
     is_new (bool): Whether the student was trained; if not, it was up to date.
     """
 
     model: Path
     soft_labels: SoftLabels
+    excluded: list[Path]
     is_new: bool
 
 
@@ -101,14 +103,16 @@ def distill(
     output (Path): The folder to write.
     student (StudentSettings | None): How gold data and soft labels are mixed.
     labels (LabelSettings | None): How texts are labelled.
-    exclude (Sequence[Path]): Files whose texts are left out, such as the test data.
+    exclude (Sequence[Path]): Files whose texts are left out, such as the test data. The dev data
+        of the config always are.
     gpu_id (int): The GPU; -1 for the CPU.
     report (Callable[[int], None]): Called with the number of documents labelled so far.
     RETURNS (Distilled): The student and the soft labels.
     RAISES (WeltError): If a file is missing, a pipeline has no `welt_ner`, or the folder has
         files of others in places that are written.
     """
-    made = student_config(config, output / SOFT_LABELS, student)
+    excluded = [*exclude, *_dev_files(config)]
+    trained_config = student_config(config, output / SOFT_LABELS, student)
     with OutputFolder(output, COMMAND) as folder:
         folder.check((CONFIG, *MODELS))
         soft_labels = write_soft_labels(
@@ -116,15 +120,15 @@ def distill(
             texts,
             output / SOFT_LABELS,
             labels,
-            exclude=exclude,
+            exclude=excluded,
             gpu_id=gpu_id,
             report=report,
         )
-        current = fingerprint({}, config=made)
+        current = fingerprint({}, config=trained_config)
         if folder.is_current(current):
-            return Distilled(output / MODELS[0], soft_labels, False)
+            return Distilled(output / MODELS[0], soft_labels, excluded, False)
         folder.start(current, (CONFIG, *MODELS))
-        write_atomically(output / CONFIG, made.to_str())
+        write_atomically(output / CONFIG, trained_config.to_str())
         _train(output, gpu_id)
         summary = {
             "teachers": list(map(str, teachers)),
@@ -134,7 +138,12 @@ def distill(
         for name in MODELS:
             _add_to_meta(output / name / "meta.json", summary)
         folder.finish(summary)
-    return Distilled(output / MODELS[0], soft_labels, True)
+    return Distilled(output / MODELS[0], soft_labels, excluded, True)
+
+
+def _dev_files(config: Config) -> list[Path]:
+    path = config.interpolate()["corpora"].get("dev", {}).get("path")
+    return [Path(path)] if path and Path(path).is_file() else []
 
 
 def _train(output: Path, gpu_id: int) -> None:
@@ -177,6 +186,9 @@ def write_soft_labels(
         left, the folder has files of others, or another process writes there.
     """
     settings = settings or LabelSettings()
+    for path in (*texts, *exclude):
+        if not path.is_file():
+            raise WeltError(f"{path} is not a file. Check the path")
     roles = {"texts": texts, "exclude": exclude}
     current = fingerprint(
         asdict(settings),

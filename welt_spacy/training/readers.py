@@ -1,4 +1,4 @@
-"""Training corpora made of others."""
+"""Training corpora made of several others."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -13,26 +13,26 @@ Reader = Callable[[Language], Iterable[Example]]
 def create_joined_corpora(
     *corpora: Reader, repeats: Sequence[int] | None = None
 ) -> "JoinedCorpora":
-    """Create a reader that reads several corpora after one another.
+    """Create a reader that reads several corpora one after another.
 
     Registered as `welt_spacy.JoinedCorpora.v1` in `@readers`. In a config each corpus has
     a block of its own, `[corpora.train.*.gold]` and so on.
 
     corpora (Callable): Readers, such as `spacy.Corpus.v1`.
-    repeats (Sequence[int] | None): How often each is read, in their order; once if not
-        set.
+    repeats (Sequence[int] | None): Number of passes over each corpus, in their order; one if
+        not set.
     RETURNS (JoinedCorpora): The reader.
-    RAISES (WeltError): If there is no corpus, or there are not as many repeats.
+    RAISES (WeltError): If there is no corpus, or not one number for each.
     """
     return JoinedCorpora(list(corpora), repeats=repeats)
 
 
 class JoinedCorpora:
-    """Reads several corpora after one another. `spacy train` shuffles what it reads.
+    """Reads several corpora one after another. `spacy train` shuffles the examples.
 
     corpora (Sequence[Callable]): Readers.
-    repeats (Sequence[int] | None): How often each is read; once if not set.
-    RAISES (WeltError): If there is no corpus, or there are not as many repeats.
+    repeats (Sequence[int] | None): Number of passes over each corpus; one if not set.
+    RAISES (WeltError): If there is no corpus, or not one number for each.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class JoinedCorpora:
         if len(repeats) != len(corpora):
             raise WeltError(
                 f"JoinedCorpora has {len(corpora)} corpora and {len(repeats)} repeats: "
-                "give as many of one as of the other"
+                "give one number for each corpus"
             )
         for n in repeats:
             check_number("repeats", n, low=1)

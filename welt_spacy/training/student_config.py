@@ -12,7 +12,7 @@ from ..errors import WeltError, check_number
 
 @dataclass(frozen=True)
 class StudentSettings:
-    """How a student learns from gold annotation and soft labels.
+    """Settings of a student.
 
     gold_epochs (int): Number of passes over the gold corpus per epoch; 0: it is not read.
     alpha (float): Weight of a token with gold annotation; a token with soft labels weighs
@@ -37,11 +37,11 @@ class StudentSettings:
 def student_config(
     config: Config, soft_labels: Path, settings: StudentSettings | None = None
 ) -> Config:
-    """Make a training config for a student out of one without a teacher.
+    """Convert a training config to one that reads soft labels, too.
 
     config (Config): The config, not interpolated, with one component `welt_ner`.
     soft_labels (Path): The folder that `write_soft_labels` writes.
-    settings (StudentSettings | None): How the student learns.
+    settings (StudentSettings | None): Settings of the student.
     RETURNS (Config): The config for `spacy train`.
     RAISES (WeltError): If the config has no `welt_ner` or several, or no training corpus.
     """
@@ -54,7 +54,7 @@ def student_config(
     ]
     if len(names) != 1:
         raise WeltError(
-            f"The config has {len(names)} components welt_ner; one is needed, which is "
+            f"The config has {len(names)} components welt_ner. One is needed, which is "
             "not sourced from another pipeline"
         )
     if "train" not in student.get("corpora", {}):
