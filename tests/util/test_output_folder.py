@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from welt_spacy.errors import WeltError
-from welt_spacy.util.files import Busy
+from welt_spacy.util.files import Busy, partial_path
 from welt_spacy.util.fingerprint import Fingerprint
 from welt_spacy.util.output_folder import (
     RECORD,
@@ -405,3 +405,13 @@ def test_a_folder_between_two_renames_comes_back(tmp_path):
     (tmp_path / ".out.welt-new").mkdir()
     recover(tmp_path / "out")
     assert tree(tmp_path) == {"out/x": b"old"} and os.listdir(tmp_path) == ["out"]
+
+
+def test_partial_files_of_others_are_left(tmp_path):
+    """Another process may be writing another file to the same folder."""
+    write(tmp_path, names=["x.txt"])
+    mine, others = partial_path(tmp_path / "x.txt"), partial_path(tmp_path / "z.txt")
+    for path in (mine, others):
+        path.write_text("partial")
+    with OutputFolder(tmp_path, COMMAND):
+        assert others.exists() and not mine.exists()

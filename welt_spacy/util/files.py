@@ -6,7 +6,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import filelock
@@ -27,13 +27,16 @@ def is_temporary(name: str) -> bool:
     return bool(_TEMPORARY.fullmatch(name))
 
 
-def remove_partial(folder: Path) -> None:
-    """Delete the unfinished files and folders that killed processes left in a folder. No
-    process may write to it at the same time.
+def remove_partial(folder: Path, names: Collection[str] | None = None) -> None:
+    """Delete the unfinished files and folders that killed processes left in a folder: all, or
+    those of files with given names. No process may write them at the same time.
     """
+    prefixes = None if names is None else {f".{name[:100]}" for name in names}
     with contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
             if not _PARTIAL.fullmatch(path.name):
+                continue
+            if prefixes is not None and path.name.rpartition(".")[0] not in prefixes:
                 continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -62,8 +62,14 @@ class OutputFolder:
             self._stack.enter_context(lock)
             self._content = self._read()
             with _one_line(self.path):
-                for path in [self.path / name for name in self._names()]:
-                    remove_partial(path.parent)
+                paths = [self.path / name for name in self._names()]
+                members: dict[Path, list[str]] = {}
+                for path in (self._record_path, *paths):
+                    members.setdefault(path.parent, []).append(path.name)
+                for parent, names in members.items():
+                    # Others may write other files, such as another selection
+                    remove_partial(parent, names)
+                for path in paths:
                     recover(path)
         except BaseException:
             self._stack.close()
