@@ -15,7 +15,6 @@ quantization = pytest.importorskip("onnxruntime.quantization")
 
 
 def test_messages_of_other_threads_are_not_suppressed(encoders, monkeypatch, caplog):
-    """Exporters log warnings for their own developers; other threads have other messages."""
     quantize_dynamic = quantization.quantize_dynamic
 
     def quantize(*args, **kwargs):

@@ -22,7 +22,7 @@ transformers = pytest.importorskip("transformers")
 
 
 def compute_vectors(name, doc, pooling):
-    """Vectors of the words of a document, computed with the transformers library."""
+    """Compute the vectors of a document with the transformers library."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(name, add_prefix_space=True)
     encoder = transformers.AutoModel.from_pretrained(name).eval()
     words = [token.text for token in doc]
@@ -223,7 +223,7 @@ def test_pieces_are_counted_for_batches(encoders):
 
 
 def trained_parameters(encoder, n_frozen):
-    """Names of the parameters with a gradient after an update."""
+    """Return the names of the parameters with a gradient after an update."""
     model = make_model(encoder, frozen_layers=n_frozen)
     names = set(gradients(model, [make_docs()]))
     model.finish_update(make_adamw())
@@ -241,7 +241,7 @@ def test_frozen_layers_get_no_gradient(encoders):
 
 @pytest.mark.parametrize("n_frozen", [-1, 1, 12])
 def test_an_encoder_with_all_layers_frozen_is_not_trained(encoders, n_frozen):
-    """BERT has one layer here, and a pooler above, which does not contribute."""
+    # This BERT has one layer, and a pooler above that does not contribute
     assert trained_parameters(encoders["bert"], n_frozen) == set()
 
 

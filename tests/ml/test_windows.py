@@ -60,7 +60,7 @@ def test_sentences_with_context_fit(docs, capacity, overlap, context):
 
 
 def test_every_window_keeps_a_word():
-    """The second window ended where the first did."""
+    # The second window once ended where the first did
     windows = cut_windows(np.array([1, 1, 1, 5]), [4], 6, 2)
     assert (windows.keep_start < windows.keep_end).all()
     assert windows.end.tolist() == [3, 4]
@@ -73,7 +73,6 @@ def test_overlap_must_be_below_the_capacity(overlap):
 
 
 def test_number_of_windows():
-    """For n words about n / (capacity - overlap)."""
     for capacity, overlap in ((126, 42), (6, 5), (10, 3)):
         windows = cut_windows(np.ones(3000, dtype="int64"), [3000], capacity, overlap)
         assert len(windows.start) <= 3000 / (capacity - overlap) + 1

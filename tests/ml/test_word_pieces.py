@@ -61,7 +61,7 @@ def test_the_table_has_a_maximum_size(monkeypatch):
 
 
 def test_many_threads_and_a_small_table(monkeypatch):
-    """Each call gets the pieces of its own words while others add and drop words."""
+    # Each call gets the pieces of its own words while others add and drop words
     monkeypatch.setattr("welt_spacy.ml.lexeme_table.MAX_WORDS", 40)
     pieces = WordPieces(Letters(), 1, max_pieces=30)
     words = [[f"{i}a{j}" for j in range(i % 7 + 1)] for i in range(200)]

@@ -153,7 +153,7 @@ def test_labels_of_other_inputs_are_replaced(teacher_path, texts, tmp_path, chan
 
 
 def test_files_of_others_are_refused(teacher_path, texts, tmp_path):
-    """A student would read them as soft labels."""
+    # Because a student would read them as soft labels
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.spacy").write_bytes(b"precious")
     with pytest.raises(WeltError, match="mine.spacy: .* did not write this"):
@@ -174,7 +174,7 @@ def test_excluded_texts_are_left_out(teacher_path, texts, tmp_path):
 
 @pytest.fixture
 def project(teacher_path, texts, tmp_path):
-    """Gold data, a lexicon and the config of a student, and a function that trains it."""
+    """Write gold data and a lexicon, and return a function that trains a student."""
     teacher = shutil.copytree(teacher_path, tmp_path / "teacher")
     nlp = spacy.load(teacher)
     for split in ("train", "dev"):
@@ -207,7 +207,7 @@ def change_gold(tmp_path, split):
 
 @pytest.mark.parametrize("name", ["train", "dev", "lexicon", "teacher", "student"])
 def test_a_student_follows_every_input(project, tmp_path, name):
-    """Gold data, lexicon and teacher keep their names, and the teacher its version."""
+    # Files keep their names, and the teacher its version
     assert project()
     if name in ("train", "dev"):
         change_gold(tmp_path, name)
@@ -269,7 +269,7 @@ def test_teachers_of_different_labels_are_multiplied():
 
 @pytest.fixture
 def gold_doc(teacher):
-    """A document that was annotated for diseases alone, with "given" as one."""
+    """Make a document that was annotated for diseases alone, with "given" as one."""
     doc = teacher.make_doc("Aspirin and N-acetylcysteine were given.")
     doc.set_ents([doc.char_span(34, 39, label="Disease")], default="outside")
     set_annotated_labels(doc, ["Disease"])
@@ -278,7 +278,7 @@ def gold_doc(teacher):
 
 @pytest.fixture
 def complete(teacher, teacher_path, tmp_path):
-    """A function that completes the gold annotation of documents by the teacher's."""
+    """Return a function that completes gold annotation by that of the teacher."""
 
     def complete(*docs):
         path = tmp_path / "gold.spacy"

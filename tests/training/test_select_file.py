@@ -28,14 +28,14 @@ def data(tmp_path):
 
 @pytest.fixture
 def by_ifd(tiny_lm, tmp_path):
-    """Settings with a language model that may be changed."""
+    """Return settings with a language model that may be changed."""
     model = shutil.copytree(tiny_lm, tmp_path / "scorer")
     return SelectionSettings(keep=0.3, scorer=ScorerSettings(str(model)))
 
 
 @pytest.fixture
 def n_scored(monkeypatch):
-    """Numbers of documents that a language model scored, by call; two in a shard."""
+    """Count the documents that a language model scores in each call, two in a shard."""
     monkeypatch.setattr(ifd_cache, "SHARD_SIZE", 2)
     calls = []
     score = IFDScorer.__call__
@@ -98,7 +98,7 @@ def test_damaged_files_are_written_again(data, tmp_path, suffix):
 
 
 def test_a_damaged_score_is_computed_again(data, tmp_path, by_ifd, n_scored):
-    """The damaged shard looks like one with other scores."""
+    # The damaged shard looks like one with other scores
     output = tmp_path / "half.spacy"
     select_file(data, output, by_ifd)
     before = read_rows(output)

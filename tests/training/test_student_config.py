@@ -88,7 +88,7 @@ def test_wrong_numbers_of_corpora():
 
 
 def test_loss_of_a_mixed_batch(teacher):
-    """Gold tokens weigh alpha, tokens with soft labels the rest."""
+    # Gold tokens weigh alpha, tokens with soft labels the rest
     nlp = make_nlp(distillation=SOFT, weighting={"@misc": "welt_spacy.ins_weights.v1"})
     gold, labelled = make_examples(nlp, TRAIN_DATA[:2])
     nlp.initialize(lambda: make_examples(nlp))
@@ -160,8 +160,8 @@ def test_student_learns_from_soft_labels_alone(teacher):
         assert ents(nlp(text)) == ents(teacher(text))
 
 
-def test_a_teacher_says_nothing_of_labels_it_does_not_know():
-    """It knows Disease and Gene; the student knows Chemical and Disease."""
+def test_labels_that_the_teacher_does_not_know():
+    # The teacher knows Disease and Gene; the student knows Chemical and Disease
     nlp = make_nlp(distillation=SOFT)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
@@ -180,7 +180,7 @@ def test_a_teacher_says_nothing_of_labels_it_does_not_know():
     np.testing.assert_allclose(d[0].sum(axis=1), 0, atol=1e-5)
 
 
-def test_soft_tags_of_another_doc():
+def test_soft_labels_of_another_document():
     nlp = make_nlp(distillation=SOFT)
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)

@@ -60,7 +60,7 @@ def test_progress_is_reported(bert):
 
 
 def test_distances_of_vectors_are_those_of_outputs(bert):
-    """With as many components as there are, nothing is lost but the scale."""
+    # With as many components as there are, nothing is lost but the scale
     vectors = make_vectors(str(bert), width=32)
     encoder = load_numpy_encoder(bert)
     ids = np.array([[*encoder.prefix, i, *encoder.suffix] for i in (7, 8, 30)])

@@ -113,8 +113,8 @@ def quantize(data: bytes) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress warnings of exporters, which are for their own developers. Messages that other
-    threads log are not suppressed.
+    """Hide warnings of exporters, which are for their own developers. Messages that other
+    threads log are not hidden.
     """
     thread = threading.get_ident()
 

@@ -1,18 +1,18 @@
 """Load pre-trained encoders and tokenizers of the transformers library, and read their settings."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import WeltError, first_line
 from .batches import SpecialTokens
 
 
-def load_encoder(name: str, settings: dict[str, Any]) -> Any:
+def load_encoder(name: str, settings: Mapping[str, object]) -> Any:
     """Load a pre-trained encoder in full precision.
 
     name (str): A name on the hub, or a folder.
-    settings (dict[str, Any]): Settings of its config to change.
+    settings (Mapping[str, object]): Settings of its config to change.
     RETURNS (PreTrainedModel): The encoder, on the CPU.
     RAISES (WeltError): If it can't be loaded.
     """
@@ -107,7 +107,7 @@ def get_layer(name: str) -> int | None:
 
 
 def freeze_layers(model: Any, n: int) -> None:
-    """Exclude the embeddings and the n lowest layers of an encoder from training; all of it if
+    """Freeze the embeddings and the n lowest layers of an encoder in training; all of it if
     n is -1 or there are not more layers, nothing if n is 0.
     """
     if not n:
