@@ -203,8 +203,12 @@ def _compare(
 ) -> OptimizeResult:
     after = optimized.evaluate(read_examples(optimized, dev))
     speeds = measure_speeds([nlp, optimized], examples)
-    scores = map(_make_scores, (before, after), speeds)
-    return OptimizeResult(str(dev), encoder_format, *scores)
+    return OptimizeResult(
+        str(dev),
+        encoder_format,
+        before=_make_scores(before, speeds[0]),
+        after=_make_scores(after, speeds[1]),
+    )
 
 
 def _make_scores(scores: Mapping[str, Any], speed: float) -> DevScores:
