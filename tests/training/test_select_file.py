@@ -1,5 +1,6 @@
 """Selected files follow everything that decides them, and finished work is not repeated."""
 
+import importlib
 import json
 import os
 import shutil
@@ -186,3 +187,23 @@ def test_scores_are_shared_by_strategies(data, tmp_path, by_ifd, n_scored):
     settings = SelectionSettings("lowest_ifd", scorer=by_ifd.scorer)
     select_file(data, output, settings)
     assert n_scored == []
+
+
+def test_a_selection_follows_the_code_of_a_strategy(data, tmp_path, monkeypatch):
+    code = (
+        "import numpy as np\n"
+        "from spacy import registry\n"
+        "from welt_spacy.training.selection.strategies import Strategy\n"
+        "@registry.misc('first_documents.v1')\n"
+        "def make():\n"
+        "    return Strategy(lambda candidates, places: -np.array(places))\n"
+    )
+    module, output = tmp_path / "my_strategies.py", tmp_path / "half.spacy"
+    module.write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("my_strategies")
+    settings = SelectionSettings("first_documents.v1")
+    assert select_file(data, output, settings).is_new
+    assert not select_file(data, output, settings).is_new
+    module.write_text(code.replace("-np", "np"))
+    assert select_file(data, output, settings).is_new

@@ -164,9 +164,9 @@ def _fingerprint(
     train: Path, settings: SelectionSettings, strategy: Strategy, used: dict[str, Any]
 ) -> Fingerprint:
     files = {"train": train}
-    module = inspect.getmodule(strategy.rank)
-    if module is not None and module.__file__:
-        files["strategy"] = Path(module.__file__)  # it may be the user's own
+    source = getattr(inspect.getmodule(strategy.rank), "__file__", None)
+    if source:
+        files["strategy"] = Path(source)  # it may be the user's own
     models: dict[str, str | Path] = {
         role: used[role] for role in ("scorer_model", "tagger") if role in used
     }
