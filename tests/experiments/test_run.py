@@ -139,9 +139,8 @@ def test_a_run_that_fails_stops_no_other(tmp_path, corpora):
     assert f"✘ {failed} (1 of 2)" in lines
     status = get_status(workspace)
     (name,) = status.failed
-    assert status.done == 1 and failed.startswith(
-        f"{name[:-17]}: {status.failed[name]}"
-    )
+    error = status.failed[name].rstrip(".")
+    assert status.done == 1 and failed.startswith(f"ncbi_disease-bad-0: {error} (see ")
     folder = workspace.get_run(name).path
     assert "Traceback" in (folder / "train.log").read_text()
     assert set(srsly.read_json(folder / "error.json")) == {"message"}

@@ -181,15 +181,15 @@ class Driver:
             self._end(job, "✔", "done" if is_new else "was run by another process")
         elif event.kind == "restarted":
             self.report(f"⚠ {job.run.name}: {event.value}. It is run again")
-        elif event.kind == "failed":
-            self._fail(job, event.value)
-        elif event.kind == "lost":
-            self.workspace.get_run(job.name).write_error(event.value)
+        elif event.is_last:
+            folder = self.workspace.get_run(job.name)
+            if not folder.read_error():  # a lost worker can't write it
+                folder.write_error(event.value)
             self._fail(job, event.value)
 
     def _fail(self, job: Job, message: str) -> None:
         path = self.workspace.get_run(job.name).path
-        self.failed[job.run.name] = f"{message} (see {path})"
+        self.failed[job.run.name] = f"{message.rstrip('.')} (see {path})"
         self._end(job, "✘", self.failed[job.run.name])
 
     def _end(self, job: Job, sign: str, message: str) -> None:
