@@ -1,4 +1,4 @@
-"""Decoder settings of `welt_ner`, and the entities that they give."""
+"""Decoder of `welt_ner`: tag probabilities to entities of documents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
