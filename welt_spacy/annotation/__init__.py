@@ -1,1 +1,1 @@
-"""Entities of many texts: read, annotated and written, exactly once."""
+"""Annotate any number of texts, each exactly once."""

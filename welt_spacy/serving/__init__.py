@@ -1,1 +1,1 @@
-"""A pipeline behind an address."""
+"""Serve a pipeline over HTTP."""

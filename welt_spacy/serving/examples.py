@@ -1,4 +1,4 @@
-"""Texts to try a pipeline on, written for this purpose."""
+"""Example texts for the page of a served pipeline."""
 
 EXAMPLES: list[dict[str, str]] = [
     {
