@@ -1,4 +1,4 @@
-"""Model cards: what they tell, and that a hub can read them."""
+"""Model cards, and their metadata for the model hub."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from thinc.api import Config
 
 from welt_spacy.evaluation.evaluate import evaluate
-from welt_spacy.packaging.model_card import hub_metadata, model_card
+from welt_spacy.packaging.model_card import make_hub_metadata, make_model_card
 
 from ..factories import make_examples, make_nlp, train
 
@@ -21,7 +21,7 @@ ABOUT = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def evaluated(tmp_path_factory):
     nlp = make_nlp(weighting={"@misc": "welt_spacy.ens_weights.v1", "beta": 0.99})
     train(nlp, make_examples(nlp))
     nlp.config["system"]["seed"] = 7
@@ -38,47 +38,67 @@ def run(tmp_path_factory):
     return path, meta, evaluation
 
 
-def test_card_tells_what_was_run(run):
-    path, meta, evaluation = run
-    card = model_card(path, meta, evaluation, ABOUT)
-    assert card.startswith("# en_welt_bc5cdr\n")
-    for part in (
-        "Finds chemicals.",
-        "Chemical, Disease",
-        "ens(beta=0.99)",
-        "CC-BY-4.0",
-        "Li et al. (2016)",
-        "| train | 4,560 | 9,385 |",
+@pytest.fixture(scope="module")
+def card(evaluated):
+    return make_model_card(*evaluated, ABOUT)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("Finds chemicals.", "Chemical, Disease", "CC-BY-4.0", "Li et al. (2016)"),
+        *("| train | 4,560 | 9,385 |", "not a medical device", "Mobasher"),
+    ],
+)
+def test_the_card_describes_the_data(card, part):
+    assert part in card
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
         "| strict | 100.00 | 100.00 | 100.00 |",
         "| 95 % interval | 100.00 to 100.00 |",
-        "| Disease, fair | 100.00 |",
-        "on raw text",
-        "unseen in train",
-        "seed 7",
-        "[components.welt_ner.weighting]",
-        "beta = 0.99",
-        "[training.optimizer]",
-        "not a medical device",
-        "Mobasher",
-    ):
-        assert part in card, part
+        *("| Disease, fair | 100.00 |", "on raw text", "unseen in train"),
+    ],
+)
+def test_the_card_has_scores(card, part):
+    assert part in card
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("ens(beta=0.99)", "seed 7", "[components.welt_ner.weighting]"),
+        *("beta = 0.99", "[training.optimizer]"),
+    ],
+)
+def test_the_card_has_settings(card, part):
+    assert part in card
+
+
+def test_the_card_has_counts_of_tags(card, evaluated):
+    _, _, evaluation = evaluated
     for tag, n in evaluation.class_weights["welt_ner"].counts.items():
         assert f"| {tag} | {n} |" in card
-    assert "\n\n\n" not in card
 
 
-def test_markup_in_labels_is_escaped(run):
-    path, meta, evaluation = run
+def test_the_card_has_no_empty_paragraphs(card):
+    assert card.startswith("# en_welt_bc5cdr\n") and "\n\n\n" not in card
+
+
+def test_markup_in_labels_is_escaped(evaluated):
+    path, meta, evaluation = evaluated
     part = evaluation.per_type["Disease"]
     hostile = replace(evaluation, per_type={"a|b <img src=x>\n# c": part})
-    card = model_card(path, meta, hostile, ABOUT)
+    card = make_model_card(path, meta, hostile, ABOUT)
     assert "| a\\|b &lt;img src=x> # c, strict |" in card and "<img" not in card
 
 
-def test_card_of_data_that_tell_little(run):
-    path, meta, evaluation = run
+def test_the_card_of_data_without_splits(evaluated):
+    path, meta, evaluation = evaluated
     about = {key: ABOUT[key] for key in ("title", "source", "licence", "citation")}
-    assert "| split |" not in model_card(path, meta, evaluation, about)
+    assert "| split |" not in make_model_card(path, meta, evaluation, about)
 
 
 SCORED = {
@@ -92,41 +112,41 @@ SCORED = {
 }
 
 
-def test_hub_reads_the_metadata(run):
+def test_the_hub_reads_the_metadata(evaluated):
     hub = pytest.importorskip("huggingface_hub")
-    path, meta, evaluation = run
-    text = model_card(path, meta, evaluation, ABOUT)
-    card = hub.ModelCard(f"{hub_metadata({**meta, **SCORED})}\n{text}")
+    path, meta, evaluation = evaluated
+    text = make_model_card(path, meta, evaluation, ABOUT)
+    card = hub.ModelCard(f"{make_hub_metadata({**meta, **SCORED})}\n{text}")
     assert card.text.strip() == text.strip()
     assert card.data.library_name == "spacy" and card.data.license == "mit"
     assert card.data.pipeline_tag == "token-classification"
     assert card.data.base_model == ["dmis-lab/biobert-v1.1"]
     assert card.data.widget == [{"text": "Aspirin helps."}]
     assert card.data.model_name == "en_welt_bc5cdr"
-    results = {one.metric_name: one for one in card.data.eval_results}
+    results = {score.metric_name: score for score in card.data.eval_results}
     f1 = results["NER F1 (strict, entity level)"]
     assert (f1.metric_type, f1.metric_value) == ("f1", 0.85)
     assert (f1.dataset_name, f1.dataset_type) == ("BC5CDR", "bc5cdr")
     assert (f1.dataset_split, f1.dataset_revision) == ("test", "0f3a")
     assert results["NER F1 (FairEval)"].metric_value == 0.88
-    assert {one.task_type for one in results.values()} == {"token-classification"}
+    assert {score.task_type for score in results.values()} == {"token-classification"}
 
 
 def test_metadata_of_a_bare_pipeline():
     hub = pytest.importorskip("huggingface_hub")
-    told = {"lang": "en", "name": "x", "license": "CC BY-SA 4.0 (see LICENSE)"}
-    card = hub.ModelCard(hub_metadata(told) + "text")
+    meta = {"lang": "en", "name": "x", "license": "CC BY-SA 4.0 (see LICENSE)"}
+    card = hub.ModelCard(make_hub_metadata(meta) + "text")
     assert card.data.license == "other" and card.data.eval_results is None
     assert card.data.license_name == "cc-by-sa-4-0-see-license-"
-    assert "license" not in hub_metadata({"lang": "en", "name": "x"})
+    assert "license" not in make_hub_metadata({"lang": "en", "name": "x"})
 
 
 @pytest.mark.parametrize("name", ["welt", "welt_spacy_transformers", "welt_cpu"])
-def test_encoder_is_that_of_the_components(run, root, tmp_path, name):
-    """Not `paths.encoder`, which may be set and not be used."""
-    _, meta, found = run
+def test_the_encoder_is_that_of_the_components(evaluated, root, tmp_path, name):
+    """Set `paths.encoder`, which a config need not use."""
+    _, meta, evaluation = evaluated
     config = Config().from_disk(root / "configs" / f"{name}.cfg", interpolate=False)
     config["paths"]["encoder"] = "some/encoder"
     config.to_disk(tmp_path / "config.cfg")
-    card = model_card(tmp_path, meta, found, ABOUT)
+    card = make_model_card(tmp_path, meta, evaluation, ABOUT)
     assert ("| Encoder | `some/encoder` |" in card) == (name != "welt_cpu")

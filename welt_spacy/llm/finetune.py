@@ -39,8 +39,8 @@ class FinetuneResult:
 
 
 def finetune(config: FinetuneConfig, *, gpu_id: int = -1) -> FinetuneResult:
-    """Train a language model to respond in JSON. If the output is up to date, nothing is trained; if the last
-    call was killed, training resumes from its last checkpoint.
+    """Train a language model to respond in JSON. If the output is up to date, nothing is
+    trained; if the last call was killed, training resumes from its last checkpoint.
 
     config (FinetuneConfig): The settings.
     gpu_id (int): The GPU; -1 for the CPU.

@@ -1,4 +1,4 @@
-"""The model card of a trained pipeline: the README of its package."""
+"""Model cards of trained pipelines, the READMEs of their packages."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,9 @@ from thinc.api import Config
 
 from ..evaluation.records import Evaluation
 
-# What decides a training, of a config
+# Sections of a config that the card shows, and keys in them that it does not
 SECTIONS = ("components", "training")
+LEFT_OUT = ("score_weights", "logger")
 TRANSFORMERS = (
     ["welt_spacy", "TransformerEncoder"],
     ["spacy-transformers", "TransformerModel"],
@@ -21,15 +22,14 @@ LANGUAGE_MODELS = (
     ["welt_spacy", "TransformersBackend"],
     ["welt_spacy", "OpenAIBackend"],
 )
-LEFT_OUT = ("score_weights", "logger")
-# A score in the meta, its type on the hub, and what it is called there
+# Key of a score in the meta, its type and its name on the hub
 METRICS = (
     ("ents_p", "precision", "NER Precision (strict, entity level)"),
     ("ents_r", "recall", "NER Recall (strict, entity level)"),
     ("ents_f", "f1", "NER F1 (strict, entity level)"),
     ("fair_f", "f1", "NER F1 (FairEval)"),
 )
-# What the hub calls licences, as far as they are likely here
+# Identifiers of licences on the hub
 LICENSES = {
     *("mit", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "mpl-2.0", "cc0-1.0"),
     *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0"),
@@ -37,16 +37,16 @@ LICENSES = {
 }
 
 
-def model_card(
+def make_model_card(
     model: Path,
     meta: Mapping[str, Any],
     evaluation: Evaluation,
     about: Mapping[str, Any],
 ) -> str:
-    """Write a model card from what a run left.
+    """Return the model card of a pipeline.
 
-    model (Path): The folder of the pipeline, for its `config.cfg`.
-    meta (Mapping[str, Any]): Its meta, as the package will have it.
+    model (Path): The folder of the pipeline.
+    meta (Mapping[str, Any]): The meta of its package.
     evaluation (Evaluation): Its scores on the test split.
     about (Mapping[str, Any]): The `corpus.json` of the data.
     RETURNS (str): Markdown.
@@ -66,42 +66,37 @@ def model_card(
         about=about,
         labels=list(evaluation.per_type),
         weighting=", ".join(weightings) or "none",
-        encoder=_encoder(config),
+        encoder=_list_encoders(config),
         requirements=[
             f"spacy{meta['spacy_version']}",
             *(meta.get("requirements") or ["welt-spacy"]),
         ],
         seed=config["system"]["seed"],
-        settings=_settings(config),
+        settings=_select_settings(config),
     )
 
 
 def _cell(text: Any) -> str:
-    """Text for a cell of a Markdown table, whatever a label is called."""
+    """Format text for a cell of a Markdown table."""
     return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _encoder(config: Config) -> str:
-    """The pre-trained encoders that the components have, by their names."""
-    filled = config.interpolate()
-    names = dict.fromkeys(_encoder_names(filled["components"]))
+def _list_encoders(config: Config) -> str:
+    names = dict.fromkeys(_find_encoders(config.interpolate()["components"]))
     return ", ".join(f"`{name}`" for name in names) or (
         "none: a tok2vec, trained with the rest"
     )
 
 
-def base_models(model: Path) -> list[str]:
-    """Find the names of the pre-trained encoders of a pipeline on the model hub.
-
-    model (Path): The folder of the pipeline.
-    RETURNS (list[str]): Those that are names, not folders.
-    """
-    filled = Config().from_disk(model / "config.cfg")
-    names = dict.fromkeys(_encoder_names(filled["components"]))
+def find_base_models(model: Path) -> list[str]:
+    """Return the names on the hub of the pre-trained encoders of a pipeline."""
+    config = Config().from_disk(model / "config.cfg")
+    names = dict.fromkeys(_find_encoders(config["components"]))
     return [name for name in names if re.fullmatch(r"[\w-]+/[\w.-]+", name)]
 
 
-def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
+def _find_encoders(block: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of pre-trained encoders in a block of a config."""
     name = None
     if str(block.get("@architectures")).split(".")[:2] in TRANSFORMERS:
         name = str(block["name"])
@@ -111,24 +106,24 @@ def _encoder_names(block: Mapping[str, Any]) -> Iterator[str]:
         yield Path(name).name if Path(name).is_absolute() else name
     for part in block.values():
         if isinstance(part, dict):
-            yield from _encoder_names(part)
+            yield from _find_encoders(part)
 
 
-def _settings(config: Config) -> str:
-    kept: dict[str, Any] = {
+def _select_settings(config: Config) -> str:
+    settings: dict[str, Any] = {
         name: {key: value for key, value in config[name].items() if key not in LEFT_OUT}
         for name in SECTIONS
     }
-    return Config(kept).to_str(interpolate=False).strip()
+    return Config(settings).to_str(interpolate=False).strip()
 
 
-def hub_metadata(meta: Mapping[str, Any]) -> str:
-    """Write the block of YAML with which a card on the model hub begins: what the hub
-    searches and shows, and scores in the form of its "model-index".
+def make_hub_metadata(meta: Mapping[str, Any]) -> str:
+    """Return the YAML block with which a card on the model hub begins. The hub searches and
+    shows it; scores have the form of its "model-index".
 
-    meta (Mapping[str, Any]): The meta of a pipeline. Scores come from its "performance"
-        and "evaluation" (what they were scored on), if it has them.
-    RETURNS (str): The block, with the lines around it.
+    meta (Mapping[str, Any]): The meta of a pipeline. Scores are those of "performance", on
+        the data set that is described in "evaluation".
+    RETURNS (str): The block with the lines around it.
     """
     name = f"{meta['lang']}_{meta['name']}"
     block: dict[str, Any] = {
@@ -148,8 +143,8 @@ def hub_metadata(meta: Mapping[str, Any]) -> str:
         block["widget"] = [{"text": meta["example"]}]
     performance = meta.get("performance") or {}
     metrics = [
-        {"type": kind, "name": told, "value": round(performance[key], 6)}
-        for key, kind, told in METRICS
+        {"type": kind, "name": label, "value": round(performance[key], 6)}
+        for key, kind, label in METRICS
         if isinstance(performance.get(key), (int, float))
     ]
     if metrics:
@@ -165,9 +160,9 @@ def hub_metadata(meta: Mapping[str, Any]) -> str:
     return f"---\n{srsly.yaml_dumps(block)}---\n"
 
 
-def _license(told: str) -> dict[str, str]:
-    if not told:
+def _license(name: str) -> dict[str, str]:
+    if not name:
         return {}
-    if told.lower() in LICENSES:
-        return {"license": told.lower()}
-    return {"license": "other", "license_name": re.sub(r"\W+", "-", told.lower())}
+    if name.lower() in LICENSES:
+        return {"license": name.lower()}
+    return {"license": "other", "license_name": re.sub(r"\W+", "-", name.lower())}

@@ -1,4 +1,4 @@
-"""Packaging: a wheel of a trained pipeline with scores, provenance and a model card."""
+"""Package trained pipelines as wheels with scores, provenance and a model card."""
 
 import shutil
 import subprocess
@@ -16,14 +16,14 @@ from ..evaluation.records import Evaluation
 from ..util.files import write_atomically
 from ..util.output_folder import RECORD
 from ..util.pipelines import is_pipeline
-from .model_card import base_models, hub_metadata, model_card
+from .model_card import find_base_models, make_hub_metadata, make_model_card
 
-# For the form on the page of a model hub
+# The example text on the page of the model hub
 EXAMPLE = "Valproic acid was stopped; the hyperammonemic encephalopathy resolved."
 UNKNOWN_DATA = {"title": "unpublished data"}
 NOTES = (
-    "The scores under 'performance' are those on the test split; those on dev, on which "
-    "the pipeline was chosen, are under 'dev'."
+    "The scores in 'performance' are those on the test split. Those on dev, on which the "
+    "pipeline was selected, are in 'dev'."
 )
 
 
@@ -48,7 +48,7 @@ def package_pipeline(
     name: str | None = None,
     version: str | None = None,
 ) -> Packaged:
-    """Package a trained pipeline as a wheel. Nothing is fetched.
+    """Package a trained pipeline as a wheel. The network is not used.
 
     model (Path): The folder of the pipeline.
     metrics (Path): Its scores on test data: the JSON of `spacy welt evaluate`.
@@ -78,7 +78,7 @@ def package_pipeline(
         # The record of a command has checksums of other files than those of the package
         shutil.copytree(model, staged, ignore=shutil.ignore_patterns(RECORD))
         srsly.write_json(staged / "meta.json", meta)
-        card = model_card(model, meta, evaluation, about)
+        card = make_model_card(model, meta, evaluation, about)
         (staged / "README.md").write_text(card, encoding="utf8")
         built.mkdir()
         package(staged, built, create_sdist=False, create_wheel=False, silent=True)
@@ -86,14 +86,14 @@ def package_pipeline(
         written = output / wheel.name
         write_atomically(written, wheel.read_bytes())
     hub_card = output / f"{full_name}.README.md"
-    write_atomically(hub_card, f"{hub_metadata(meta)}\n{card}")
+    write_atomically(hub_card, f"{make_hub_metadata(meta)}\n{card}")
     return Packaged(written, hub_card)
 
 
 def _describe(
     model: Path, meta: dict[str, Any], evaluation: Evaluation, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the fields of the meta that say what the pipeline is and how it scores."""
+    """Return the fields of the meta with provenance and scores."""
     source = {
         "name": about["title"],
         "url": about.get("source", ""),
@@ -125,7 +125,7 @@ def _describe(
             "split": "test",
             "revision": about.get("sha256", {}).get("test", ""),
         },
-        "base_model": base_models(model),
+        "base_model": find_base_models(model),
         "example": EXAMPLE,
     }
 

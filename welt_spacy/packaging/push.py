@@ -17,7 +17,7 @@ import srsly
 
 from ..errors import WeltError, extra_needed, first_line
 from ..util.output_folder import replace_folder
-from .model_card import hub_metadata
+from .model_card import make_hub_metadata
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FRONT_MATTER = re.compile(r"\A---\s*\n.*?\n---\s*\n", re.DOTALL)
@@ -139,7 +139,7 @@ def make_hub_card(package: Package, readme: Path, address: str | None = None) ->
             text = text.replace(line, install)
         else:
             text += f"\n\n## Install\n\n```bash\n{install}\n```"
-    return f"{hub_metadata(package.meta)}\n{text}\n"
+    return f"{make_hub_metadata(package.meta)}\n{text}\n"
 
 
 def push(
