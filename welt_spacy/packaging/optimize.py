@@ -203,17 +203,12 @@ def _compare(
 ) -> OptimizeResult:
     after = optimized.evaluate(read_examples(optimized, dev))
     speeds = measure_speeds([nlp, optimized], examples)
-<<<<<<< HEAD
     return OptimizeResult(
         str(dev),
         encoder_format,
         before=_make_scores(before, speeds[0]),
         after=_make_scores(after, speeds[1]),
     )
-=======
-    scores = [_make_scores(*pair) for pair in zip((before, after), speeds)]
-    return OptimizeResult(str(dev), encoder_format, scores[0], scores[1])
->>>>>>> 25b728f (Describe packages and model cards in plain language)
 
 
 def _make_scores(scores: Mapping[str, Any], speed: float) -> DevScores:
