@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from welt_spacy.errors import WeltError
-from welt_spacy.training.selection.ifd import IFDScorer
+from welt_spacy.training.selection.ifd import IFDScorer, ScorerSettings
 
 from ..factories import make_byte_tokenizer, make_tiny_lm
 
@@ -53,7 +53,9 @@ texts = st.text(alphabet="ab γ{", max_size=14)
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_equals_a_loop_over_tokens(model, tokenizer, examples, batch_tokens, variant):
-    scorer = IFDScorer(model, tokenizer, variant=variant, batch_tokens=batch_tokens)
+    scorer = IFDScorer(
+        model, tokenizer, ScorerSettings("", variant), batch_tokens=batch_tokens
+    )
     for (prompt, answer), score in zip(examples, scorer(examples)):
         prompt_ids = tokenizer(prompt)["input_ids"]
         answer_ids = tokenizer(answer)["input_ids"]
@@ -96,11 +98,13 @@ def test_ifd_of_known_probabilities(tokenizer):
     for before, token, p in ((0, a, 0.25), (a, b, 0.5), (b, a, 0.125)):
         table[before] = (1 - p) / 256
         table[before, token] = p
-    (score,) = IFDScorer(Bigrams(table), tokenizer)([("b", "ab")])
+    (score,) = IFDScorer(Bigrams(table), tokenizer, ScorerSettings(""))([("b", "ab")])
     assert score.conditioned_loss == pytest.approx(math.log(8 * 2) / 2, rel=1e-5)
     assert score.direct_loss == pytest.approx(math.log(4 * 2) / 2, rel=1e-5)
     assert score.ifd == pytest.approx(math.sqrt(2), rel=1e-5)
-    (ratio,) = IFDScorer(Bigrams(table), tokenizer, variant="loss_ratio")([("b", "ab")])
+    (ratio,) = IFDScorer(Bigrams(table), tokenizer, ScorerSettings("", "loss_ratio"))(
+        [("b", "ab")]
+    )
     assert ratio.ifd == pytest.approx(4 / 3, rel=1e-5)
 
 
@@ -110,13 +114,13 @@ def llama():
 
 
 def test_empty_prompts_and_no_examples(llama, tokenizer):
-    scorer = IFDScorer(llama, tokenizer)
+    scorer = IFDScorer(llama, tokenizer, ScorerSettings(""))
     assert scorer([]) == []
     assert scorer([("", "a")])[0].n_tokens == 1
 
 
 def test_examples_that_can_not_be_scored_are_named(llama, tokenizer):
-    scorer = IFDScorer(llama, tokenizer)
+    scorer = IFDScorer(llama, tokenizer, ScorerSettings(""))
     with pytest.raises(WeltError, match="Example 1: the answer '' has no token"):
         scorer([("a", "b"), ("a", "")])
     with torch.no_grad():
@@ -126,15 +130,15 @@ def test_examples_that_can_not_be_scored_are_named(llama, tokenizer):
 
 
 @pytest.mark.parametrize(
-    "options", [{"variant": "x"}, {"max_length": 1}, {"batch_tokens": 0}]
+    "options", [{"variant": "x"}, {"max_length": -1}, {"max_length": 1}]
 )
 def test_wrong_settings(llama, tokenizer, options):
-    with pytest.raises(WeltError, match="x|max_length|batch_tokens"):
-        IFDScorer(llama, tokenizer, **options)
+    with pytest.raises(WeltError, match="'x'|max_length"):
+        IFDScorer(llama, tokenizer, ScorerSettings("", **options))
 
 
 def test_a_tokenizer_without_start_token(llama):
     tokenizer = make_byte_tokenizer(LIMIT)
     tokenizer.eos_token = None
     with pytest.raises(WeltError, match="no token for the start"):
-        IFDScorer(llama, tokenizer)
+        IFDScorer(llama, tokenizer, ScorerSettings(""))

@@ -175,12 +175,8 @@ def write_soft_labels(
 
     teachers (Sequence[Path]): Pipelines with a `welt_ner` each. Probabilities of teachers
         with the same labels are averaged.
-    texts (Sequence[Path]): Files of texts, as `read_texts` takes them.
     folder (Path): The folder to write.
-    settings (LabelSettings | None): How texts are labelled.
-    exclude (Sequence[Path]): Files whose texts are left out.
-    gpu_id (int): The GPU; -1 for the CPU.
-    report (Callable[[int], None]): Called with the number of documents labelled so far.
+    texts, settings, exclude, gpu_id, report: See `distill`.
     RETURNS (SoftLabels): The folder and counts of its documents.
     RAISES (WeltError): If a file can't be read, a pipeline has no `welt_ner`, no text is
         left, the folder has files of others, or another process writes there.

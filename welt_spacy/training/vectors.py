@@ -24,7 +24,7 @@ class PieceEncoder(NamedTuple):
     """A pre-trained encoder.
 
     tokenizer (str): Its tokenizer, as JSON of the tokenizers library.
-    prefix, suffix (list[int]): Word pieces around a sequence, such as [CLS] and [SEP].
+    prefix, suffix (list[int]): Word pieces around a sequence.
     embeddings (ndarray): Input embeddings of the n word pieces, shape (n, hidden).
     run (Callable): Function from word pieces, shape (n, length), to last hidden states, shape
         (n, length, hidden).

@@ -87,15 +87,8 @@ class BatchPlan(NamedTuple):
 
 
 class Batcher:
-    """Makes batches of documents. It can be called from many threads.
-
-    tokenizer (tokenizers.Tokenizer): The tokenizer.
-    special (SpecialTokens): Special word pieces of the encoder.
-    max_length (int | None): Maximum number of word pieces in a window.
-    overlap (int): Word pieces that neighbouring windows share, a third of a window at most.
-    context (int | None): Word pieces on each side of the sentence in a window; None: windows
-        are as long as possible and ignore sentences.
-    RAISES (WeltError): If no word fits into a window.
+    """Makes batches of documents. It can be called from many threads. The settings are those of
+    `build_transformer_encoder`.
     """
 
     def __init__(

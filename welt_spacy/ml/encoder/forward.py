@@ -21,12 +21,8 @@ Backprop = Callable[[torch.Tensor], None]
 
 
 class Forward:
-    """Runs an encoder on documents. Prediction can be called from many threads.
-
-    model (PreTrainedModel): The encoder.
-    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
-    settings (dict[str, Any]): The arguments of `build_transformer_encoder`.
-    RAISES (WeltError): If no word fits into a window.
+    """Runs an encoder on documents. Prediction can be called from many threads. The settings are
+    the arguments of `build_transformer_encoder`.
     """
 
     def __init__(self, model: Any, tokenizer: Any, settings: dict[str, Any]):

@@ -110,9 +110,6 @@ class OnnxEncoder:
     settings (dict[str, Any]): The arguments of `build_onnx_encoder`.
     data (bytes): The model in ONNX; empty before it is loaded.
     tokenizer (str): The tokenizer, as JSON of the tokenizers library.
-    special (SpecialTokens | None): Special word pieces of the encoder.
-    format (str): "onnx" or "int8".
-    RAISES (WeltError): If ONNX Runtime can't read the model, or no word fits into a window.
     """
 
     def __init__(

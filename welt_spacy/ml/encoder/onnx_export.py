@@ -31,12 +31,8 @@ class _LastHiddenState(torch.nn.Module):
 
 
 def export(encoder: Any) -> bytes:
-    """Export an encoder to ONNX, and compare its outputs.
-
-    encoder (PreTrainedModel): The encoder, on the CPU.
-    RETURNS (bytes): A model from input_ids and attention_mask of any shape to
-        last_hidden_state.
-    RAISES (WeltError): If the encoder can't be exported, or the outputs differ.
+    """Export an encoder on the CPU to ONNX: a model from input_ids and attention_mask of any
+    shape to last_hidden_state. Raise an error if its outputs differ.
     """
     module = _LastHiddenState(encoder).eval()
     axes = {0: "batch", 1: "width"}

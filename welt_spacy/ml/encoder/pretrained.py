@@ -9,12 +9,8 @@ from .batches import SpecialTokens
 
 
 def load_encoder(name: str, settings: Mapping[str, object]) -> Any:
-    """Load a pre-trained encoder in full precision.
-
-    name (str): A name on the hub, or a folder.
-    settings (Mapping[str, object]): Settings of its config to change.
-    RETURNS (PreTrainedModel): The encoder, on the CPU.
-    RAISES (WeltError): If it can't be loaded.
+    """Load a pre-trained encoder from the hub or a folder, in full precision, on the CPU. The
+    settings are those of its config to change.
     """
     from transformers import AutoModel
 
@@ -25,12 +21,7 @@ def load_encoder(name: str, settings: Mapping[str, object]) -> Any:
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load the tokenizer of a pre-trained encoder.
-
-    name (str): A name on the hub, or a folder.
-    RETURNS (PreTrainedTokenizerFast): The tokenizer.
-    RAISES (WeltError): If it can't be loaded, or is not a fast tokenizer.
-    """
+    """Load the tokenizer of a pre-trained encoder. It must be a fast one."""
     from transformers import AutoTokenizer
 
     with clear_errors(f"the encoder {name!r}"):
@@ -71,10 +62,7 @@ def context_length(config: Any, tokenizer: Any) -> int:
 
 
 def find_special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Find the word pieces around a sequence, such as [CLS] and [SEP].
-
-    RAISES (WeltError): If they can't be determined.
-    """
+    """Find the word pieces before and after a sequence, such as [CLS] and [SEP]."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     full = tokenizer("a")["input_ids"]
     for start in range(len(full) - len(plain) + 1):
@@ -123,12 +111,8 @@ def freeze_layers(model: Any, n: int) -> None:
 
 
 def group_parameters(model: Any, layer_decay: float) -> list[dict[str, Any]]:
-    """Group the trained parameters of an encoder for an optimizer of torch.
-
-    model (PreTrainedModel): The encoder.
-    layer_decay (float): Learning rate of a layer over that of the layer above.
-    RETURNS (list[dict[str, Any]]): Groups with "params", "scale" (of the learning rate) and
-        "decays" (whether weight decay applies: not to biases and layer normalization).
+    """Group the trained parameters of an encoder for an optimizer of torch: "params", "scale" (of
+    the learning rate) and "decays" (not for biases and layer normalization).
     """
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     layers = [get_layer(name) for name, _ in trained]

@@ -42,12 +42,8 @@ def encode_encoder(encoder: Encoder) -> bytes:
 
 
 def decode_encoder(bytes_data: bytes) -> Encoder | None:
-    """Deserialize an encoder, without network, and without running code of the message.
-
-    bytes_data (bytes): The message.
-    RETURNS (Encoder | None): The encoder, on the CPU; None if it was not loaded when it was
-        serialized.
-    RAISES (WeltError): If a file has a path outside of its folder.
+    """Deserialize an encoder, without network, and without running code of the message; None if
+    it was not loaded when it was serialized.
     """
     from transformers import AutoModel, AutoTokenizer
 

@@ -49,11 +49,7 @@ class TransformerShim(Shim):
         return None if self._model is None else int(self._model.config.hidden_size)
 
     def load(self, name: str) -> None:
-        """Load a pre-trained encoder.
-
-        name (str): A name on the hub, or a folder.
-        RAISES (WeltError): If it can't be loaded, or has no fast tokenizer.
-        """
+        """Load a pre-trained encoder from the hub or a folder."""
         encoder = load_encoder(name, self.cfg["transformer_config"])
         self._set_encoder(encoder, load_tokenizer(name))
 
@@ -67,10 +63,7 @@ class TransformerShim(Shim):
     def __call__(
         self, docs: Sequence[Doc], is_train: bool
     ) -> tuple[torch.Tensor, Backprop]:
-        """Run the encoder. See `Forward.__call__`.
-
-        RAISES (WeltError): If an encoder that was optimized for prediction is trained.
-        """
+        """Run the encoder; see `Forward.__call__`."""
         assert self.forward is not None
         limit_threads_after_fork()
         if is_train and self.optimized:
@@ -110,10 +103,7 @@ class TransformerShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
-        """Use other weights, such as averages, within a `with` block.
-
-        params (dict[Any, Any]): The weights, by the id of the shim and their names.
-        """
+        """Use other weights within a `with` block, given by the id of the shim and name."""
         state = dict(self._model.named_parameters()) if self._model is not None else {}
         weights = {
             name: params[self.id, name] for name in state if (self.id, name) in params
@@ -133,11 +123,7 @@ class TransformerShim(Shim):
         self.optimized = "bf16"
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Move the encoder to a device.
-
-        device_type (str): "cpu" or "gpu".
-        device_id (int): The number of the GPU.
-        """
+        """Move the encoder to a device, "cpu" or "gpu"."""
         if self._model is not None:
             self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
 
@@ -157,14 +143,8 @@ class TransformerShim(Shim):
 def forward_docs(
     shim: TransformerShim, ops: Ops, docs: Sequence[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], None]]:
-    """Run an encoder on documents.
-
-    shim (TransformerShim): The encoder.
-    ops (Ops): Operations on the device of the layer.
-    docs (Sequence[Doc]): The documents.
-    is_train (bool): Whether backpropagation follows.
-    RETURNS (tuple): An array for each document, shape (n_tokens, width), float32, on the device
-        of `ops`; and backpropagation.
+    """Run an encoder on documents, and return an array for each, shape (n_tokens, width), float32,
+    on the device of `ops`; and backpropagation.
     """
     lengths: Any = [len(doc) for doc in docs]
     if not sum(lengths):

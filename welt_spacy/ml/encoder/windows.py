@@ -75,17 +75,12 @@ def cut_sentences(
     """Cut documents into windows of one sentence each, with its context in the document
     (Schweter & Akbik 2021, FLERT).
 
-    n_pieces (ndarray): Number of word pieces of each word, none above `capacity`, shape
-        (n_words,).
+    The sentence takes precedence over its context, and one that is longer than `capacity` is cut
+    as by `cut_windows`; see there for the other arguments.
+
     is_start (ndarray): Whether a sentence begins at a word, shape (n_words,). One begins at
         the first word of each document.
-    lengths (Sequence[int]): Number of words of each document.
-    capacity (int): Maximum number of word pieces in a window. The sentence takes precedence
-        over its context. A longer sentence is cut as by `cut_windows`.
-    overlap (int): See `cut_windows`.
     context (int): Maximum number of word pieces of context on each side.
-    RETURNS (Windows): The windows, in the order of their sentences.
-    RAISES (WeltError): If the overlap is out of its range.
     """
     borders = np.unique(
         np.concatenate([np.flatnonzero(is_start), np.cumsum(lengths)]).astype("int64")
@@ -142,12 +137,8 @@ def _cut_long(
 
 
 def bucket(sizes: Ints, max_pieces: int) -> list[Ints]:
-    """Group sequences of similar length, so that little is padded.
-
-    sizes (ndarray): Lengths of the sequences, shape (n,).
-    max_pieces (int): Maximum size of a group, padding included. A longer sequence is a group
-        of its own.
-    RETURNS (list[ndarray]): Indices, the longest sequences first.
+    """Group sequences of similar sizes, so that little is padded, and return their indices, the
+    longest first. A group has at most `max_pieces`, padding included, or one sequence.
     """
     order = np.argsort(-sizes, kind="stable")
     groups: list[Ints] = []

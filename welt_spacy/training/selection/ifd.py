@@ -78,39 +78,27 @@ class ExampleError(WeltError):
 
 
 class IFDScorer:
-    """Scores examples with a causal language model.
+    """Scores examples with a causal language model; see `ScorerSettings`.
 
     Prompt and answer are tokenized separately and their ids are concatenated, so no token
     crosses the border. A start token precedes the answer alone, so that each of its tokens
     has a loss in both cases.
-
-    model (PreTrainedModel): The model, as `AutoModelForCausalLM` loads it.
-    tokenizer (PreTrainedTokenizerBase): Its tokenizer.
-    variant (str): "ppl_ratio" or "loss_ratio".
-    max_length (int): Maximum number of tokens of an example; 0 for as many as the model takes.
-    batch_tokens (int): Number of tokens that go through the model at once, padding included.
-    RAISES (WeltError): If a setting is out of its range, or the tokenizer has no start token.
     """
 
     def __init__(
         self,
         model: Any,
         tokenizer: Any,
+        settings: ScorerSettings,
         *,
-        variant: Variant = "ppl_ratio",
-        max_length: int = 0,
         batch_tokens: int = BATCH_TOKENS,
     ):
-        if variant not in VARIANTS:
-            raise WeltError(f"variant is {variant!r}: use one of {', '.join(VARIANTS)}")
-        check_number("max_length", max_length, low=0)
-        check_number("batch_tokens", batch_tokens, low=1)
         self.model = model
         self.tokenizer = tokenizer
-        self.variant = variant
+        self.variant = settings.variant
         self.batch_tokens = batch_tokens
         limit = getattr(model.config, "max_position_embeddings", None) or 2048
-        self.max_length = min(limit, max_length) if max_length else limit
+        self.max_length = min(limit, settings.max_length or limit)
         check_number("max_length", self.max_length, low=2)
         tokens = (
             tokenizer.bos_token_id,
@@ -126,10 +114,8 @@ class IFDScorer:
         self.start: int = start
 
     def __call__(self, examples: Sequence[tuple[str, str]]) -> list[Difficulty]:
-        """Score examples. Scores do not depend on the batches.
+        """Score pairs of prompt and answer. Scores do not depend on the batches.
 
-        examples (Sequence[tuple[str, str]]): Prompts and answers.
-        RETURNS (list[Difficulty]): Their scores.
         RAISES (ExampleError): If an answer has no token, or a score is not finite.
         """
         rows: list[list[int]] = []
@@ -212,14 +198,6 @@ class IFDScorer:
 
 
 def load_scorer(settings: ScorerSettings) -> IFDScorer:
-    """Load a language model and return a scorer.
-
-    RAISES (WeltError): If the model can't be loaded.
-    """
+    """Load the language model of a scorer."""
     lm = load_causal_lm(settings.model)
-    return IFDScorer(
-        lm.model,
-        lm.tokenizer,
-        variant=settings.variant,
-        max_length=settings.max_length,
-    )
+    return IFDScorer(lm.model, lm.tokenizer, settings)

@@ -44,10 +44,9 @@ def score_docs(
 
     docs (Sequence[Doc]): Documents with gold entities.
     places (Sequence[int]): Places of the documents to score.
-    settings (ScorerSettings): The language model, and how it scores.
+    settings (ScorerSettings): The language model and its settings.
     cache (Path): The folder for finished shards.
-    report (Callable[[int, int], None]): Called with the number of documents scored so far,
-        and the number of all.
+    report (Callable): Called with the number of documents scored so far and in total.
     RETURNS (dict[int, Difficulty]): Place -> score.
     RAISES (WeltError): If the model can't be loaded, or a document can't be scored.
     """

@@ -41,6 +41,9 @@ class Candidates:
     tagger: Sequence[TaggerScore] = ()
 
 
+RankFunction = Callable[[Candidates, Sequence[int]], Floats]
+
+
 class Strategy(NamedTuple):
     """A selection strategy.
 
@@ -53,7 +56,7 @@ class Strategy(NamedTuple):
     random (bool): Whether ranks are random numbers.
     """
 
-    rank: Callable[[Candidates, Sequence[int]], Floats] | None
+    rank: RankFunction | None
     needs: Literal["", "ifd", "tagger"] = ""
     negatives: bool = False
     high: float | None = None
@@ -175,7 +178,7 @@ def cover(vectors: Floats, n: int) -> NDArray[np.int64]:
 
     vectors (ndarray): Unit vectors, shape (m, d).
     n (int): Number of vectors to select.
-    RETURNS (ndarray): Their places in the order of selection, shape (min(n, m),).
+    RETURNS (ndarray): Places in the order of selection, shape (min(n, m),).
     """
     m = len(vectors)
     best = np.zeros(m)
@@ -198,13 +201,8 @@ def cover(vectors: Floats, n: int) -> NDArray[np.int64]:
 
 
 def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> Floats:
-    """Compute vectors of documents: TF-IDF of their words, reduced by a truncated singular value
-    decomposition.
-
-    docs (Sequence[Doc]): The n documents.
-    width (int): Maximum number of dimensions.
-    seed (int): Random seed of the decomposition.
-    RETURNS (ndarray): Unit vectors, or 0 for a document without words; shape (n, d).
+    """Compute unit vectors of documents, shape (n, d): TF-IDF of their words, reduced by a
+    truncated singular value decomposition; 0 for a document without words.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -218,120 +216,85 @@ def doc_vectors(docs: Sequence[Doc], *, width: int = 128, seed: int = 0) -> Floa
     return normalize(TruncatedSVD(n, random_state=seed).fit_transform(table))
 
 
-def _ifd(candidates: Candidates, places: Sequence[int]) -> Floats:
+def _rank_by(score: Callable[[Candidates, int], float]) -> RankFunction:
+    """Return a function that ranks by a score of each document."""
+    return lambda candidates, places: np.array([score(candidates, i) for i in places])
+
+
+def _ifd(candidates: Candidates, place: int) -> float:
     # Differences below the precision of the losses must not decide
-    return np.round([candidates.ifd[i].ifd for i in places], 5)
+    return float(np.round(candidates.ifd[place].ifd, 5))
 
 
 def make_hybrid_superfilter(high: float | None = None) -> Strategy:
     """Create a strategy that selects the documents with entities that are hardest for a
-    language model, and documents without entities separately (Chen et al. 2025).
-
-    Registered as `welt_spacy.hybrid_superfilter.v1` in `@misc`.
+    language model, and documents without entities separately (Chen et al. 2025). Registered as
+    `welt_spacy.hybrid_superfilter.v1` in `@misc`.
 
     high (float | None): Leave out documents with this IFD or a higher one, e.g. 1, where the
         prompt does not help.
     RETURNS (Strategy): The strategy.
     """
-    return Strategy(_ifd, needs="ifd", high=high)
+    return Strategy(_rank_by(_ifd), needs="ifd", high=high)
 
 
 def make_superfilter(high: float | None = None) -> Strategy:
     """Create a strategy that selects the documents that are hardest for a language model, with
-    or without entities (Li et al., ACL 2024).
+    or without entities (Li et al., ACL 2024). Registered as `welt_spacy.superfilter.v1` in
+    `@misc`.
 
-    Registered as `welt_spacy.superfilter.v1` in `@misc`.
-
-    high (float | None): See `make_hybrid_superfilter`.
+    high (float | None): Leave out documents with this IFD or a higher one.
     RETURNS (Strategy): The strategy.
     """
-    return Strategy(_ifd, needs="ifd", negatives=True, high=high)
+    return Strategy(_rank_by(_ifd), needs="ifd", negatives=True, high=high)
 
 
 def make_lowest_ifd() -> Strategy:
     """Create a strategy that selects the documents with entities that are easiest for a
-    language model.
-
-    Registered as `welt_spacy.lowest_ifd.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    language model. Registered as `welt_spacy.lowest_ifd.v1` in `@misc`.
     """
-    return Strategy(lambda candidates, places: -_ifd(candidates, places), needs="ifd")
+    return Strategy(_rank_by(lambda candidates, i: -_ifd(candidates, i)), needs="ifd")
 
 
 def make_random() -> Strategy:
-    """Create a strategy that selects documents with entities at random.
-
-    Registered as `welt_spacy.random.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    """Create a strategy that selects documents with entities at random. Registered as
+    `welt_spacy.random.v1` in `@misc`.
     """
     return Strategy(None, random=True)
 
 
 def make_longest() -> Strategy:
     """Create a strategy that selects the documents with entities that have most tokens.
-
     Registered as `welt_spacy.longest.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
     """
-    return Strategy(
-        lambda candidates, places: np.array([len(candidates.docs[i]) for i in places])
-    )
+    return Strategy(_rank_by(lambda candidates, i: len(candidates.docs[i])))
 
 
 def make_most_mentions() -> Strategy:
-    """Create a strategy that selects the documents with most entities.
-
-    Registered as `welt_spacy.most_mentions.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    """Create a strategy that selects the documents with most entities. Registered as
+    `welt_spacy.most_mentions.v1` in `@misc`.
     """
-    return Strategy(
-        lambda candidates, places: np.array(
-            [len(candidates.docs[i].ents) for i in places]
-        )
-    )
+    return Strategy(_rank_by(lambda candidates, i: len(candidates.docs[i].ents)))
 
 
 def make_all() -> Strategy:
-    """Create a strategy that selects all documents with entities.
-
-    Registered as `welt_spacy.all.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    """Create a strategy that selects all documents with entities. Registered as
+    `welt_spacy.all.v1` in `@misc`.
     """
     return Strategy(None)
 
 
 def make_tagger_loss() -> Strategy:
     """Create a strategy that selects the documents with entities that have the greatest loss
-    under a trained `welt_ner`.
-
-    Registered as `welt_spacy.tagger_loss.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    of a trained `welt_ner`. Registered as `welt_spacy.tagger_loss.v1` in `@misc`.
     """
-    return Strategy(
-        lambda candidates, places: np.array(
-            [candidates.tagger[i].loss for i in places]
-        ),
-        needs="tagger",
-    )
+    rank = _rank_by(lambda candidates, i: candidates.tagger[i].loss)
+    return Strategy(rank, needs="tagger")
 
 
 def make_tagger_confidence() -> Strategy:
     """Create a strategy that selects the documents with entities for which a trained `welt_ner`
-    has the lowest confidence.
-
-    Registered as `welt_spacy.tagger_confidence.v1` in `@misc`.
-
-    RETURNS (Strategy): The strategy.
+    has the lowest confidence. Registered as `welt_spacy.tagger_confidence.v1` in `@misc`.
     """
-    return Strategy(
-        lambda candidates, places: (
-            -np.array([candidates.tagger[i].confidence for i in places])
-        ),
-        needs="tagger",
-    )
+    rank = _rank_by(lambda candidates, i: -candidates.tagger[i].confidence)
+    return Strategy(rank, needs="tagger")
