@@ -22,7 +22,7 @@ from welt_spacy.scoring.significance import (
 
 
 def make_counts(n, quality, seed, gold=None):
-    """Counts of sentences with a few entities, each predicted with a probability."""
+    """Return counts of sentences with a few entities, each predicted with a probability."""
     rng = np.random.default_rng(seed)
     gold = rng.poisson(1.1, n) if gold is None else gold
     right = rng.binomial(gold, quality)
@@ -95,7 +95,7 @@ def test_a_large_difference_is_significant():
 
 
 def test_level_of_the_tests():
-    """Two models that are equally good differ at the 10 % level about as often."""
+    """Check that equally good models differ in 10 % of the tests at the 10 % level."""
     n = 200
     hits = {"bootstrap": 0, "randomization": 0}
     for seed in range(n):
