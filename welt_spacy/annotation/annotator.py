@@ -90,15 +90,7 @@ class Pipelines:
         *,
         zone_docs: int = ZONE_DOCS,
     ) -> Iterator[ResultT | Reject]:
-        """Annotate documents.
-
-        items (Iterable[Item]): Documents, and those that could not be read.
-        convert (Callable[[AnnotatedDocument], ResultT]): Converts an annotated document. It must
-            not keep the doc, because the strings of the doc are freed.
-        zone_docs (int): Maximum number of documents that are read ahead.
-        YIELDS (ResultT | Reject): The converted document or the reject, for each item.
-        RAISES (WeltError): If a pipeline fails on every one of many documents.
-        """
+        """Annotate documents."""
         for zone in _cut(items, _count_chars, zone_docs, ZONE_CHARS):
             with contextlib.ExitStack() as stack:
                 if self._n_docs >= WARM_DOCS:
@@ -241,13 +233,7 @@ class Annotator:
         self.text, self.output = text, output
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Annotate a batch.
-
-        batch (dict[str, Any]): Columns, as arrays or lists.
-        RETURNS (dict[str, Any]): The same columns and the new one, which has None for a
-            text that the pipeline fails on.
-        RAISES (WeltError): If the column with the texts is missing.
-        """
+        """Annotate a batch."""
         if self.text not in batch:
             raise WeltError(
                 f"there is no column {self.text!r}: there are {', '.join(batch)}"

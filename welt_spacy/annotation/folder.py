@@ -245,11 +245,7 @@ def _checksum_remote(address: str) -> str:
 
 
 def read_name(model: str) -> str:
-    """Return the name of a pipeline with its language and version.
-
-    model (str): Its folder, or its name if it is installed.
-    RAISES (WeltError): If there is no such pipeline.
-    """
+    """Return the name of a pipeline with its language and version."""
     folder = Path(model)
     if not folder.is_dir():
         if not spacy.util.is_package(model):

@@ -156,15 +156,7 @@ def make_plan(
     processes: int = 1,
     report: Callable[[int], None] = lambda n: None,
 ) -> Plan:
-    """Scan the input and divide it into shards.
-
-    files (Sequence[str]): Files and addresses, in their order.
-    settings (Settings): The settings.
-    processes (int): Number of files that are scanned at once.
-    report (Callable[[int], None]): Called with the number of files that are scanned.
-    RETURNS (Plan): The plan.
-    RAISES (WeltError): If a file can't be opened, or no document can be read.
-    """
+    """Scan the input and divide it into shards."""
     scans: list[_Scan] = []
     for scan in _scan_all(files, settings, min(processes, sum(map(_is_big, files)))):
         scans.append(scan)
@@ -220,9 +212,6 @@ def _scan(file: str, settings: Settings) -> _Scan:
 def _select_versions(scans: list[_Scan]) -> tuple[list[np.ndarray], int, int]:
     """Select the documents to leave out: all versions of a citation but the highest, of
     equal versions all but the last, and those that are deleted later in the input.
-
-    RETURNS (tuple[list[np.ndarray], int, int]): Indices of the documents to leave out, int64,
-        for each file; the number of replaced and of deleted ones.
     """
     sizes = [scan.n for scan in scans]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype("int64")

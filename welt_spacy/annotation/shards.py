@@ -138,10 +138,7 @@ def is_intact(output: Path, record: ShardRecord) -> bool:
 
 
 def read_shard(job: Job, shard: Shard) -> Iterator[Item]:
-    """Read the documents of a shard, and those that can't be read.
-
-    RAISES (WeltError): If a file has fewer documents than when the plan was made.
-    """
+    """Read the documents of a shard, and those that can't be read."""
     for piece in shard.pieces:
         if not piece.n:
             continue
@@ -169,16 +166,7 @@ def annotate_shard(
     pipelines: Pipelines,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> ShardRecord:
-    """Annotate a shard.
-
-    job (Job): The job.
-    shard (Shard): The shard.
-    pipelines (Pipelines): The pipelines of the job.
-    report (Callable[[Progress], None]): Called now and then with the progress.
-    RETURNS (ShardRecord): The record of the shard, which is written to the manifest, too.
-    RAISES (WeltError): If the input can't be read, the output can't be written, or a
-        pipeline fails on every text.
-    """
+    """Annotate a shard."""
     started = time.perf_counter()
     make_writer, suffix = WRITERS[job.settings.format]
     target = job.output / DATA / (shard.name + suffix)

@@ -260,10 +260,7 @@ CATALOG: dict[str, Corpus] = {
 
 
 def get_corpus(corpus_id: str) -> Corpus:
-    """Return the corpus with an id.
-
-    RAISES (WeltError): If the catalogue does not have it.
-    """
+    """Return the corpus with an id."""
     if corpus_id not in CATALOG:
         raise WeltError(
             f"No corpus is called {corpus_id!r}: use one of {', '.join(CATALOG)}"
@@ -272,13 +269,7 @@ def get_corpus(corpus_id: str) -> Corpus:
 
 
 def hyperparameters(corpus_id: str, encoder: str) -> dict[str, str]:
-    """Return the paper's settings for a corpus and an encoder (table 12).
-
-    corpus_id (str): The corpus; "bc5cdr" has the settings of "bc5cdr_chemical".
-    encoder (str): One of `encoder_names()`.
-    RETURNS (dict[str, str]): `hub_name`, `max_seq_length`, `batch_size`, `epochs`.
-    RAISES (WeltError): If the corpus or the encoder is unknown.
-    """
+    """Return the paper's settings for a corpus and an encoder (table 12)."""
     corpus_id = get_corpus(corpus_id).id
     row_id = "bc5cdr_chemical" if corpus_id == "bc5cdr" else corpus_id
     for row in _table("hyperparameters.csv"):

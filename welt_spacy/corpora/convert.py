@@ -139,16 +139,7 @@ def convert_splits(
     report: Report | None = None,
     vocab: Vocab | None = None,
 ) -> dict[str, Conversion]:
-    """Read the splits of a corpus of the catalogue as docs for training.
-
-    corpus (Corpus): The corpus.
-    files (dict[str, Path]): The file of each split.
-    n_sents (int | None): Number of sentences of a doc; None for that of the corpus.
-    types (dict[str, str] | None): Type -> label; None for those of the corpus.
-    report, vocab: See `convert_file`.
-    RETURNS (dict[str, Conversion]): Train, dev and test.
-    RAISES (WeltError): As `convert_file`.
-    """
+    """Read the splits of a corpus of the catalogue as docs for training."""
     types = corpus.types if types is None else types
     return {
         split: convert_file(

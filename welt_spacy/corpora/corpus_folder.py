@@ -110,14 +110,7 @@ def write_corpus(
     strict: bool = False,
     force: bool = False,
 ) -> CorpusFolder:
-    """Write the files of a corpus, and their summary, unless they are up to date.
-
-    folder (OutputFolder): The folder.
-    current (Fingerprint): The fingerprint of the conversion.
-    names (list[str]): The names of the files, without the summary.
-    run (Callable): Converts the corpus: content of each file, and summary.
-    strict, force: See `convert_corpus`.
-    """
+    """Write the files of a corpus, and their summary, unless they are up to date."""
     report = Report(strict=strict)
     with folder:
         if not (strict or force) and folder.is_current(current):
@@ -178,11 +171,6 @@ def read_splits(
 ) -> dict[str, list[Doc]]:
     """Read the docs of each split of a corpus, or of a `.spacy` file. Docs are documents where
     the format has them, else sentences.
-
-    name (str): The id of the corpus, or the file.
-    cache, mirror, offline: See `fetch`.
-    RETURNS (dict[str, list[Doc]]): Name of the split or file -> docs.
-    RAISES (WeltError): If the corpus is unknown or can't be fetched, or a file can't be read.
     """
     if name.endswith(".spacy"):
         return {name: read_docs(Path(name), Vocab())}

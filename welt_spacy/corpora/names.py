@@ -18,13 +18,7 @@ EXAMPLE = '{"label": "Chemical", "pattern": "aspirin"}'
 
 
 def write_names(data: Sequence[Path], output: Path) -> Counter[str]:
-    """Write the entities of `.spacy` files as a list of names.
-
-    data (Sequence[Path]): The `.spacy` files.
-    output (Path): The JSONL file to write.
-    RETURNS (Counter[str]): Number of names by label.
-    RAISES (WeltError): If a file can't be read or there are no entities.
-    """
+    """Write the entities of `.spacy` files as a list of names."""
     vocab = Vocab()
     names = collect_names(doc for path in data for doc in read_docs(path, vocab))
     if not names:

@@ -14,13 +14,7 @@ from ..pipeline.sentencizer import Splitter, set_sentences
 def cut_into_sentences(
     doc: Doc, parts: Sequence[int], n_sents: int
 ) -> tuple[int, list[Doc]]:
-    """Find the sentences of a document and cut it. No doc ends inside an entity.
-
-    doc (Doc): The document; sentence boundaries are set on it.
-    parts (Sequence[int]): Offsets where a sentence begins in any case.
-    n_sents (int): Number of sentences of a doc; 0 for all.
-    RETURNS (tuple[int, list[Doc]]): The number of sentences of the document, and the docs.
-    """
+    """Find the sentences of a document and cut it. No doc ends inside an entity."""
     set_sentences(doc, [*_splitter()(doc.text), *parts])
     sentences = _sentence_docs(doc)
     return len(sentences), _join(sentences, n_sents)

@@ -15,16 +15,7 @@ from .sentences import cut_at_boundaries, cut_into_sentences
 
 
 def read_texts(path: Path, nlp: Language, *, n_sents: int = 1) -> Iterator[Doc]:
-    """Read the texts of a file, one by one.
-
-    path (Path): A file of any format that 'spacy welt annotate' reads, or a `.spacy` file.
-    nlp (Language): The pipeline whose tokenizer is used. Docs of a `.spacy` file keep their
-        tokens and annotation.
-    n_sents (int): Number of sentences of a doc; 0 for whole texts. Docs of a `.spacy` file are
-        cut at the sentence boundaries that they have.
-    YIELDS (Doc): The texts, with the id of their document if it has one.
-    RAISES (WeltError): If the file or a text in it can't be read.
-    """
+    """Read the texts of a file, one by one."""
     if path.suffix.lower() == ".spacy":
         for doc in read_docs(path, nlp.vocab):
             for part in cut_at_boundaries(doc, n_sents):

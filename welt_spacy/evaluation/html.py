@@ -44,14 +44,7 @@ def to_html(
     data: str = "",
     curve: Sequence[Point] = (),
 ) -> str:
-    """Render the page.
-
-    evaluation (Evaluation): The evaluation.
-    docs (Sequence[PairedDoc]): The documents that it is of.
-    data (str): The name of the data in the title.
-    curve (Sequence[Point]): Scores by `o_bias`, for the curve of precision against recall.
-    RETURNS (str): HTML.
-    """
+    """Render the page."""
     sentences = {
         "labels": list(evaluation.per_type),
         "sentences": [_describe_doc(i, doc) for i, doc in enumerate(docs)],

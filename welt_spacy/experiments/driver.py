@@ -60,15 +60,7 @@ def get_status(workspace: Workspace) -> ExperimentStatus:
 def prepare_jobs(
     grid: Grid, workspace: Workspace, *, report: Report = print
 ) -> list[Job]:
-    """Convert missing corpora, fetch the runs of other machines, and write the plan.
-
-    grid (Grid): The experiment.
-    workspace (Workspace): Its places.
-    report (Callable[[str], None]): Called with a line about each corpus.
-    RETURNS (list[Job]): The jobs of all runs.
-    RAISES (WeltError): If a corpus or a config can't be made, or a folder or the storage can't
-        be written to.
-    """
+    """Convert missing corpora, fetch the runs of other machines, and write the plan."""
     convert_missing(grid, workspace, report=report)
     for name in cache_encoders(grid):
         report(
@@ -131,11 +123,7 @@ class Driver:
         report(f"{self._n_jobs} runs, {self._n_ended} of them done before")
 
     def run(self, pool: Any, make_task: Callable[[Job], Any]) -> list[str]:
-        """Run the jobs and return a line for each that failed.
-
-        pool (Any): A `WorkerPool` or a pool of Ray. A task returns the outcome of `run_job`.
-        make_task (Callable[[Job], Any]): Makes the task of a job.
-        """
+        """Run the jobs and return a line for each that failed."""
         running: list[tuple[Any, Job]] = []
         while self.waiting or pool.n_unfinished:
             for _ in range(len(self.waiting)):

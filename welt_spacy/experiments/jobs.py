@@ -104,10 +104,7 @@ class Job:
 
 
 def make_jobs(grid: Grid, workspace: Workspace) -> list[Job]:
-    """Make the jobs of all runs of an experiment.
-
-    RAISES (WeltError): If a corpus is missing, or a config can't be made.
-    """
+    """Make the jobs of all runs of an experiment."""
     for corpus in grid.corpora:
         for split in grid.splits:
             path = workspace.get_split(corpus, split)

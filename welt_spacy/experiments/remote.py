@@ -98,13 +98,7 @@ class Storage:
     def fetch_corpus(
         self, corpus: str, checksums: dict[str, str], corpora: Path
     ) -> None:
-        """Fetch the splits of a corpus that are not here.
-
-        corpus (str): Its id.
-        checksums (dict[str, str]): Split -> SHA-256.
-        corpora (Path): The folder of the converted corpora.
-        RAISES (WeltError): If the storage can't be read, or has another corpus.
-        """
+        """Fetch the splits of a corpus that are not here."""
         for split, expected in checksums.items():
             path = get_split(corpora, corpus, split)
             if not path.is_file() or checksum(path) != expected:

@@ -87,11 +87,6 @@ def read_results(grid: Grid, workspace: Workspace) -> Results:
 
     A run counts if it was done with the settings of the experiment, with the files that are
     here, and with the package versions of the last call of `run`. Other runs are left out.
-
-    grid (Grid): The experiment.
-    workspace (Workspace): Its places. Corpora may be missing; then they are not compared.
-    RETURNS (Results): The results.
-    RAISES (WeltError): If no run counts, or metrics are damaged.
     """
     folders = {folder.name: folder for folder in workspace.find_runs()}
     records = {name: folder.open() for name, folder in folders.items()}
@@ -179,13 +174,7 @@ def _enumerate(names: list[str]) -> str:
 
 
 def write_parquet(results: Results, folder: Path) -> None:
-    """Write metrics as a Parquet data set, a file for each run.
-
-    results (Results): The results.
-    folder (Path): The folder of the data set: `pyarrow.parquet.read_table` reads it. Files of
-        runs that are not in the results are deleted.
-    RAISES (WeltError): If pyarrow is missing or the folder can't be written to.
-    """
+    """Write metrics as a Parquet data set, a file for each run."""
     with extra_needed("a Parquet data set", "annotation"):
         import pyarrow
         from pyarrow.parquet import write_table

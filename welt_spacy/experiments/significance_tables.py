@@ -22,9 +22,6 @@ Table = list[list[str]]
 def render_tests(results: Results, baseline: str) -> str:
     """Render tables as Markdown: one for each group, one for schemes over all groups, and one
     for the number of seeds.
-
-    results (Results): The results.
-    baseline (str): The scheme against which the others are tested.
     """
     parts = []
     for group, schemes in results.scores.items():

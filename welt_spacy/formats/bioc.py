@@ -25,13 +25,6 @@ def read_bioc(path: Path, *, report: Report | None = None) -> Iterator[Document]
 
     Texts of passages or sentences are put at their offsets, with blanks in the gaps between
     them. A discontinuous mention ends where its last fragment ends.
-
-    path (Path): The file.
-    report (Report | None): Counts annotations without a type or location, wrong offsets,
-        discontinuous mentions, and texts that overlap.
-    YIELDS (Document): The documents.
-    RAISES (WeltError): If the file can't be read, is not well-formed XML or has no document;
-        for any problem if the report is strict.
     """
     report = Report() if report is None else report
     return BioCReader(str(path), NO_LIMITS, report=report).read_all()
@@ -73,11 +66,7 @@ class BioCReader(XmlReader):
     reason = "wrong offsets"
 
     def read_all(self) -> Iterator[Document]:
-        """Read all documents, and check that the file is well-formed outside of them, too.
-
-        YIELDS (Document): The documents.
-        RAISES (WeltError): As `Reader.read_all`.
-        """
+        """Read all documents, and check that the file is well-formed outside of them, too."""
         parser = _Parser(self.address, self.report)
         is_empty = True
         with open_stream(self.address) as stream:
@@ -241,10 +230,7 @@ class _Parser:
         self._expat.CharacterDataHandler = self._chars.append
 
     def feed(self, content: bytes, *, is_final: bool) -> None:
-        """Parse more of the file.
-
-        RAISES (ExpatError): If it is not well-formed.
-        """
+        """Parse more of the file."""
         self._expat.Parse(content, is_final)
 
     def take(self) -> list[_BioCDocument]:

@@ -14,16 +14,7 @@ _TEXT_BOUND = re.compile(rf"^T\S*\t(\S+) ({_OFFSETS}(?:;{_OFFSETS})*)(?:\t(.*))?
 
 
 def read_brat(path: Path, *, report: Report | None = None) -> Iterator[Document]:
-    """Read brat standoff annotation.
-
-    path (Path): A folder with .ann and .txt files, or one .ann file.
-    report (Report | None): Counts bad text-bound lines (skipped), wrong offsets (moved or
-        dropped) and discontinuous mentions (which end where the last fragment ends).
-    YIELDS (Document): The documents in the order of their names. Relations, events,
-        attributes and notes are ignored.
-    RAISES (WeltError): If there is no .ann file, or an .ann file has no .txt file; for any
-        problem if the report is strict.
-    """
+    """Read brat standoff annotation."""
     report = Report() if report is None else report
     path = Path(path)
     files = sorted(path.glob("**/*.ann")) if path.is_dir() else [path]

@@ -126,12 +126,6 @@ def select_mentions(
 ) -> list[Mention]:
     """Select the mentions of some types, rename the types, and drop overlaps: the longest
     mention wins, and of two of the same length the first.
-
-    document (Document): The document.
-    labels (dict[str, str] | None): Type -> label of the types to keep; None for all, as
-        they are.
-    report (Report): Counts the overlaps.
-    RETURNS (list[Mention]): The mentions, in the order of the text.
     """
     mentions = [
         replace(mention, label=labels[mention.label]) if labels else mention
@@ -166,16 +160,7 @@ def place_mention(
     path: str,
     report: Report,
 ) -> Mention | None:
-    """Check the offsets of a mention against its text.
-
-    text (str): The text of the document.
-    mention (Mention): The mention as the file gives it.
-    quote (str | None): The text of the mention, if the file quotes it.
-    path (str): The file, for messages.
-    report (Report): Counts wrong offsets.
-    RETURNS (Mention | None): The mention, moved to the nearest occurrence of the quote if its
-        offsets are wrong; None if there is none, or the type is empty.
-    """
+    """Check the offsets of a mention against its text."""
     start, end, line = mention.start, mention.end, mention.line
     if not mention.label:
         report.problem(

@@ -24,15 +24,6 @@ def read_iob(
     Columns are separated by tabs, or by spaces in a line without tabs; the first is the token,
     the last its tag. Tags are typed ("B-Chemical") or bare ("B"), in IOB, BIOES or BILUO.
     -DOCSTART- lines separate documents.
-
-    path (Path): The file.
-    label (str | None): The label of bare tags.
-    report (Report | None): Counts lines without a tag or with an unknown tag (the token is not
-        annotated), I tags that continue nothing (become B), and lines without a token
-        (skipped).
-    YIELDS (Sentence): The sentences.
-    RAISES (WeltError): If the file can't be read, has no sentence, or has bare tags and no
-        label is given; for any problem if the report is strict.
     """
     report = Report() if report is None else report
     words: list[str] = []

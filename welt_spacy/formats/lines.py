@@ -44,15 +44,7 @@ class Raw(NamedTuple):
 def split_lines(
     stream: io.BufferedReader, place: Place, limit: int, *, keep_ends: bool = False
 ) -> Iterator[Raw]:
-    """Split a stream into lines.
-
-    stream (io.BufferedReader): The bytes, from the first line on.
-    place (Place): The place of the first line.
-    limit (int): Maximum number of bytes of a line. A longer one is skipped without being
-        kept in memory.
-    keep_ends (bool): Whether lines keep their ends.
-    YIELDS (Raw): The lines.
-    """
+    """Split a stream into lines."""
     offset, number = place
     while line := stream.readline(limit + 1):
         n_bytes = len(line)
@@ -71,12 +63,7 @@ def split_lines(
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 file.
-
-    path (str | Path): The file, with or without a byte order mark, with any line ends.
-    YIELDS (tuple[int, str]): The number of the line, from 1, and the line without its end.
-    RAISES (WeltError): If the file can't be opened or is not UTF-8.
-    """
+    """Read the lines of a UTF-8 file."""
     with open_stream(str(path)) as stream:
         for (_, number), content, _ in split_lines(stream, START, NO_LIMIT):
             try:
@@ -86,10 +73,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def decode(content: bytes, line: int = 0) -> str:
-    """Decode UTF-8: a line of this number, or a document.
-
-    RAISES (BadDocument): If the bytes are not UTF-8.
-    """
+    """Decode UTF-8: a line of this number, or a document."""
     try:
         return content.decode("utf8")
     except UnicodeDecodeError as err:

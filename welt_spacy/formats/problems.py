@@ -49,15 +49,7 @@ class Report:
         message: str,
         repair: str = "",
     ) -> None:
-        """Count a problem.
-
-        kind (str): A short name, by which problems are counted.
-        path (str | Path): The file.
-        line (int): The line, from 1.
-        message (str): The problem.
-        repair (str): The repair, if the report is not strict.
-        RAISES (WeltError): If the report is strict.
-        """
+        """Count a problem."""
         message = shorten(message, MAX_MESSAGE)
         if self.strict:
             raise WeltError(f"{path}:{line}: {message}")

@@ -20,13 +20,6 @@ def read_pubtator(path: Path, *, report: Report | None = None) -> Iterator[Docum
     A document is `ID|t|title`, `ID|a|abstract`, then tab-separated lines: id, start, end,
     mention, type and maybe an identifier. Offsets count characters of title + one space +
     abstract. Relations are ignored.
-
-    path (Path): The file.
-    report (Report | None): Counts wrong offsets (mentions are moved to the quoted text, or
-        dropped) and lines of another form (skipped).
-    YIELDS (Document): The documents.
-    RAISES (WeltError): If the file can't be read or has no document; for any problem if the
-        report is strict.
     """
     report = Report() if report is None else report
     return PubTatorReader(str(path), NO_LIMITS, report=report).read_all()

@@ -98,23 +98,14 @@ class Reader(ABC):
         self.report = report
 
     def scan(self) -> Iterator[Scanned | Deleted]:
-        """Locate the documents.
-
-        YIELDS (Scanned | Deleted): The places of the documents, and deleted citations.
-        RAISES (WeltError): If the file can't be read; `Damaged` if it can't be read further.
-        """
+        """Locate the documents."""
         for raw in self._split(START):
             scanned = self._look(raw)
             if scanned is not None:
                 yield scanned
 
     def read(self, place: Place) -> Iterator[Item]:
-        """Read documents; one that can't be read costs only itself.
-
-        place (Place): The place of the first one, from `scan`.
-        YIELDS (Document | Reject): The documents, and those that can't be read.
-        RAISES (WeltError): If the file can't be read; `Damaged` if it can't be read further.
-        """
+        """Read documents; one that can't be read costs only itself."""
         for raw in self._split(place):
             if not isinstance(self._look(raw), Scanned):
                 continue
@@ -127,12 +118,7 @@ class Reader(ABC):
                 yield Reject(err.id or default, err.reason, message)
 
     def read_all(self) -> Iterator[Document]:
-        """Read all documents.
-
-        YIELDS (Document): The documents. The id is "" where the file has none.
-        RAISES (WeltError): If the file or a document can't be read, or for any problem if the
-            report is strict.
-        """
+        """Read all documents."""
         is_empty = True
         for raw in self._split(START):
             if not isinstance(self._look(raw), Scanned):
@@ -161,10 +147,7 @@ class Reader(ABC):
 
     @abstractmethod
     def _parse(self, raw: Raw, default: str) -> Document:
-        """Parse a document; `default` is its id if it has none.
-
-        RAISES (BadDocument): If it can't be parsed.
-        """
+        """Parse a document; `default` is its id if it has none."""
 
     def _look(self, raw: Raw) -> Scanned | Deleted | None:
         return Scanned(raw.place)
@@ -194,10 +177,7 @@ def _check_text(document: Document, limits: Limits) -> None:
 def make_document(
     raw: Raw, fields: dict[str, Any], columns: Columns, default: str, address: str
 ) -> Document:
-    """Make a document of the fields of a row.
-
-    RAISES (BadDocument): If it has no text.
-    """
+    """Make a document of the fields of a row."""
     value = fields.get(columns.id)
     document_id = default if value is None or value == "" else str(value)
     text = fields.get(columns.text)

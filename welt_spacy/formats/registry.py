@@ -58,17 +58,7 @@ def make_reader(
     whole_files: bool = False,
     report: Report | None = None,
 ) -> Reader:
-    """Create the reader of a file of texts.
-
-    address (str): The file or address.
-    limits (Limits): Limits of a document.
-    columns (Columns): Names of the fields of JSONL, CSV and Parquet.
-    whole_files (bool): Whether a `.txt` file is one document.
-    report (Report | None): Counts the problems of annotation; without it no mentions are
-        read.
-    RETURNS (Reader): The reader.
-    RAISES (WeltError): If the format is not known.
-    """
+    """Create the reader of a file of texts."""
     suffix = suffix_of(address)
     if suffix == ".txt" and whole_files:
         reader: type[Reader] = WholeFileReader

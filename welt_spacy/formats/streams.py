@@ -22,14 +22,7 @@ UNCHECKED_BYTES = 64 << 20
 
 
 def find_files(inputs: Sequence[str], suffixes: Sequence[str]) -> list[str]:
-    """Find the files of an input.
-
-    inputs (Sequence[str]): Files, folders, or addresses that fsspec knows, such as
-        "s3://bucket/folder" (needs the extra `annotation`).
-    suffixes (Sequence[str]): Endings of the files to read in folders, without .gz or .zst.
-    RETURNS (list[str]): The files: inputs in their order, those of a folder sorted.
-    RAISES (WeltError): If there is none, or a file occurs twice.
-    """
+    """Find the files of an input."""
     files: list[str] = []
     for name in inputs:
         if "://" in name:
@@ -87,10 +80,7 @@ def is_packed(address: str) -> bool:
 
 @contextlib.contextmanager
 def open_raw(address: str) -> Iterator[BinaryIO]:
-    """Open a file, or an address that fsspec knows, as seekable bytes.
-
-    RAISES (WeltError): If it can't be opened, or reading fails.
-    """
+    """Open a file, or an address that fsspec knows, as seekable bytes."""
     try:
         if "://" in address:
             file: Any = _fsspec().open(address, "rb").open()
@@ -112,14 +102,7 @@ def open_raw(address: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def open_stream(address: str, offset: int = 0) -> Iterator[Any]:
-    """Open a file, decompressed if its name ends in .gz or .zst.
-
-    address (str): The file or address.
-    offset (int): Number of decompressed bytes to skip.
-    YIELDS (io.BufferedReader): The bytes. Reading raises `Damaged` if the compressed file is
-        damaged or expands too much.
-    RAISES (WeltError): As `open_raw`.
-    """
+    """Open a file, decompressed if its name ends in .gz or .zst."""
     with open_raw(address) as raw:
         if not is_packed(address):
             raw.seek(offset)

@@ -157,11 +157,7 @@ class ParquetReader(Reader):
     """Parquet, read with pyarrow."""
 
     def scan(self) -> Iterator[Scanned | Deleted]:
-        """Locate the documents.
-
-        YIELDS (Scanned): The rows.
-        RAISES (WeltError): If the file can't be read.
-        """
+        """Locate the documents."""
         with self._open() as table:
             for row in range(table.metadata.num_rows):
                 yield Scanned(Place(row, row + 1))

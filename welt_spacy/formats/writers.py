@@ -265,10 +265,7 @@ WRITERS: dict[str, tuple[Any, str]] = {
 
 
 def check_format(name: str, n_pipelines: int) -> None:
-    """Check that a format can be written for this number of pipelines.
-
-    RAISES (WeltError): If it is not known, a package is missing, or it holds one pipeline.
-    """
+    """Check that a format can be written for this number of pipelines."""
     if name not in WRITERS:
         raise WeltError(f"--format is {name!r}: use one of {', '.join(WRITERS)}")
     if name == "spacy" and n_pipelines > 1:

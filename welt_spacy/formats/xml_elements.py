@@ -47,14 +47,7 @@ def _read_encoding(head: bytes, address: str) -> str | None:
 def split_elements(
     stream: io.BufferedReader, place: Place, tags: tuple[str, ...], limit: int
 ) -> Iterator[Raw]:
-    """Cut XML into elements by their tags alone. They must not be nested.
-
-    stream (io.BufferedReader): The bytes.
-    place (Place): Their place in the file.
-    tags (tuple[str, ...]): The names of the elements.
-    limit (int): Maximum number of bytes of an element.
-    YIELDS (Raw): The elements; one that has no end or is too long without its content.
-    """
+    """Cut XML into elements by their tags alone. They must not be nested."""
     names = b"|".join(tag.encode() for tag in tags)
     start = re.compile(rb"<(" + names + rb")(?=[\s>])")
     # The start of the next element ends an element without an end tag

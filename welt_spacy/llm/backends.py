@@ -52,27 +52,13 @@ class Backend(Protocol):
     extra: str
 
     def __call__(self, requests: Sequence[Request]) -> list[Completion]:
-        """Complete requests.
-
-        requests (Sequence[Request]): The requests.
-        RETURNS (list[Completion]): Their completions in the same order. That of a failed
-            request has an error.
-        RAISES (WeltError): If no request can be completed, e.g. because the model does not
-            exist.
-        """
+        """Complete requests."""
         ...
 
     def to_disk(self, path: Path) -> None:
-        """Save what the config does not have, such as weights.
-
-        path (Path): The folder of the component.
-        """
+        """Save what the config does not have, such as weights."""
         ...
 
     def from_disk(self, path: Path) -> None:
-        """Load what `to_disk` saved.
-
-        path (Path): The folder of the component.
-        RAISES (WeltError): If it can't be loaded.
-        """
+        """Load what `to_disk` saved."""
         ...

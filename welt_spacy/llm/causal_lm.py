@@ -50,15 +50,6 @@ def load_causal_lm(
 ) -> CausalLM:
     """Load a language model onto the GPU that spaCy uses, or the CPU. Code in its repository
     is not run.
-
-    name (str): Its name on the hub, or its folder.
-    revision (str | None): The commit, branch or tag on the hub.
-    adapter (Path | None): The folder of a peft adapter.
-    dtype (str): "float32", "bfloat16", "float16", or "auto": bfloat16 on GPUs that have it,
-        otherwise float32.
-    local (bool): Whether to make no request to the hub.
-    RETURNS (CausalLM): The model.
-    RAISES (WeltError): If it can't be loaded, or has no fast tokenizer.
     """
     with extra_needed("A language model", EXTRA):
         import torch
@@ -103,14 +94,7 @@ def load_causal_lm(
 def encode_prompt(
     tokenizer: Any, prompt: str, arguments: Mapping[str, Any] = TEMPLATE_ARGUMENTS
 ) -> list[int]:
-    """Return the token ids of a prompt up to the beginning of the response.
-
-    tokenizer (PreTrainedTokenizerFast): The tokenizer. If it has a chat template, it is used;
-        otherwise the prompt is followed by a line break.
-    prompt (str): The prompt.
-    arguments (Mapping[str, Any]): Arguments of the chat template.
-    RETURNS (list[int]): The ids, with a token at the beginning if the tokenizer has one.
-    """
+    """Return the token ids of a prompt up to the beginning of the response."""
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}],

@@ -85,11 +85,7 @@ class GrammarProcessor:
         self._masks = np.zeros((len(requests), n_words), dtype="int32")
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Return the logits with those of forbidden tokens set to -inf.
-
-        input_ids (torch.Tensor): Shape (n_rows, n_tokens), int64.
-        scores (torch.Tensor): Shape (n_rows, n_vocab), the logits of the next token.
-        """
+        """Return the logits with those of forbidden tokens set to -inf."""
         import torch
 
         if self.log_probs:

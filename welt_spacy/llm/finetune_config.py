@@ -104,15 +104,7 @@ class FinetuneConfig(YamlModel):
 
 
 def read_finetune_config(path: Path, overrides: Mapping[str, Any]) -> FinetuneConfig:
-    """Read the settings of a fine-tuning.
-
-    path (Path): A YAML file with the fields of `FinetuneConfig`. Relative paths in it are
-        relative to the current folder.
-    overrides (Mapping[str, Any]): Values that replace those of the file; "lora.r" is a
-        setting of the adapter.
-    RETURNS (FinetuneConfig): The settings.
-    RAISES (WeltError): If the file is missing or a setting is invalid.
-    """
+    """Read the settings of a fine-tuning."""
 
     def change(values: dict[str, Any]) -> dict[str, Any]:
         values = dict(values)

@@ -36,17 +36,7 @@ class TrainingRows:
 def make_training_rows(
     docs: Sequence[Doc], config: FinetuneConfig, tokenizer: Any, labels: Sequence[str]
 ) -> TrainingRows:
-    """Convert documents to prompts and correct responses.
-
-    docs (Sequence[Doc]): Documents with gold entities.
-    config (FinetuneConfig): The settings.
-    tokenizer (PreTrainedTokenizerFast): The tokenizer.
-    labels (Sequence[str]): The labels to prompt for. A document that was annotated for some
-        of them is prompted for these.
-    RETURNS (TrainingRows): The rows. The loss is computed on the response and the token that
-        ends it.
-    RAISES (WeltError): If no document is left.
-    """
+    """Convert documents to prompts and correct responses."""
     prompt = JsonPrompt(config.instruction, config.definitions)
     excluded = _draw_excluded(docs, config)
     rows, n_too_long, n_negatives = [], 0, 0

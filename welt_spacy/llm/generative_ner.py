@@ -193,13 +193,7 @@ class GenerativeNER(Pipe):
         return 1
 
     def __call__(self, doc: Doc) -> Doc:
-        """Set the entities of a document.
-
-        doc (Doc): The document.
-        RETURNS (Doc): The same document.
-
-        DOCS: https://spacy.io/api/pipe#call
-        """
+        """Set the entities of a document."""
         return next(self.pipe([doc], batch_size=1))
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:

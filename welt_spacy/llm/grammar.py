@@ -17,13 +17,7 @@ _SOLID = r"(\\[\"\\\/]|[^\s\\])"
 
 
 def copy_grammar(part: Doc | Span, labels: Sequence[str]) -> str:
-    """Return the grammar of responses whose names are copied from a text, token by token.
-
-    part (Doc | Span): The text, at least one token long.
-    labels (Sequence[str]): The labels, at least one.
-    RETURNS (str): The grammar of a JSON array in the form of `make_response`, with at most
-        as many entities as the text has tokens.
-    """
+    """Return the grammar of responses whose names are copied from a text, token by token."""
     chunks: list[str] = []
     for token in part:
         chunks.append(_escape(token.text))

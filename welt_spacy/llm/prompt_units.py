@@ -41,13 +41,7 @@ def split_doc(doc: Doc, n_sents: int) -> list[Span]:
 def read_entities(
     units: Sequence[PromptUnit], labels: Sequence[str]
 ) -> tuple[list[tuple[Span, float | None]], LLMResponses]:
-    """Read the entities of a document, with their confidences, from its responses.
-
-    units (Sequence[PromptUnit]): The parts of the document in order.
-    labels (Sequence[str]): Known labels.
-    RETURNS (tuple[list[tuple[Span, float | None]], LLMResponses]): The entities that could be
-        aligned with the text, and the responses with counts of their problems.
-    """
+    """Read the entities of a document, with their confidences, from its responses."""
     aligned: list[tuple[Span, float | None]] = []
     entities: list[PredictedEntity] = []
     issues: Counter = Counter()
@@ -87,11 +81,6 @@ def get_confidences(
     It is the product over the tokens from the end of the entity before to its own end, so it
     includes the choice to name another entity. If a grammar restricts the response, it is the
     probability among the tokens that the grammar allows.
-
-    entities (Sequence[PredictedEntity]): The entities of the response.
-    completion (Completion): The response.
-    RETURNS (list[float | None]): Confidences in [0, 1]; None if the model returned no
-        log-probabilities.
     """
     if completion.tokens is None:
         return [None] * len(entities)

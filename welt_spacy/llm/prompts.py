@@ -53,12 +53,7 @@ class JsonPrompt:
                 )
 
     def __call__(self, text: str, labels: Sequence[str]) -> str:
-        """Build a prompt.
-
-        text (str): The text.
-        labels (Sequence[str]): The labels to prompt for.
-        RETURNS (str): The prompt.
-        """
+        """Build a prompt."""
         lines = []
         for label in labels:
             definition = self.definitions.get(label)

@@ -58,13 +58,7 @@ class AlignedEntities(NamedTuple):
 
 
 def make_response(doc: Doc | Span, labels: Iterable[str] | None = None) -> str:
-    """Return the correct response for gold entities, as JSON.
-
-    doc (Doc | Span): The document or a part of it.
-    labels (Iterable[str] | None): Labels to include; all if not set.
-    RETURNS (str): An array of objects with "entity" and "name" in the order of the text;
-        repeated names are repeated.
-    """
+    """Return the correct response for gold entities, as JSON."""
     included = None if labels is None else set(labels)
     entities = [
         {LABEL_KEY: ent.label_, NAME_KEY: ent.text}
@@ -75,11 +69,7 @@ def make_response(doc: Doc | Span, labels: Iterable[str] | None = None) -> str:
 
 
 def parse_response(text: str) -> ParsedResponse:
-    """Parse a response.
-
-    text (str): The response. Text around the array, such as Markdown fences, is ignored.
-    RETURNS (ParsedResponse): The entities; if the array is not closed, the complete ones.
-    """
+    """Parse a response."""
     issues: Counter = Counter()
     values = None
     start = text.find("[")
@@ -157,11 +147,6 @@ def align_entities(
     An entity is aligned with the first free occurrence of its name after the entity before
     it; if there is none, with the first free one. Occurrences begin and end at token
     borders. If a name does not occur, case and white space are ignored.
-
-    doc (Doc | Span): The document, or the part of it that the response is about.
-    entities (Sequence[PredictedEntity]): The entities in the order of the response.
-    labels (Iterable[str] | None): Known labels; all if not set.
-    RETURNS (AlignedEntities): The spans, and counts of entities without one.
     """
     known = None if labels is None else set(labels)
     occurrences = _Occurrences(doc)

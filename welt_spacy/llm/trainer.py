@@ -55,13 +55,7 @@ class TrainedPipeline:
 
 
 def train_pipeline(config: FinetuneConfig, folder: Path) -> TrainedPipeline:
-    """Train a language model and return it in a pipeline.
-
-    config (FinetuneConfig): The settings.
-    folder (Path): The folder of checkpoints. Training resumes from the last complete one.
-    RETURNS (TrainedPipeline): The pipeline.
-    RAISES (WeltError): If the data or the model can't be loaded, or a package is missing.
-    """
+    """Train a language model and return it in a pipeline."""
     with extra_needed("Fine-tuning", EXTRA):
         import accelerate  # noqa: F401  the Trainer needs it
         import peft  # noqa: F401
@@ -160,14 +154,7 @@ def _add_adapter(lm: CausalLM, config: FinetuneConfig) -> CausalLM:
 def make_pipeline(
     config: FinetuneConfig, labels: Sequence[str], lm: CausalLM, revision: str | None
 ) -> Language:
-    """Create a pipeline with a sentencizer, if prompts need it, and `generative_ner`.
-
-    config (FinetuneConfig): The settings.
-    labels (Sequence[str]): The labels to prompt for.
-    lm (CausalLM): The model.
-    revision (str | None): The revision of the base model on the hub.
-    RETURNS (Language): The pipeline.
-    """
+    """Create a pipeline with a sentencizer, if prompts need it, and `generative_ner`."""
     nlp = spacy.blank(
         "en",
         config={"nlp": {"tokenizer": {"@tokenizers": "welt_spacy.BioTokenizer.v1"}}},

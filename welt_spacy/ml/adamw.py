@@ -71,12 +71,7 @@ class AdamW(Optimizer):
             self.L2 = decay
 
     def step_torch(self, key: int, groups: Sequence[dict[str, Any]]) -> None:
-        """Update the parameters of a torch module with their gradients, and clear these.
-
-        key (int): The key of the module, under which its moments are stored.
-        groups (Sequence[dict[str, Any]]): Groups of parameters: "params", "scale" (factor
-            of the learning rate) and "decays" (whether weight decay applies).
-        """
+        """Update the parameters of a torch module with their gradients, and clear these."""
         import torch
 
         if key not in self.torch_states:

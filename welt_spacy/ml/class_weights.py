@@ -37,14 +37,7 @@ class Weighting:
     needs_counts: bool = True
 
     def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Compute the weights.
-
-        counts (Mapping[str, int]): Number of training tokens by tag. Tags without tokens
-            count as one token.
-        RETURNS (dict[str, float]): The weight of each tag, in the same order.
-        RAISES (WeltError): If the scheme needs counts and there are none, or a weight is
-            not finite.
-        """
+        """Compute the weights."""
         n = _as_counts(counts, needed=self.needs_counts)
         with np.errstate(
             all="ignore"
@@ -72,11 +65,7 @@ class ExplicitWeighting:
     name: str = "explicit"
 
     def __call__(self, counts: Mapping[str, int]) -> dict[str, float]:
-        """Compute the weights. See `Weighting.__call__`.
-
-        RAISES (WeltError): If a name is neither a tag nor a label, a weight is negative or
-            not finite, or all weights are 0.
-        """
+        """Compute the weights. See `Weighting.__call__`."""
         labels = {tag[2:] for tag in counts if tag != "O"}
         for name in self.weights:
             if name not in counts and name not in labels:

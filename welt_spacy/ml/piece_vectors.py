@@ -102,10 +102,7 @@ def write_vectors(vectors: PieceVectors, about: Mapping[str, str]) -> bytes:
 
 
 def read_vectors(path: Path) -> PieceVectors:
-    """Load the vectors that `spacy welt vectors` wrote.
-
-    RAISES (WeltError): If the file is missing or damaged.
-    """
+    """Load the vectors that `spacy welt vectors` wrote."""
     try:
         content = srsly.msgpack_loads(Path(path).read_bytes())
         table = np.asarray(content["table"], dtype="float16")

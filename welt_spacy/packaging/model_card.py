@@ -43,14 +43,7 @@ def make_model_card(
     evaluation: Evaluation,
     about: Mapping[str, Any],
 ) -> str:
-    """Return the model card of a pipeline.
-
-    model (Path): The folder of the pipeline.
-    meta (Mapping[str, Any]): The meta of its package.
-    evaluation (Evaluation): Its scores on the test split.
-    about (Mapping[str, Any]): The `corpus.json` of the data.
-    RETURNS (str): Markdown.
-    """
+    """Return the model card of a pipeline."""
     config = Config().from_disk(model / "config.cfg", interpolate=False)
     environment = Environment(
         loader=PackageLoader("welt_spacy", "assets/report"),
@@ -120,10 +113,6 @@ def _select_settings(config: Config) -> str:
 def make_hub_metadata(meta: Mapping[str, Any]) -> str:
     """Return the YAML block with which a card on the model hub begins. The hub searches and
     shows it; scores have the form of its "model-index".
-
-    meta (Mapping[str, Any]): The meta of a pipeline. Scores are those of "performance", on
-        the data set that is described in "evaluation".
-    RETURNS (str): The block with the lines around it.
     """
     name = f"{meta['lang']}_{meta['name']}"
     block: dict[str, Any] = {

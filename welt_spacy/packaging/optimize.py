@@ -75,12 +75,7 @@ class OptimizeResult:
 
 
 def optimize_pipeline(nlp: Language, encoder_format: str) -> None:
-    """Convert the encoders of a pipeline in place. They can't be trained any more.
-
-    nlp (Language): A pipeline with `welt_spacy.TransformerEncoder.v1`.
-    encoder_format (str): "onnx", "int8" or "bf16"; see `optimize_encoder`.
-    RAISES (WeltError): If there is no such encoder, or it can't be converted.
-    """
+    """Convert the encoders of a pipeline in place. They can't be trained any more."""
     has_encoder = False
     for name, pipe in nlp.components:
         model = getattr(pipe, "model", None)
@@ -268,10 +263,6 @@ def measure_speeds(
 ) -> list[float]:
     """Measure the speed of pipelines on the same documents. They take turns, because the speed
     of a machine changes over time.
-
-    pipelines (Sequence[Language]): The pipelines.
-    examples (Sequence[Example]): The documents; the first 10,000 words are used.
-    RETURNS (list[float]): Words per second of each pipeline, the median of its turns.
     """
     docs, n_words = [], 0
     for eg in examples:

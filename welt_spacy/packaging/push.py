@@ -43,12 +43,7 @@ class Package:
 
 
 def read_package(path: Path) -> Package:
-    """Read the meta of a wheel of `spacy welt package` or `spacy package`.
-
-    path (Path): The wheel.
-    RETURNS (Package): The wheel with its meta.
-    RAISES (WeltError): If it is not a wheel, or has no pipeline.
-    """
+    """Read the meta of a wheel of `spacy welt package` or `spacy package`."""
     try:
         with zipfile.ZipFile(path) as wheel:
             metas = [
@@ -77,14 +72,7 @@ def read_package(path: Path) -> Package:
 def write_repository(
     package: Package, output: Path, *, address: str | None = None
 ) -> None:
-    """Write the files of a repository on the hub.
-
-    package (Package): The package.
-    output (Path): The folder to write. It must not exist.
-    address (str | None): The address of the files of the repository, for the install command
-        on the card.
-    RAISES (WeltError): If the folder exists or can't be written to, or the wheel is damaged.
-    """
+    """Write the files of a repository on the hub."""
 
     def refuse(path: Path) -> None:
         raise WeltError(f"{output} exists already. Use another name")
@@ -121,11 +109,6 @@ def get_wheel_names(package: Package) -> tuple[str, str]:
 def make_hub_card(package: Package, readme: Path, address: str | None = None) -> str:
     """Return the model card of a repository: the README of the package after one block of
     metadata.
-
-    package (Package): The package.
-    readme (Path): Its README. It may be missing; metadata in it are replaced.
-    address (str | None): The address of the files of the repository.
-    RETURNS (str): Markdown that begins with YAML.
     """
     text = readme.read_text(encoding="utf8") if readme.is_file() else ""
     text = _FRONT_MATTER.sub("", text).strip()

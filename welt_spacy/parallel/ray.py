@@ -18,13 +18,7 @@ SETTLE = 5.0
 
 @contextlib.contextmanager
 def connect_ray(address: str = "auto") -> Iterator[Any]:
-    """Connect to a Ray cluster, unless this process is connected already.
-
-    address (str): The cluster; "auto" for the one that Ray detects, "local" to start one on
-        this machine.
-    YIELDS (Any): The module `ray`, while it is connected.
-    RAISES (WeltError): If Ray is missing or too old, or there is no such cluster.
-    """
+    """Connect to a Ray cluster, unless this process is connected already."""
     with extra_needed("--engine ray", "ray"):
         import ray
     if tuple(map(int, ray.__version__.split(".")[:2])) < OLDEST_VERSION:

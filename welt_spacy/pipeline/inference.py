@@ -18,10 +18,7 @@ PipeT = TypeVar("PipeT")
 
 
 def get_only_pipe(nlp: Language, kind: type[PipeT], name: str) -> PipeT:
-    """Return the only component of a class. `name` is its factory, for the message.
-
-    RAISES (WeltError): If the pipeline has none, or several.
-    """
+    """Return the only component of a class. `name` is its factory, for the message."""
     pipes = [pipe for _, pipe in nlp.pipeline if isinstance(pipe, kind)]
     if len(pipes) != 1:
         raise WeltError(
@@ -32,10 +29,7 @@ def get_only_pipe(nlp: Language, kind: type[PipeT], name: str) -> PipeT:
 
 
 def get_welt_ner(nlp: Language) -> WeltNER:
-    """Return the `welt_ner` of a pipeline.
-
-    RAISES (WeltError): If the pipeline has none, or several.
-    """
+    """Return the `welt_ner` of a pipeline."""
     return get_only_pipe(nlp, WeltNER, "welt_ner")
 
 

@@ -56,19 +56,7 @@ def get_labels_and_counts(
     labels: LabelData | None,
     is_gold: Callable[[Example], bool] | None,
 ) -> tuple[list[str], Mapping[str, int]]:
-    """Return the labels of a component and the number of tokens of each tag.
-
-    name (str): The name of the component, for messages.
-    weighting (Callable): The weighting scheme, which may or may not need counts.
-    get_examples (Callable[[], Iterable[Example]]): The training corpus, which is read once.
-    nlp (Language | None): The pipeline, for its training config.
-    labels (dict[str, Any] | list[str] | None): The labels, or the labels and counts as in
-        `WeltNER.label_data`; then the corpus is not read.
-    is_gold (Callable | None): See `count_tags`.
-    RETURNS (tuple[list[str], Mapping[str, int]]): The labels and the counts by tag.
-    RAISES (WeltError): If the corpus is streamed and counts are needed, or it has labels
-        that are not among those given.
-    """
+    """Return the labels of a component and the number of tokens of each tag."""
     if isinstance(labels, dict):
         if "labels" not in labels:
             raise ValueError(Errors.E857.format(name="labels"))

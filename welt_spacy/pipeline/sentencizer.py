@@ -35,12 +35,7 @@ class WeltSentencizer(Pipe):
     def __init__(
         self, vocab: Vocab, name: str = "welt_sentencizer", *, overwrite: bool = False
     ):
-        """Initialize the component.
-
-        vocab (Vocab): The shared vocabulary.
-        name (str): The name of the component.
-        overwrite (bool): Whether to replace existing sentence boundaries.
-        """
+        """Initialize the component."""
         self.vocab = vocab
         self.name = name
         self.overwrite = overwrite
@@ -49,9 +44,6 @@ class WeltSentencizer(Pipe):
     def __call__(self, doc: Doc) -> Doc:
         """Set the sentence boundaries of a document. Tokenized text, with a space after every
         token, is one sentence, because sentences of tokenized corpora are split already.
-
-        doc (Doc): The document.
-        RETURNS (Doc): The same document.
         """
         if not len(doc) or (doc.has_annotation("SENT_START") and not self.overwrite):
             return doc

@@ -95,13 +95,7 @@ def optional_string(name: str, value: Any) -> str | None:
 
 
 def read_saved_config(path: Path, names: Iterable[str]) -> dict[str, Any]:
-    """Read settings of a component from the config of the saved pipeline.
-
-    path (Path): The folder of the component, in the folder of the pipeline.
-    names (Iterable[str]): Names of settings.
-    RETURNS (dict[str, Any]): The settings that the config has; empty if it can't be read,
-        for instance because a component is saved on its own.
-    """
+    """Read settings of a component from the config of the saved pipeline."""
     try:
         config = Config().from_disk(path.parent / "config.cfg", interpolate=False)
         block = config["components"][path.name]
@@ -114,9 +108,6 @@ def merge_saved_settings(pipe: Any, configured: dict[str, Any]) -> None:
     """Merge the settings of a loaded component with its config. A setting that was changed
     on the saved object keeps that value, unless the config was changed since then, as by
     `spacy.load(..., config={...})`.
-
-    pipe (TrainablePipe): The component, whose `cfg` was just loaded.
-    configured (dict[str, Any]): The settings of the config that it is loaded with.
     """
     saved = pipe.cfg["configured"]
     for name, value in configured.items():

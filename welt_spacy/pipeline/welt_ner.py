@@ -82,17 +82,7 @@ class WeltNER(TrainablePipe):
         distillation: DistillationLoss | None = None,
         scorer: Callable | None = ner_score,
     ) -> None:
-        """Initialize the component.
-
-        vocab (Vocab): The shared vocabulary.
-        model (Model[list[Doc], list[Floats2d]]): The model.
-        name (str): The name of the component.
-        weighting (Callable | None): The weighting scheme; WeLT if not set.
-        loss (Callable | None): The loss; `WeightedCrossEntropy` if not set.
-        decoder, o_bias, logit_adjustment, threshold, spans_key, overwrite,
-            label_propagation, calibration, distillation, scorer: see `pipeline.factory.make_welt_ner`.
-        RAISES (WeltError): If a setting is out of range.
-        """
+        """Initialize the component."""
         self.vocab = vocab
         self.model = model
         self.name = name

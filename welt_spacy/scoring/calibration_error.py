@@ -40,14 +40,7 @@ class Calibration(NamedTuple):
 def measure_calibration(
     confidences: Sequence[float], right: Sequence[bool], *, n_bins: int = 10
 ) -> Calibration:
-    """Compare confidences with observed frequencies.
-
-    confidences (Sequence[float]): The confidence of each prediction, in [0, 1].
-    right (Sequence[bool]): Whether each prediction is right.
-    n_bins (int): Number of bins of equal width.
-    RETURNS (Calibration): The error (0 without predictions) and the table.
-    RAISES (WeltError): If the lengths differ, or a confidence is outside of [0, 1].
-    """
+    """Compare confidences with observed frequencies."""
     values = np.asarray(confidences, dtype="float64")
     hits = np.asarray(right, dtype="float64")
     if values.shape != hits.shape:

@@ -83,12 +83,7 @@ class FairCounts:
         return sorted(set(self.n_gold) | set(self.n_predicted))
 
     def count(self, kind: str, label: str | None = None) -> int:
-        """Count pairs.
-
-        kind (str): One of `KINDS`, or "BE" for boundary errors of all kinds.
-        label (str | None): The label; all labels if not set.
-        RETURNS (int): The number of pairs.
-        """
+        """Count pairs."""
         kinds = (SMALLER, LARGER, OVERLAPPING) if kind == BOUNDARY else (kind,)
         labels = self.counts if label is None else [label]
         return sum(
@@ -99,11 +94,7 @@ class FairCounts:
         )
 
     def traditional(self, label: str | None = None) -> Scores:
-        """Compute strict scores: each error is a false positive, a false negative or both.
-
-        label (str | None): The label; all labels if not set.
-        RETURNS (Scores): The scores.
-        """
+        """Compute strict scores: each error is a false positive, a false negative or both."""
         right = self.count("TP", label)
         if label is None:
             n_gold, n_predicted = self.n_gold.total(), self.n_predicted.total()
@@ -121,19 +112,11 @@ class FairCounts:
     def fair(self, label: str | None = None) -> Scores:
         """Compute fair scores: an error of label or boundaries is half a false positive
         and half a false negative.
-
-        label (str | None): The label; all labels if not set.
-        RETURNS (Scores): The scores.
         """
         return self.weighted(label, FAIR)
 
     def weighted(self, label: str | None = None, weights: Weights = WEIGHTED) -> Scores:
-        """Compute scores from weighted errors.
-
-        label (str | None): The label; all labels if not set.
-        weights (Mapping): For each of `KINDS` the parts of "TP", "FP" and "FN".
-        RETURNS (Scores): The scores.
-        """
+        """Compute scores from weighted errors."""
         parts = {"TP": 0.0, "FP": 0.0, "FN": 0.0}
         for kind in KINDS:
             n = self.count(kind, label)
@@ -153,14 +136,7 @@ def count_pairs(docs: Iterable[PairedDoc]) -> FairCounts:
 def fair_eval(
     gold: Iterable[Sequence[LabelledSpan]], predicted: Iterable[Sequence[LabelledSpan]]
 ) -> FairCounts:
-    """Compare predictions with gold annotation.
-
-    gold (Iterable[Sequence[LabelledSpan]]): For each sentence or document, its
-        spans: label, first token, token after the last.
-    predicted (Iterable[Sequence[LabelledSpan]]): The predictions for the same.
-    RETURNS (FairCounts): Counts and scores.
-    RAISES (WeltError): If one has more sentences than the other, or a span is empty.
-    """
+    """Compare predictions with gold annotation."""
     counts = FairCounts()
     golds, guesses = list(gold), list(predicted)
     require_same_length(golds, guesses)
@@ -170,12 +146,7 @@ def fair_eval(
 
 
 def fair_score(examples: Iterable[Example], **kwargs: Any) -> Mapping[str, Any]:
-    """Score the entities of a pipeline, strict and fair.
-
-    examples (Iterable[Example]): Predictions and references.
-    RETURNS (Mapping[str, Any]): The scores of `ner_score`, and `fair_p`, `fair_r`,
-        `fair_f` in [0, 1] and `fair_per_type`; None if no reference is annotated.
-    """
+    """Score the entities of a pipeline, strict and fair."""
     examples = list(examples)
     annotated = [eg for eg in examples if eg.reference.has_annotation("ENT_IOB")]
     counts = count_pairs(pair_examples(annotated))

@@ -139,12 +139,6 @@ def pair_spans(
     the prediction that shares most tokens. A span that is still alone may join a span that
     is paired already, over tokens that no pair accounts for. So a gold span or a prediction
     can be in several pairs.
-
-    gold (Sequence[LabelledSpan]): The gold spans.
-    predicted (Sequence[LabelledSpan]): The predictions.
-    RETURNS (list[Pair]): The pairs. Of n spans that do not overlap among
-        themselves, in O(n log n).
-    RAISES (WeltError): If a span is empty.
     """
     pairs: list[Pair] = []
     golds, guesses = _open_spans(gold), _open_spans(predicted)

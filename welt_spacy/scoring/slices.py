@@ -19,12 +19,7 @@ def count_mentions(references: Iterable[Doc]) -> Counter:
 
 
 def make_slicers(mentions: Mapping[str, int] | None = None) -> dict[str, Slicer]:
-    """Return the functions from an entity to the name of its slice, by criterion.
-
-    mentions (Mapping[str, int] | None): The counts of `count_mentions` for the training
-        corpus; without it there are no slices by frequency.
-    RETURNS (dict[str, Slicer]): The functions.
-    """
+    """Return the functions from an entity to the name of its slice, by criterion."""
     slicers: dict[str, Slicer] = {"length": by_length, "form": by_form}
     if mentions is not None:
         counts = mentions

@@ -30,14 +30,7 @@ class StrictScores(NamedTuple):
 def strict_eval(
     gold: Sequence[Sequence[LabelledSpan]], predicted: Sequence[Sequence[LabelledSpan]]
 ) -> StrictScores:
-    """Score spans. A span that a document has twice counts once.
-
-    gold (Sequence[Sequence[LabelledSpan]]): For each sentence or document, its
-        spans: label, first token, token after the last.
-    predicted (Sequence[Sequence[LabelledSpan]]): The predictions for the same.
-    RETURNS (StrictScores): The scores; 0 where the denominator is 0.
-    RAISES (WeltError): If one has more sentences than the other.
-    """
+    """Score spans. A span that a document has twice counts once."""
     require_same_length(gold, predicted)
     right: Counter = Counter()
     n_gold: Counter = Counter()
@@ -137,16 +130,7 @@ def _write_tags(
 
 
 def ner_score(examples: Iterable[Example], **kwargs: Any) -> Mapping[str, Any]:
-    """Score the entities of a pipeline, micro-averaged and per label.
-
-    examples (Iterable[Example]): Predictions and references. Predictions that
-        touch a token without annotation, or whose label is not an annotated label of the
-        reference, are neither right nor wrong.
-    RETURNS (Mapping[str, Any]): `ents_p`, `ents_r`, `ents_f` in [0, 1] and
-        `ents_per_type`; all None if no reference is annotated.
-
-    DOCS: https://spacy.io/api/scorer#get_ner_prf
-    """
+    """Score the entities of a pipeline, micro-averaged and per label."""
     return get_ner_prf(map(_drop_unannotated_labels, examples), **kwargs)
 
 

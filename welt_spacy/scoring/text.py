@@ -39,15 +39,7 @@ class TextScores(NamedTuple):
 
 
 def text_eval(docs: Sequence[PairedDoc], predictions: Sequence[Doc]) -> TextScores:
-    """Score documents that a pipeline made from raw texts.
-
-    docs (Sequence[PairedDoc]): Documents with gold annotation. A prediction that touches a
-        token without annotation is neither right nor wrong.
-    predictions (Sequence[Doc]): For each, the document that the pipeline made from the text
-        of its reference.
-    RETURNS (TextScores): The scores.
-    RAISES (WeltError): If there are more of one than of the other, or two texts differ.
-    """
+    """Score documents that a pipeline made from raw texts."""
     require_same_length(docs, predictions)
     golds, guesses = [], []
     n_split = 0

@@ -93,14 +93,7 @@ class Batcher:
     async def annotate(
         self, texts: Sequence[str], options: DecodingOptions = DecodingOptions()
     ) -> list[list[Entity] | str]:
-        """Annotate texts, in batches with those of other clients.
-
-        texts (Sequence[str]): The texts.
-        options (DecodingOptions): Decoding settings.
-        RETURNS (list[list[Entity] | str]): The entities of each text, or the error of the
-            pipeline.
-        RAISES (Overloaded): If there is no room for all texts in the queue.
-        """
+        """Annotate texts, in batches with those of other clients."""
         if len(self._queue) + len(texts) > self.max_queue:
             raise Overloaded
         loop = asyncio.get_running_loop()

@@ -57,10 +57,6 @@ def count_tags(
 ) -> TagCounts:
     """Count the tags of a corpus in one pass. If a label was annotated in a part of the
     documents only, its counts are scaled to the size of the corpus.
-
-    examples (Iterable[Example]): The training corpus.
-    is_gold (Callable | None): If set, only examples for which it returns True are counted,
-        unless there are none.
     """
     gold, rest = _TagCounter(), _TagCounter()
     for eg in examples:
@@ -167,8 +163,6 @@ def gold_tags(
 ) -> NDArray[np.int64]:
     """Return the gold tags of a batch on the tokens of the predicted documents, shape (N,).
     Tokens without annotation, or whose annotation can't be aligned, are `MISSING`.
-
-    RAISES (ValueError): If an entity has a label that is not in the tag set.
     """
     pairs = [aligned_ents(eg) for eg in examples]
     lengths = np.array([len(iob) for iob, _ in pairs], dtype="int64")

@@ -37,14 +37,6 @@ def propagate_entities(
     as if it had been confirmed by independent evidence that is right with probability
     `weight`. So a threshold t keeps the occurrences whose own confidence is at least
     1 - (1 - t) / (1 - weight), and all of them if weight >= t.
-
-    docs (Sequence[Doc]): The documents.
-    entities (Entities): The decoded entities, not calibrated.
-    score (Callable): First rows, rows after the last and labels, each of shape (E,) ->
-        confidences of these spans, shape (E,).
-    settings (Mapping[str, float]): "min_count", "min_confidence", "weight".
-    RETURNS (Entities): The entities. Of those that overlap, one that was more likely than
-        not before propagation stays, otherwise the most confident.
     """
     weight = settings["weight"]
     offsets = starts_of(np.array(list(map(len, docs)), dtype="int64"))
@@ -141,10 +133,7 @@ def _remove_overlaps(entities: Entities, rank: Floats) -> Entities:
 
 
 def check_label_propagation(name: str, value: Any) -> dict[str, float] | None:
-    """Check a setting: None, or "min_count", "min_confidence" and "weight".
-
-    RAISES (WeltError): If it is anything else.
-    """
+    """Check a setting: None, or "min_count", "min_confidence" and "weight"."""
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != set(KEYS):

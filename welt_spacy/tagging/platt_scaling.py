@@ -20,11 +20,6 @@ def calibrated(
         sigmoid(log-odds(confidence) / temperature + shift)
 
     The order of the confidences does not change.
-
-    confidences (ndarray): Shape (E,), in [0, 1].
-    calibration (Mapping[str, float] | None): "temperature" and "shift"; None for no
-        calibration.
-    RETURNS (ndarray): Shape (E,), float64, in [0, 1].
     """
     values = np.asarray(confidences, dtype="float64")
     if calibration is None:
@@ -53,10 +48,7 @@ def log_odds(confidences: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def check_calibration(name: str, value: Any) -> dict[str, float] | None:
-    """Check a setting: None, or a temperature above 0 and a shift.
-
-    RAISES (WeltError): If it is anything else.
-    """
+    """Check a setting: None, or a temperature above 0 and a shift."""
     if value is None:
         return None
     if not isinstance(value, Mapping) or set(value) != {"temperature", "shift"}:

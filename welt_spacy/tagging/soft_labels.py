@@ -38,14 +38,7 @@ class SoftTargets(NamedTuple):
 def set_soft_labels(
     doc: Doc, probs: NDArray[Any], labels: Sequence[str], *, max_tags: int = MAX_TAGS
 ) -> None:
-    """Store the most probable tags of each token in a document.
-
-    doc (Doc): The document.
-    probs (ndarray): Shape (n_tokens, 2K + 1): tag probabilities.
-    labels (Sequence[str]): The K labels of the teacher.
-    max_tags (int): Maximum number of tags per token. When they are read, the other tags
-        share the rest of the probability.
-    """
+    """Store the most probable tags of each token in a document."""
     n_stored = min(max_tags, probs.shape[1])
     order = np.argsort(-probs, axis=1, kind="stable")[:, :n_stored]
     doc.user_data[KEY] = {
@@ -58,8 +51,6 @@ def set_soft_labels(
 def get_soft_labels(doc: Doc) -> tuple[NDArray[np.float32], list[str]] | None:
     """Return the soft labels of a document: probabilities of shape (n_tokens, 2K + 1), whose
     rows sum to 1, and the K labels; None if it has none.
-
-    RAISES (WeltError): If they do not belong to the tokens of the document.
     """
     stored: dict[str, Any] | None = doc.user_data.get(KEY)
     if stored is None:
@@ -116,8 +107,6 @@ def soft_targets(
 ) -> SoftTargets | None:
     """Return the soft labels of a batch for a student with these labels; None if no document
     has any. Tokens that differ between the predicted and the reference document have none.
-
-    RAISES (WeltError): If soft labels do not belong to the tokens of their document.
     """
     if not any(map(has_soft_labels, examples)):
         return None

@@ -52,11 +52,7 @@ class JoinedCorpora:
         self.repeats = repeats
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """Read the corpora.
-
-        nlp (Language): The pipeline.
-        YIELDS (Example): Their examples.
-        """
+        """Read the corpora."""
         for corpus, n in zip(self.corpora, self.repeats):
             for _ in range(n):
                 yield from corpus(nlp)

@@ -35,14 +35,7 @@ def label_docs(
     *,
     max_tags: int = MAX_TAGS,
 ) -> None:
-    """Set the soft labels of documents, and the entities that follow from them.
-
-    docs (Sequence[Doc]): The documents, N tokens together.
-    gold (Sequence[Doc | None]): For each document the same tokens with gold annotation, which
-        replaces the teachers' for its annotated labels; or None.
-    outputs (Sequence[TeacherOutput]): The predictions of the teachers for all N tokens.
-    max_tags (int): Number of tags to store for each token, the most probable ones.
-    """
+    """Set the soft labels of documents, and the entities that follow from them."""
     labels = union_labels(
         [
             *(output.labels for output in outputs),
@@ -109,10 +102,6 @@ def combine_outputs(
     Teachers of the same labels are averaged. For teachers of different labels, the probability
     of a tag is the product of their probabilities, normalised over all tags; to a teacher
     without the label the tag is O.
-
-    outputs (Sequence[TeacherOutput]): The predictions.
-    labels (Sequence[str]): All L labels.
-    RETURNS (ndarray): Shape (N, 2L + 1), float32.
     """
     groups: dict[frozenset[str], list[NDArray[Any]]] = {}
     for known, probs in outputs:

@@ -138,10 +138,6 @@ def exclusive_lock(path: Path, *, wait: float = 0.0) -> Iterator[None]:
 
     The lock is the file `.NAME.lock` beside it. The system releases it when the process
     ends, so the file of a killed process locks nothing.
-
-    path (Path): The file or folder that is written.
-    wait (float): Seconds to wait for another writer.
-    RAISES (WeltError): `Busy` if another process holds the lock; or if it can't be written.
     """
     path = Path(os.path.realpath(path))
     lock_path = _lock_path(path)

@@ -245,13 +245,7 @@ def checksum_bytes(content: bytes) -> str:
 
 
 def checksum(path: str | Path) -> str:
-    """Compute the SHA-256 of the whole content of a file or folder.
-
-    path (str | Path): The file, or the folder: relative names and content of all files in it,
-        links followed. Unfinished files, locks and byte code are left out.
-    RETURNS (str): The checksum, in hexadecimal. It is cached until the file changes.
-    RAISES (WeltError): If a file can't be read.
-    """
+    """Compute the SHA-256 of the whole content of a file or folder."""
     path = Path(path)
     try:
         if not path.is_dir():

@@ -22,13 +22,7 @@ class YamlModel(BaseModel):
 
 
 def read_yaml(path: Path, content: str) -> Any:
-    """Read a YAML file.
-
-    path (Path): The file.
-    content (str): A name for what it holds, for the error message.
-    RETURNS (Any): Its data.
-    RAISES (WeltError): If it is missing or is not YAML.
-    """
+    """Read a YAML file."""
     if not path.is_file():
         raise WeltError(f"{path} is not a file. Name a YAML file with {content}")
     try:

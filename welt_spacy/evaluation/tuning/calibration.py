@@ -35,13 +35,7 @@ class CalibrationTuning(NamedTuple):
 def fit_calibration(
     confidences: NDArray[Any], right: NDArray[Any], *, shift: bool = True
 ) -> dict[str, float]:
-    """Find the calibration with the highest likelihood of the outcomes.
-
-    confidences (ndarray): Shape (E,), in [0, 1].
-    right (ndarray): Shape (E,): whether each entity is right.
-    shift (bool): Whether to fit a shift besides the temperature.
-    RETURNS (dict[str, float]): "temperature" and "shift".
-    """
+    """Find the calibration with the highest likelihood of the outcomes."""
     from scipy.optimize import minimize  # slow to import
 
     odds = log_odds(confidences)

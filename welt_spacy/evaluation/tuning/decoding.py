@@ -91,12 +91,7 @@ def tune_decoding(
 def sweep_o_bias(
     dev: DevPredictions, values: Sequence[float] = O_BIASES
 ) -> list[Point]:
-    """Score values of `o_bias` with all other settings unchanged.
-
-    dev (DevPredictions): Predictions.
-    values (Sequence[float]): The values; that of the component is added.
-    RETURNS (list[Point]): The scores, from the lowest value to the highest.
-    """
+    """Score values of `o_bias` with all other settings unchanged."""
     pipe = dev.pipe
     points = []
     for value in sorted({*values, pipe.o_bias}):

@@ -36,12 +36,7 @@ class Objective:
 
 
 def parse_objective(text: str) -> Objective:
-    """Parse "f1", "f2", "f0.5", "precision>=0.9", "recall>=0.9" and the like.
-
-    text (str): The objective.
-    RETURNS (Objective): The objective.
-    RAISES (WeltError): If the text has another form.
-    """
+    """Parse "f1", "f2", "f0.5", "precision>=0.9", "recall>=0.9" and the like."""
     if match := re.fullmatch(r"f(\d+(?:\.\d+)?)", text.strip()):
         beta = float(match[1])
         if 0 < beta < 1e6:

@@ -100,14 +100,7 @@ class DevPredictions:
 
 
 def predict_dev(nlp: Language, examples: Sequence[Example]) -> DevPredictions:
-    """Predict tag probabilities of examples, which are not changed.
-
-    nlp (Language): A pipeline with one `welt_ner`.
-    examples (Sequence[Example]): Gold-standard documents.
-    RETURNS (DevPredictions): The probabilities and the gold entities.
-    RAISES (WeltError): If the pipeline does not have one `welt_ner`, there is no gold entity,
-        or one with a label that the pipeline cannot predict.
-    """
+    """Predict tag probabilities of examples, which are not changed."""
     # Copies without entities, because entities of an earlier prediction would count as those
     # of components before `welt_ner`
     copies = [Example(bare_doc(eg.predicted), eg.reference) for eg in examples]

@@ -43,16 +43,7 @@ def best_threshold(
     objective: Objective,
     candidates: Sequence[float] | None = None,
 ) -> ThresholdScores:
-    """Find the best of several thresholds in O(n log n); the lowest of equal ones.
-
-    confidences (ndarray): Shape (E,): infinite for entities that no threshold drops.
-    right (ndarray): Shape (E,): whether each entity is a gold entity.
-    n_gold (int): Number of gold entities.
-    objective (Objective): The objective.
-    candidates (Sequence[float] | None): The thresholds to choose from; by default one
-        between each two neighboring confidences, and 0.
-    RETURNS (ThresholdScores): The threshold and its scores.
-    """
+    """Find the best of several thresholds in O(n log n); the lowest of equal ones."""
     order = np.argsort(-confidences, kind="stable")
     ranked = confidences[order]
     hits = np.concatenate([[0], np.cumsum(right[order])])
@@ -91,17 +82,7 @@ def tune_threshold(dev: DevPredictions, objective: Objective) -> ThresholdTuning
 def tune_generative_threshold(
     nlp: Language, examples: Sequence[Example], objective: Objective
 ) -> ThresholdTuning:
-    """Set the threshold of a `generative_ner` to the best one.
-
-    nlp (Language): A pipeline with one `generative_ner`, which is changed.
-    examples (Sequence[Example]): Dev data, not the data to be reported on. Their predicted
-        documents are replaced.
-    objective (Objective): The objective.
-    RETURNS (ThresholdTuning): The thresholds before and after. Entities without a
-        confidence are kept at every threshold.
-    RAISES (WeltError): If the pipeline does not have one `generative_ner`, there is no gold
-        entity, or one with a label that the pipeline cannot predict.
-    """
+    """Set the threshold of a `generative_ner` to the best one."""
     pipe = get_only_pipe(nlp, GenerativeNER, "generative_ner")
     require_known_labels(nlp, [eg.reference for eg in examples])
     threshold = pipe.threshold

@@ -13,16 +13,7 @@ TRANSFORMER, ONNX = "welt_spacy.TransformerEncoder.v1", "welt_spacy.OnnxEncoder.
 
 
 def optimize_encoder(layer: Model, format: str) -> Model:
-    """Convert an encoder to a faster format.
-
-    layer (Model): A `welt_spacy.TransformerEncoder.v1`.
-    format (str): "onnx": ONNX Runtime, full precision; "int8": ONNX Runtime, weights and
-        activations of matrix products in 8 bits; "bf16": bfloat16 in torch.
-    RETURNS (Model): The layer that replaces it: a `welt_spacy.OnnxEncoder.v1`, or the same layer
-        for "bf16".
-    RAISES (WeltError): If the format is unknown, the encoder is optimized already, onnx or
-        onnxruntime are missing, or they can't run it.
-    """
+    """Convert an encoder to a faster format."""
     if format not in OPTIMIZED:
         raise WeltError(
             f"Can't optimize to {format!r}: use one of {', '.join(OPTIMIZED)}"

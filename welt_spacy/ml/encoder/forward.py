@@ -44,14 +44,7 @@ class Forward:
     def __call__(
         self, docs: Sequence[Doc], is_train: bool
     ) -> tuple[torch.Tensor, Backprop]:
-        """Run the encoder.
-
-        docs (Sequence[Doc]): The documents, with n tokens, at least one.
-        is_train (bool): Whether backpropagation follows.
-        RETURNS (tuple[torch.Tensor, Callable]): The vectors of the tokens, shape (n, width),
-            float32; and backpropagation, a function that takes their gradient and adds to the
-            gradients of the parameters.
-        """
+        """Run the encoder."""
         device = self.device.type
         max_batch_pieces = self.settings["max_batch_pieces"] or MAX_BATCH_PIECES.get(
             device, OTHER_DEVICE_PIECES

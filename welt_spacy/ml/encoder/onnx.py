@@ -77,10 +77,7 @@ def build_onnx_encoder(
 
 
 def start_session(data: bytes, threads: int) -> Any:
-    """Start an InferenceSession of a model in ONNX with a number of threads.
-
-    RAISES (WeltError): If ONNX Runtime can't read the model.
-    """
+    """Start an InferenceSession of a model in ONNX with a number of threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -79,12 +79,7 @@ class TransformerShim(Shim):
             return self.forward(docs, is_train=False)
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Update the weights with the accumulated gradients.
-
-        optimizer (Optimizer): An optimizer with a method `step_torch`, such as
-            `welt_spacy.AdamW.v1`, gets all parameters at once, grouped by layers. Any other
-            optimizer of Thinc is called for each parameter.
-        """
+        """Update the weights with the accumulated gradients."""
         step_torch = getattr(optimizer, "step_torch", None)
         if step_torch is not None:
             groups = group_parameters(self._model, self.cfg["layer_decay"])

@@ -35,14 +35,6 @@ def cut_windows(
     `overlap` word pieces. The vector of a shared word is taken from the window with more of its
     context. Each window has a word that no earlier one has, so neighbours share less where words
     are long.
-
-    n_pieces (ndarray): Number of word pieces of each word, none above `capacity`, shape
-        (n_words,).
-    lengths (Sequence[int]): Number of words of each document.
-    capacity (int): Maximum number of word pieces in a window.
-    overlap (int): Word pieces that neighbours share, at least 0 and below `capacity`.
-    RETURNS (Windows): The windows, document by document; none for documents without words.
-    RAISES (WeltError): If the overlap is out of its range.
     """
     if not 0 <= overlap < capacity:
         raise WeltError(
@@ -77,10 +69,6 @@ def cut_sentences(
 
     The sentence takes precedence over its context, and one that is longer than `capacity` is cut
     as by `cut_windows`; see there for the other arguments.
-
-    is_start (ndarray): Whether a sentence begins at a word, shape (n_words,). One begins at
-        the first word of each document.
-    context (int): Maximum number of word pieces of context on each side.
     """
     borders = np.unique(
         np.concatenate([np.flatnonzero(is_start), np.cumsum(lengths)]).astype("int64")

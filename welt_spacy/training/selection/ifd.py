@@ -114,10 +114,7 @@ class IFDScorer:
         self.start: int = start
 
     def __call__(self, examples: Sequence[tuple[str, str]]) -> list[Difficulty]:
-        """Score pairs of prompt and answer. Scores do not depend on the batches.
-
-        RAISES (ExampleError): If an answer has no token, or a score is not finite.
-        """
+        """Score pairs of prompt and answer. Scores do not depend on the batches."""
         rows: list[list[int]] = []
         n_answer: list[int] = []
         truncated = []

@@ -40,16 +40,7 @@ def score_docs(
     *,
     report: Callable[[int, int], None] = lambda done, n: None,
 ) -> dict[int, Difficulty]:
-    """Compute the difficulty of documents.
-
-    docs (Sequence[Doc]): Documents with gold entities.
-    places (Sequence[int]): Places of the documents to score.
-    settings (ScorerSettings): The language model and its settings.
-    cache (Path): The folder for finished shards.
-    report (Callable): Called with the number of documents scored so far and in total.
-    RETURNS (dict[int, Difficulty]): Place -> score.
-    RAISES (WeltError): If the model can't be loaded, or a document can't be scored.
-    """
+    """Compute the difficulty of documents."""
     labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
     prompt = JsonPrompt()
     examples = [make_example(docs[i], labels, prompt) for i in places]

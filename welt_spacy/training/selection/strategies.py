@@ -79,8 +79,6 @@ class Selection(NamedTuple):
 def get_strategy(name: str) -> Strategy:
     """Return a strategy by its name in the registry `misc`; the strategies of this package
     have short names, too.
-
-    RAISES (WeltError): If it is unknown.
     """
     for full_name in (name, f"welt_spacy.{name}.v1"):
         if registry.has("misc", full_name):
@@ -107,17 +105,6 @@ def select(
     Documents with entities are grouped by their labels, and the same share of each group is
     selected, so that no label is lost to another. Within a group, the documents with the
     highest ranks are selected, and the first of those with equal ranks.
-
-    candidates (Candidates): The documents.
-    strategy (Strategy): The strategy.
-    keep (float): Share of the ranked documents to select, in (0, 1].
-    keep_negatives (float): Share of the documents without entities to select at random if they
-        are not ranked, in [0, 1].
-    vectors (ndarray | None): Unit vectors of the documents, shape (n, d). If given, the
-        documents are selected that cover twice as many of the highest ranks.
-    seed (int): Random seed.
-    RETURNS (Selection): The selection.
-    RAISES (WeltError): If a share is out of its range, or a rank is not finite.
     """
     check_number("keep", keep, above=0, high=1)
     check_number("keep_negatives", keep_negatives, low=0, high=1)
@@ -175,10 +162,6 @@ def cover(vectors: Floats, n: int) -> NDArray[np.int64]:
     The sum over all vectors of the similarity to the nearest selected one is maximized
     greedily, which reaches at least 1 - 1/e of the maximum (Nemhauser et al. 1978). Lazy: a gain
     is computed again only when it may be the greatest (Minoux 1978).
-
-    vectors (ndarray): Unit vectors, shape (m, d).
-    n (int): Number of vectors to select.
-    RETURNS (ndarray): Places in the order of selection, shape (min(n, m),).
     """
     m = len(vectors)
     best = np.zeros(m)

@@ -30,11 +30,7 @@ class TaggerScore(NamedTuple):
 
 
 def score_with_tagger(nlp: Language, docs: Sequence[Doc]) -> list[TaggerScore]:
-    """Score documents with gold entities by the `welt_ner` of a pipeline.
-
-    RAISES (WeltError): If the pipeline has no `welt_ner` or several, or it does not know a
-        label of the documents.
-    """
+    """Score documents with gold entities by the `welt_ner` of a pipeline."""
     pipe = get_welt_ner(nlp)
     unknown = {ent.label_ for doc in docs for ent in doc.ents} - {*pipe.labels}
     if unknown:
