@@ -1,6 +1,6 @@
 # make run    the demo: train, evaluate, package, install and use a model (base install)
 # make test   the tests (full install); set WELT_CORPORA_MIRROR to test on real corpora
-# make lint   ruff, mypy and import-linter
+# make lint   ruff, mypy, import-linter and the rules of scripts/check_style.py
 # make test-transformers5   the tests of encoders on transformers 5, in an environment of its own
 # make gpu-check            on a machine with CUDA: what can only be tested there, and how fast it is
 # make docs-site            the docs as a site with an API reference, in build/site
@@ -42,6 +42,7 @@ lint: $(VENV)/.full
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/python scripts/check_style.py
 
 docs: $(VENV)/.base
 	$(VENV)/bin/python -m spacy project document --output docs/project.md

@@ -62,7 +62,7 @@ def main(
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     epochs: int = 2,
     learn_rate: float = 1e-4,
-    at_once: int = 2,
+    n_jobs: int = 2,
 ) -> None:
     data = prepare(corpus, Path("corpus"))
     configs = make_configs(output)
@@ -89,7 +89,7 @@ def main(
             job = {
                 "data": data,
                 "output": output / f"{side.replace(' ', '-')}-{epochs}-{seed}",
-                "threads": max(1, 2 // at_once),
+                "threads": max(1, 2 // n_jobs),
             }
             if side == "bare loop":
                 job["config"] = ROOT / "benchmarks" / "bare_loop.py"
@@ -115,7 +115,7 @@ def main(
                     **settings.get(side, {}),
                 }
             jobs.append(job)
-    run_trainings(jobs, at_once)
+    run_trainings(jobs, n_jobs)
     print(f"{encoder}, {corpus}, {epochs} epochs, seeds {', '.join(map(str, seeds))}\n")
     print("| | dev F1 by epoch | dev P / R / F1 | test P / R / F1 | minutes |")
     print("|---|---|---|---|---|")

@@ -59,14 +59,14 @@ def start_training(
         )
 
 
-def run_trainings(jobs: list[dict], at_once: int) -> None:
+def run_trainings(jobs: list[dict], n_jobs: int) -> None:
     """Run trainings, a few at a time, in the order given: where configurations
     alternate in the list, both sides see the machine in the same state. What an
     interrupted benchmark has trained already is not trained again."""
     running: list[tuple] = []
     todo = [job for job in jobs if _record(job) != _read(job["output"] / "job.json")]
     while todo or running:
-        while todo and len(running) < at_once:
+        while todo and len(running) < n_jobs:
             job = todo.pop(0)
             started = time.perf_counter()
             running.append((job, start_training(**job), started))

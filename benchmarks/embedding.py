@@ -51,7 +51,7 @@ def make_variants(vectors: Path, steps: int) -> dict[str, Config]:
 def main(
     seeds: str = "0,1,2",
     steps: int = 2000,
-    at_once: int = 2,
+    n_jobs: int = 2,
     vectors: Path = Path("training/minilm.vectors"),
     only: str | None = None,
     output: Path = Path("training/benchmarks/embedding"),
@@ -76,7 +76,7 @@ def main(
                 }
             )
     turns = [job for group in zip(*jobs.values()) for job in group]
-    run_trainings(turns, at_once)
+    run_trainings(turns, n_jobs)
     speeds = measure_speed(
         {name: group[0]["output"] / "model-best" for name, group in jobs.items()}, data
     )

@@ -40,7 +40,7 @@ def main(
     steps: int = 1000,
     config: str = "welt_cpu",
     override: list[str] = [],  # noqa: B006
-    at_once: int = 2,
+    n_jobs: int = 2,
 ) -> None:
     data = prepare(corpus, Path("corpus"))
     settings: dict[str, Any] = {
@@ -87,7 +87,7 @@ def main(
                         tagger,
                     )
                 jobs[strategy, scheme, seed] = job(strategy, scheme, seed, train)
-    run_trainings(list(jobs.values()), at_once)
+    run_trainings(list(jobs.values()), n_jobs)
     scores = {
         key: evaluate(
             one["output"] / "model-best", data / "test.spacy", data, one["output"]

@@ -68,7 +68,7 @@ def main(
     corpus: str = "bc5cdr_chemical",
     seeds: list[int] = [0, 1, 2],  # noqa: B006
     steps: int = 2000,
-    at_once: int = 2,
+    n_jobs: int = 2,
     output: Path = Path("training/benchmarks/vs_spacy_ner"),
 ) -> None:
     data = prepare(corpus, Path("corpus"))
@@ -83,12 +83,12 @@ def main(
                     "system.seed": str(seed),
                     "training.max_steps": str(steps),
                 },
-                "threads": max(1, 2 // at_once),
+                "threads": max(1, 2 // n_jobs),
             }
             for seed in seeds
             for config in configs.values()
         ],
-        at_once,
+        n_jobs,
     )
     print(f"{corpus}, {steps} steps, seeds {', '.join(map(str, seeds))}\n")
     print("| component | dev P / R / F1 | test P / R / F1 | test words/s |")

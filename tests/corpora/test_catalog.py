@@ -82,7 +82,7 @@ def test_every_corpus_has_settings_for_every_encoder():
 
 
 def test_splits_of_documents(mirror):
-    """Each document of a file is in one split, those of the mirror's own table."""
+    """Assign each document of a file to one split, by the mirror's own table."""
     for name, file in (("bc5cdr_docs", "BC5CDR"), ("ncbi_disease_docs", "NCBIdisease")):
         corpus = CATALOG[name]
         train, dev, test = (corpus.documents(split) for split in SPLITS)

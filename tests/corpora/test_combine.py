@@ -30,7 +30,7 @@ def write_iob(path, label, sentences):
 
 @pytest.fixture
 def parts(tmp_path):
-    """Genes and chemicals; one training sentence of the genes is a test sentence of the
+    """Write corpora of genes and chemicals; one training sentence of the genes is a test sentence of the
     chemicals, in other words but for case and punctuation."""
     parts = []
     texts = {

@@ -353,8 +353,8 @@ def test_at_most_half_a_per_cent_of_biored_is_unaligned(mirror, tmp_path, corpus
 
 
 def test_raw_and_tokenised_documents_score_the_same(mirror, tmp_path):
-    """White space is in BioRED's text and not in the tokenised corpora: a model
-    with the features of our configs must not see the difference."""
+    """Score a model with the features of our configs on raw and tokenized text: white space,
+    which only raw text has, must make no difference."""
     corpus, files = real(mirror, tmp_path, "biored_disease")
     docs = convert_file(files["dev"], "pubtator", types=corpus.types, n_sents=0).docs
     config = spacy.util.load_config_from_str(make_config(ConfigSettings(encoder="cpu")))
@@ -393,7 +393,7 @@ def test_a_damaged_conversion_is_not_up_to_date(files, tmp_path, name):
 
 
 def test_long_documents(tmp_path):
-    """Beyond spaCy's limit for parsers."""
+    """Convert a text beyond spaCy's limit for parsers."""
     text = ("aspirin was " + "x" * 1000 + " . ") * 1000
     path = write(tmp_path, "x.pubtator", f"1|t|T\n1|a|{text}\n1\t2\t9\taspirin\tX\n")
     assert len(text) > 1_000_000
@@ -425,7 +425,7 @@ def test_files_of_others_are_not_replaced(files, tmp_path):
 
 @pytest.mark.parametrize("name", ["bc5cdr", "ncbi_disease"])
 def test_documents_have_the_text_of_their_sentences(name, mirror, tmp_path):
-    """The same letters in the same split, and the same mentions but for a few."""
+    """Compare letters, which are equal, and mentions, which are equal but for a few."""
     letters, mentions = {}, {}
     for corpus_id in (name, f"{name}_docs"):
         corpus = get_corpus(corpus_id)

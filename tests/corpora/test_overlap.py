@@ -54,7 +54,7 @@ def test_added_texts_are_in_the_index(text):
 
 
 def test_real_corpora(mirror, tmp_path, monkeypatch):
-    """69 of BC5CDR's test abstracts are in BioRED's training and dev data."""
+    """Count the 69 test abstracts of BC5CDR in BioRED's training and dev data."""
     monkeypatch.setenv("WELT_CORPORA_CACHE", str(tmp_path))
     command = ["corpora", "overlap", "bc5cdr_docs", "biored_disease", "--offline"]
     shown = run_command(*command)

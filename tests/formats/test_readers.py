@@ -370,7 +370,7 @@ def test_elements_do_not_depend_on_the_buffer(texts, size):
     st.sampled_from(["jsonl", "jsonl.gz", "csv", "tsv", "parquet", "xml", "pubmed"]),
 )
 def test_round_trip_of_texts(tmp_path_factory, rows, format_):
-    """Ids and texts with any characters, through every format that can hold them."""
+    """Write ids and texts with any characters in every format that can hold them."""
     from xml.sax.saxutils import escape
 
     if format_ in (

@@ -49,7 +49,7 @@ def write(format_, batch, with_text=True, folder=None):
 
 @st.composite
 def annotated_documents(draw, alphabet=None):
-    """A text with entities that do not overlap."""
+    """Draw a text with entities that do not overlap."""
     text = draw(
         st.text(alphabet or st.characters(exclude_categories=["Cs"]), max_size=40)
     )

@@ -1,7 +1,8 @@
-"""The component `generative_ner`, with small language models of random weights."""
+"""The component `generative_ner` with small random language models."""
 
 import json
 import math
+import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 import spacy
 import srsly
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 
+from welt_spacy.corpora.catalog import get_corpus
+from welt_spacy.corpora.convert import convert_splits
+from welt_spacy.corpora.fetch import fetch
 from welt_spacy.errors import WeltError
 from welt_spacy.llm.backends import Completion
 from welt_spacy.llm.causal_lm import TransformersBackend, encode_prompt
@@ -39,8 +43,10 @@ TEXTS = [
     "IFN-\u03b3 \\ in mice\n\nand rats",
 ]
 LABELS = ["Chemical", "Disease"]
-# Seeds with which they name something
+# Model -> a seed with which it predicts entities
 FAMILIES = {"qwen3": 2, "llama": 1, "gpt2": 0}
+# The issues of a model that can only copy
+COPY_ISSUES = {"cut off", "over-generated", "ambiguous"}
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -64,160 +70,179 @@ def make_nlp(name, **config):
     return nlp
 
 
-def plain_answer(pipe, text, n_tokens):
-    """Greedy search without a cache, a batch or a grammar, with log-probabilities."""
+def get_responses(doc):
+    return get_llm_responses(doc)["generative_ner"]
+
+
+# Constrained decoding
+
+
+def test_a_random_model_can_only_copy(folder):
+    docs = list(make_nlp(folder).pipe(TEXTS))
+    for doc in docs:
+        responses = get_responses(doc)
+        assert set(responses.issues) <= COPY_ISSUES
+        for text in responses.texts:
+            for entity in json.loads(text):
+                assert entity["entity"] in LABELS and entity["name"] in doc.text
+        for ent in doc.ents:
+            assert 0 < get_confidence(ent) <= 1
+    assert any(doc.ents for doc in docs)
+
+
+def test_an_empty_document_is_not_prompted(folder):
+    assert get_responses(make_nlp(folder)("")).texts == []
+
+
+def test_batches_do_not_change_entities(folder):
+    nlp = make_nlp(folder)
+    for batched, text in zip(nlp.pipe(TEXTS), TEXTS):
+        single = nlp(text)
+        assert ents(batched) == ents(single)
+        for a, b in zip(batched.ents, single.ents):
+            assert get_confidence(a) == pytest.approx(get_confidence(b), rel=1e-4)
+
+
+def generate_greedily(pipe, text, n_tokens):
+    """Generate without a cache, a batch or a grammar; return ids and log-probabilities."""
     model, tokenizer = pipe.backend.lm.model, pipe.backend.lm.tokenizer
     ids = encode_prompt(tokenizer, pipe.prompt(text, LABELS))
-    start, values = len(ids), []
+    start, log_probs = len(ids), []
     while len(ids) < start + n_tokens:
         with torch.no_grad():
             logits = model(torch.tensor([ids])).logits[0, -1].double()
         token = int(logits.argmax())
         if token == tokenizer.eos_token_id:
             break
-        values.append(float(torch.log_softmax(logits, -1)[token]))
+        log_probs.append(float(torch.log_softmax(logits, -1)[token]))
         ids.append(token)
-    return ids[start:], values
+    return ids[start:], log_probs
 
 
-def test_a_random_model_can_only_copy(folder):
-    nlp = make_nlp(folder)
-    docs = list(nlp.pipe(TEXTS))
-    for doc in docs:
-        found = get_llm_responses(doc)["generative_ner"]
-        assert set(found.issues) <= {"cut off", "over-generated", "ambiguous"}
-        for text in found.texts:
-            for item in json.loads(text):
-                assert item["entity"] in LABELS and item["name"] in doc.text
-        for ent in doc.ents:
-            assert 0 < get_confidence(ent) <= 1
-    assert any(doc.ents for doc in docs)
-    assert get_llm_responses(docs[2])["generative_ner"].texts == []
-    alone = [nlp(text) for text in TEXTS]
-    assert list(map(ents, docs)) == list(map(ents, alone))
-    for doc, same in zip(docs, alone):
-        for ent, other in zip(doc.ents, same.ents):
-            assert get_confidence(ent) == pytest.approx(get_confidence(other), rel=1e-4)
-
-
-def test_without_a_grammar_it_says_what_it_says(folder):
-    nlp = make_nlp(folder, constrained=False, max_response_tokens=12)
-    pipe = nlp.get_pipe("generative_ner")
-    for doc in nlp.pipe(TEXTS):
-        found = get_llm_responses(doc)["generative_ner"]
-        if not doc.text:
-            assert found.texts == []
-            continue
-        ids, values = plain_answer(pipe, doc.text, 12)
-        text = bytes_of(pipe, ids)
-        assert found.texts == [text.decode("utf8", errors="ignore")]
-        assert found.issues == {
-            **parse_response(found.texts[0]).issues,
-            "cut off": 1,
-        } or (len(ids) < 12)
-        [part] = pipe.predict([nlp.make_doc(doc.text)])[0]
-        assert [value for _, value in part.completion.tokens] == pytest.approx(
-            values, abs=1e-4
-        )
-
-
-def bytes_of(pipe, ids):
+def to_bytes(pipe, ids):
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    there = {mark: byte for byte, mark in bytes_to_unicode().items()}
-    pieces = pipe.backend.lm.tokenizer.convert_ids_to_tokens(ids)
-    return bytes(there[mark] for piece in pieces for mark in piece)
+    values = {mark: byte for byte, mark in bytes_to_unicode().items()}
+    tokens = pipe.backend.lm.tokenizer.convert_ids_to_tokens(ids)
+    return bytes(values[mark] for token in tokens for mark in token)
 
 
-@pytest.mark.parametrize("max_response_tokens", [1, 2, 40, 90])
-def test_an_answer_always_ends(tiny_lm, max_response_tokens):
-    nlp = make_nlp(tiny_lm, max_response_tokens=max_response_tokens)
-    for doc in nlp.pipe(TEXTS):
-        for text in get_llm_responses(doc)["generative_ner"].texts:
-            assert (
-                isinstance(json.loads(text), list)
-                if max_response_tokens > 1
-                else text == "["
-            )
+def test_unconstrained_responses_are_those_of_greedy_search(folder):
+    nlp = make_nlp(folder, constrained=False, max_response_tokens=12)
+    pipe = nlp.get_pipe("generative_ner")
+    for doc in nlp.pipe([text for text in TEXTS if text]):
+        responses = get_responses(doc)
+        ids, log_probs = generate_greedily(pipe, doc.text, 12)
+        text = to_bytes(pipe, ids).decode("utf8", errors="ignore")
+        assert responses.texts == [text]
+        if len(ids) == 12:
+            assert responses.issues == {**parse_response(text).issues, "cut off": 1}
+        [[unit]] = pipe.predict([nlp.make_doc(doc.text)])
+        values = [value for _, value in unit.completion.tokens]
+        assert values == pytest.approx(log_probs, abs=1e-4)
+
+
+@pytest.mark.parametrize("max_response_tokens", [2, 40, 90])
+def test_responses_are_always_closed(tiny_lm, max_response_tokens):
+    for doc in make_nlp(tiny_lm, max_response_tokens=max_response_tokens).pipe(TEXTS):
+        for text in get_responses(doc).texts:
+            assert isinstance(json.loads(text), list)
+
+
+def test_one_token_is_too_short_for_a_response(tiny_lm):
+    assert get_responses(make_nlp(tiny_lm, max_response_tokens=1)("Pain.")).texts == [
+        "["
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_an_answer_ends_though_pieces_go_on(tmp_path, seed):
-    """A piece such as '"}, {"entity' ends a name and begins another."""
+def test_responses_are_closed_though_tokens_begin_entities(tmp_path, seed):
+    """Use a vocabulary with tokens that end a name and begin another: '"}, {"entity'."""
     frame = (
         '{"entity": "Chemical", "name": "zinc"}, {"entity": "Disease", "name": "pain"}'
     )
     tokenizer = make_merging_tokenizer([f"[{frame}, {frame}]"] * 9 + TEXTS)
-    pieces = [tokenizer.decode([i]) for i in range(len(tokenizer))]
-    assert any('"}, {' in piece for piece in pieces)
+    tokens = [tokenizer.decode([i]) for i in range(len(tokenizer))]
+    assert any('"}, {' in token for token in tokens)
     path = tmp_path / "lm"
     make_tiny_lm("gpt2", 1024, seed, len(tokenizer)).save_pretrained(path)
     tokenizer.save_pretrained(path)
     issues = Counter()
     for max_response_tokens in (30, 60, 90):
         for doc in make_nlp(path, max_response_tokens=max_response_tokens).pipe(TEXTS):
-            found = get_llm_responses(doc)["generative_ner"]
-            issues.update(found.issues)
-            for text in found.texts:
+            responses = get_responses(doc)
+            issues.update(responses.issues)
+            for text in responses.texts:
                 assert isinstance(json.loads(text), list)
-    assert set(issues) <= {"cut off", "over-generated", "ambiguous"}
+    assert set(issues) <= COPY_ISSUES
 
 
-def test_real_sentences_and_no_invented_name(real_docs, folder):
-    """Count over 12 sentences; benchmarks/generation.py counts over 2,000."""
-    texts = [doc.text for doc in real_docs("bc5cdr")[:12]]
-    nlp = make_nlp(folder)
-    for doc in nlp.pipe(texts):
-        found = get_llm_responses(doc)["generative_ner"]
-        assert set(found.issues) <= {"cut off", "over-generated", "ambiguous"}
-        for text in found.texts:
+def test_names_in_real_sentences_are_copied(mirror, folder):
+    """Check a few sentences; benchmarks/generation.py has 2,000 responses."""
+    corpus = get_corpus("bc5cdr")
+    splits = convert_splits(corpus, fetch(corpus, mirror=str(mirror)))
+    texts = [doc.text for doc in splits["test"].docs][:12]
+    for doc in make_nlp(folder).pipe(texts):
+        responses = get_responses(doc)
+        assert set(responses.issues) <= COPY_ISSUES
+        for text in responses.texts:
             json.loads(text)
 
 
-def test_confidence_is_the_product_over_the_tokens_of_the_object():
+# Confidences
+
+
+def make_stub_nlp(text, tokens, **config):
+    """Return a pipeline whose language model always returns the same response."""
+
     class Backend:
         extra = "llm"
 
         def __call__(self, requests):
-            text = '[{"entity": "Chemical", "name": "zinc"}, {"entity": "Disease", "name": "pain"}]'
-            cut = text.index("}") + 1
-            half = text.index("zinc")
-            tokens = [
-                (half, -0.1),
-                (cut, -0.2),
-                (len(text) - 1, -0.4),
-                (len(text), -3.0),
-            ]
             return [Completion(text, tokens) for _ in requests]
 
-    nlp = make_nlp("")
+    nlp = make_nlp("", **config)
     nlp.get_pipe("generative_ner").backend = Backend()
-    doc = nlp("zinc for pain")
+    return nlp
+
+
+@pytest.fixture
+def two_entities():
+    """Return a response with two entities, and its tokens with log-probabilities."""
+    text = '[{"entity": "Chemical", "name": "zinc"}, {"entity": "Disease", "name": "pain"}]'
+    end = text.index("}") + 1
+    tokens = [(text.index("zinc"), -0.1), (end, -0.2), (len(text) - 1, -0.4)]
+    return text, [*tokens, (len(text), -3.0)]
+
+
+def test_confidence_is_the_product_over_the_tokens_of_the_object(two_entities):
+    doc = make_stub_nlp(*two_entities)("zinc for pain")
     assert [get_confidence(ent) for ent in doc.ents] == pytest.approx(
         [math.exp(-0.3), math.exp(-0.4)]
     )
-    nlp.get_pipe("generative_ner").threshold = 0.7
+
+
+def test_entities_below_the_threshold_are_dropped(two_entities):
+    nlp = make_stub_nlp(*two_entities, threshold=0.7)
     assert ents(nlp("zinc for pain")) == [("zinc", "Chemical")]
-    nlp.get_pipe("generative_ner").spans_key = "mine"
-    doc = nlp("zinc for pain")
-    assert np.allclose(doc.spans["mine"].attrs["scores"], [math.exp(-0.3)])
+
+
+def test_spans_have_the_confidences(two_entities):
+    doc = make_stub_nlp(*two_entities, spans_key="mine")("zinc for pain")
+    scores = doc.spans["mine"].attrs["scores"]
+    assert np.allclose(scores, [math.exp(-0.3), math.exp(-0.4)])
 
 
 def test_without_probabilities_the_confidence_is_none():
-    class Backend:
-        extra = "llm"
-
-        def __call__(self, requests):
-            text = '[{"entity": "Chemical", "name": "zinc"}]'
-            return [Completion(text, None) for _ in requests]
-
-    nlp = make_nlp("", spans_key="mine")
-    nlp.get_pipe("generative_ner").backend = Backend()
-    doc = nlp("zinc for pain")
+    text = '[{"entity": "Chemical", "name": "zinc"}]'
+    doc = make_stub_nlp(text, None, spans_key="mine", threshold=0.5)("zinc for pain")
     assert ents(doc) == [("zinc", "Chemical")]
     assert doc.ents[0]._.confidence is None
     assert [span.text for span in doc.spans["mine"]] == ["zinc"]
     assert "scores" not in doc.spans["mine"].attrs
+
+
+# Saving and loading
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "model/../../evil.txt"])
@@ -227,134 +252,177 @@ def test_bytes_with_paths_outside_of_the_folder_are_refused(name):
         pipe.from_bytes(srsly.msgpack_dumps({name: b"evil"}))
 
 
-def test_saved_copied_and_pickled(tiny_lm, tmp_path):
-    nlp = make_nlp(tiny_lm, n_sents=1, threshold=1e-12)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Return a pipeline, and the folder to which it was saved. Its base model is deleted."""
+    path = tmp_path_factory.mktemp("saved")
+    save_tiny_lm(path / "lm")
+    nlp = make_nlp(path / "lm", n_sents=1, threshold=1e-12)
     nlp.add_pipe("welt_sentencizer", first=True)
+    nlp.to_disk(path / "model")
+    shutil.rmtree(path / "lm")
+    return nlp, path / "model"
+
+
+def test_copies_predict_the_same(saved):
+    nlp, path = saved
     expected = [ents(doc) for doc in nlp.pipe(TEXTS)]
     assert any(expected)
-    nlp.to_disk(tmp_path / "model")
-    for path in tiny_lm.iterdir():
-        path.rename(path.with_name(f"gone-{path.name}"))
-    try:
-        for other in copies(nlp, tmp_path / "model"):
-            assert [ents(doc) for doc in other.pipe(TEXTS)] == expected
-        fresh = make_nlp(tiny_lm, n_sents=1, threshold=1e-12)
-        fresh.add_pipe("welt_sentencizer", first=True)
-        fresh.from_bytes(nlp.to_bytes())
-        assert [ents(doc) for doc in fresh.pipe(TEXTS)] == expected
-    finally:
-        for path in tiny_lm.iterdir():
-            path.rename(path.with_name(path.name.replace("gone-", "")))
-    requirements = spacy.load(tmp_path / "model").meta["requirements"]
+    for copy in copies(nlp, path):
+        assert [ents(doc) for doc in copy.pipe(TEXTS)] == expected
+
+
+def test_a_pipeline_is_loaded_from_bytes(saved):
+    nlp, _ = saved
+    fresh = make_nlp("", n_sents=1, threshold=1e-12)
+    fresh.add_pipe("welt_sentencizer", first=True)
+    fresh.from_bytes(nlp.to_bytes())
+    for a, b in zip(nlp.pipe(TEXTS), fresh.pipe(TEXTS)):
+        assert ents(a) == ents(b)
+
+
+def test_a_saved_pipeline_requires_the_extra(saved):
+    requirements = spacy.load(saved[1]).meta["requirements"]
     assert any("welt-spacy[llm]" in name for name in requirements)
 
 
-def test_parts_of_docs(tiny_lm):
-    nlp = make_nlp(tiny_lm, n_sents=2)
+# Parts of documents
+
+
+def test_parts_need_sentences(tiny_lm):
     with pytest.raises(WeltError, match="welt_sentencizer"):
-        nlp("Zinc. Pain. Rats.")
+        make_nlp(tiny_lm, n_sents=2)("Zinc. Pain. Rats.")
+
+
+@pytest.fixture(scope="module")
+def split_doc(tiny_lm):
+    nlp = make_nlp(tiny_lm, n_sents=2)
     nlp.add_pipe("welt_sentencizer", first=True)
-    doc = nlp("Zinc is there. Pain is there. Rats are not.")
-    assert len(get_llm_responses(doc)["generative_ner"].texts) == 2
-    for ent in doc.ents:
-        assert ent.text in doc.text
-    told = DocBin(docs=[doc], store_user_data=True).to_bytes()
-    [same] = DocBin().from_bytes(told).get_docs(nlp.vocab)
-    assert get_llm_responses(same)["generative_ner"].issues == (
-        get_llm_responses(doc)["generative_ner"].issues
-    )
-    assert doc._.llm_responses["generative_ner"]["error"] is None
+    return nlp("Zinc is there. Pain is there. Rats are not.")
 
 
-def test_what_does_not_fit_is_told(tiny_lm, caplog):
-    nlp = make_nlp(tiny_lm)
-    docs = list(nlp.pipe(["Zinc.", "zinc " * 300]))
-    assert get_llm_responses(docs[0])["generative_ner"].issues.get("failed") is None
-    found = get_llm_responses(docs[1])["generative_ner"]
-    assert found.issues == {"failed": 1} and "n_sents" in found.error
+def test_each_part_has_a_response(split_doc):
+    assert len(get_responses(split_doc).texts) == 2
+    assert all(ent.text in split_doc.text for ent in split_doc.ents)
+
+
+def test_responses_are_saved_with_documents(split_doc):
+    data = DocBin(docs=[split_doc], store_user_data=True).to_bytes()
+    [loaded] = DocBin().from_bytes(data).get_docs(split_doc.vocab)
+    assert get_responses(loaded).issues == get_responses(split_doc).issues
+    assert split_doc._.llm_responses["generative_ner"]["error"] is None
+
+
+def test_texts_beyond_the_context_length_are_reported(tiny_lm, caplog):
+    docs = list(make_nlp(tiny_lm).pipe(["Zinc.", "zinc " * 300]))
+    assert get_responses(docs[0]).issues.get("failed") is None
+    responses = get_responses(docs[1])
+    assert responses.issues == {"failed": 1} and "n_sents" in responses.error
     assert "1 of 2 requests failed" in caplog.text
 
 
-def test_settings(tiny_lm, tmp_path):
-    nlp = make_nlp(tiny_lm, labels=[])
+# Settings
+
+
+def test_labels_are_needed(tiny_lm):
     with pytest.raises(WeltError, match="no labels"):
-        nlp("Zinc.")
+        make_nlp(tiny_lm, labels=[])("Zinc.")
+
+
+def test_settings_are_written_to_the_config(tiny_lm):
+    nlp = make_nlp(tiny_lm, labels=[])
     pipe = nlp.get_pipe("generative_ner")
     assert (pipe.add_label("Gene"), pipe.add_label("Gene")) == (1, 0)
-    assert nlp.config["components"]["generative_ner"]["labels"] == ["Gene"]
     pipe.threshold = 0.25
-    assert nlp.config["components"]["generative_ner"]["threshold"] == 0.25
+    config = nlp.config["components"]["generative_ner"]
+    assert (config["labels"], config["threshold"]) == (["Gene"], 0.25)
+
+
+def test_invalid_settings_are_refused(tiny_lm):
     with pytest.raises(WeltError, match="n_sents"):
-        pipe.n_sents = -1
-    nowhere = make_nlp(tmp_path / "nowhere")
-    with pytest.raises(WeltError, match="nowhere"):
-        nowhere("Zinc.")
-    with pytest.raises(WeltError, match="No language model"):
-        make_nlp("")("Zinc.")
+        make_nlp(tiny_lm).get_pipe("generative_ner").n_sents = -1
     with pytest.raises(WeltError, match="dtype"):
         TransformersBackend("x", dtype="int3")
 
 
+@pytest.mark.parametrize(
+    "name, message", [("nowhere/lm", "nowhere/lm"), ("", "No language model")]
+)
+def test_missing_models_are_errors(tmp_path, name, message):
+    path = tmp_path / name if name else name
+    with pytest.raises(WeltError, match=message):
+        make_nlp(path)("Zinc.")
+
+
+# Pipelines
+
+
 def test_entities_of_earlier_components_stay(tiny_lm):
     nlp = make_nlp(tiny_lm)
-    expected = None
-    for text in TEXTS:
-        doc = nlp(text)
-        if doc.ents:
-            expected = doc.ents[0]
-    assert expected is not None
-    fixed = Doc(
+    predicted = [ent for doc in nlp.pipe(TEXTS) for ent in doc.ents]
+    ent = predicted[-1]
+    doc = Doc(
         nlp.vocab,
-        words=[t.text for t in expected.doc],
-        spaces=[bool(t.whitespace_) for t in expected.doc],
+        words=[token.text for token in ent.doc],
+        spaces=[bool(token.whitespace_) for token in ent.doc],
     )
-    span = fixed[expected.start : expected.end]
-    fixed.ents = [spacy.tokens.Span(fixed, span.start, span.end, label="Kept")]
-    doc = nlp(fixed)
-    assert (expected.text, "Kept") in ents(doc)
+    doc.ents = [Span(doc, ent.start, ent.end, label="Kept")]
+    assert (ent.text, "Kept") in ents(nlp(doc))
 
 
-def test_evaluated_compared_tuned_and_packaged(tiny_lm, tmp_path):
+@pytest.fixture(scope="module")
+def predicted(tiny_lm, tmp_path_factory):
+    """Return the folder of a pipeline, and a file of its predictions to use as gold data."""
+    path = tmp_path_factory.mktemp("predicted")
     nlp = make_nlp(tiny_lm)
     docs = list(nlp.pipe([text for text in TEXTS if text]))
-    DocBin(docs=docs).to_disk(tmp_path / "gold.spacy")
-    nlp.to_disk(tmp_path / "model")
-    out = tmp_path / "scores"
-    done = run_command(
-        *("evaluate", tmp_path / "model", tmp_path / "gold.spacy"),
-        *("--json", f"{out}.json", "--html", f"{out}.html", "--score-raw-text"),
+    DocBin(docs=docs).to_disk(path / "gold.spacy")
+    nlp.to_disk(path / "model")
+    return path / "model", path / "gold.spacy"
+
+
+def test_evaluate_counts_issues(predicted, tmp_path):
+    output = tmp_path / "scores"
+    result = run_command(
+        *("evaluate", *predicted, "--score-raw-text"),
+        *("--json", f"{output}.json", "--html", f"{output}.html"),
     )
-    assert done.exit_code == 0, done.output
-    assert "unsupported name" in done.stdout and "Sets of strings" in done.stdout
+    assert result.exit_code == 0, result.output
+    assert "unsupported name" in result.stdout and "Sets of strings" in result.stdout
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["strict"]["f"] == scores["strings"]["r"] == 1.0
     assert scores["llm_responses"]["issues"]["unsupported name"]["n"] == 0
     page = (tmp_path / "scores.html").read_text()
     assert "Responses of the language model" in page
-    data = (tmp_path / "model", tmp_path / "gold.spacy")
-    tuned = run_command("tune", "threshold", *data, tmp_path / "tuned")
-    assert tuned.exit_code == 0 and "threshold" in tuned.stdout, tuned.output
-    sure = run_command(
-        *("tune", "threshold", *data, tmp_path / "sure"),
-        *("--objective", "precision>=0.9"),
-    )
-    assert sure.exit_code == 0
-    for steps in ("label-propagation", "threshold,calibration", "decoding"):
-        again = run_command("tune", steps, *data, tmp_path / "x")
-        fails_with_one_line(again, "generative_ner")
-    both = run_command(
-        "compare", tmp_path / "model", tmp_path / "tuned", tmp_path / "gold.spacy"
-    )
-    assert both.exit_code == 0, both.output
+
+
+@pytest.mark.parametrize("options", [[], ["--objective", "precision>=0.9"]])
+def test_the_threshold_is_tuned(predicted, tmp_path, options):
+    result = run_command("tune", "threshold", *predicted, tmp_path / "tuned", *options)
+    assert result.exit_code == 0 and "threshold" in result.stdout, result.output
+
+
+@pytest.mark.parametrize(
+    "steps", ["label-propagation", "threshold,calibration", "decoding"]
+)
+def test_other_steps_of_tuning_need_a_tagger(predicted, tmp_path, steps):
+    result = run_command("tune", steps, *predicted, tmp_path / "tuned")
+    fails_with_one_line(result, "generative_ner")
+
+
+def test_pipelines_are_compared(predicted):
+    model, gold = predicted
+    result = run_command("compare", model, model, gold)
+    assert result.exit_code == 0, result.output
 
 
 def test_many_threads_use_one_pipeline(tiny_lm):
     nlp = make_nlp(tiny_lm)
     expected = [ents(nlp(text)) for text in TEXTS]
-    fresh = make_nlp(tiny_lm)  # the model is loaded by whichever thread comes first
+    fresh = make_nlp(tiny_lm)  # the first thread loads the model
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda text: ents(fresh(text)), TEXTS * 3))
-    assert found == expected * 3
+        results = list(pool.map(lambda text: ents(fresh(text)), TEXTS * 3))
+    assert results == expected * 3
 
 
 def test_several_processes_after_use_in_the_parent(tiny_lm):

@@ -24,8 +24,8 @@ NLP = spacy.blank("en", config=BIO)
 TEXT = "Pain and abdominal pain; N-acetylcysteine (NAC) eased the pain. Painful NAC."
 
 
-def spans(found):
-    return [(span.text, span.label_, span.start_char) for span in found.spans]
+def spans(aligned):
+    return [(span.text, span.label_, span.start_char) for span in aligned.spans]
 
 
 def make_doc(text=TEXT, *mentions):
@@ -71,17 +71,17 @@ GOOD = '{"entity": "A", "name": "x"}'
     ],
 )  # fmt: skip
 def test_answers_are_read_as_far_as_they_go(text, n, issues):
-    found = parse_response(text)
-    assert (len(found.entities), found.issues) == (n, issues)
-    assert {(item.label, item.name) for item in found.entities} <= {("A", "x")}
-    for item in found.entities:
+    response = parse_response(text)
+    assert (len(response.entities), response.issues) == (n, issues)
+    assert {(item.label, item.name) for item in response.entities} <= {("A", "x")}
+    for item in response.entities:
         assert text[: item.end].endswith(GOOD)
 
 
 @given(st.text() | st.text(alphabet='[]{}",: \\entiyam1'))
 def test_no_text_is_an_error(text):
-    found = parse_response(text)
-    assert all(item.name.strip() for item in found.entities)
+    response = parse_response(text)
+    assert all(item.name.strip() for item in response.entities)
 
 
 def test_names_find_their_places():
@@ -110,9 +110,9 @@ def test_what_can_be_wrong_is_counted():
         PredictedEntity("X", "Pain"),
         PredictedEntity("C", "NAC"),  # twice in the text
     ]
-    found = align_entities(doc, items, ["D", "C"])
-    assert spans(found) == [("abdominal pain", "D", 9), ("NAC", "C", 43)]
-    assert found.issues == {
+    aligned = align_entities(doc, items, ["D", "C"])
+    assert spans(aligned) == [("abdominal pain", "D", 9), ("NAC", "C", 43)]
+    assert aligned.issues == {
         **{"over-generated": 1, "unsupported name": 1, "off token borders": 1},
         **{"unknown type": 1, "ambiguous": 1},
     }
@@ -127,15 +127,15 @@ def test_a_part_of_a_doc():
     assert part.text == "Painful NAC."
     items = parse_response(make_response(part)).entities
     assert [item.name for item in items] == ["NAC"]
-    found = align_entities(part, [PredictedEntity("Disease", "abdominal pain"), *items])
-    assert (spans(found), found.sources) == ([("NAC", "Chemical", 72)], [1])
-    assert found.issues == {"unsupported name": 1}
+    aligned = align_entities(part, [PredictedEntity("Disease", "abdominal pain"), *items])
+    assert (spans(aligned), aligned.sources) == ([("NAC", "Chemical", 72)], [1])
+    assert aligned.issues == {"unsupported name": 1}
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.data())
 @settings(deadline=None)
 def test_all_occurrences_go_there_and_back(words, data):
-    """Where each name is annotated wherever it stands, nothing is lost."""
+    """Restore all entities if each name is annotated at all its places."""
     doc = Doc(Vocab(), words=words)
     chosen = data.draw(st.sets(st.sampled_from("abc")))
     doc.set_ents(
@@ -145,11 +145,11 @@ def test_all_occurrences_go_there_and_back(words, data):
             if word in chosen
         ]
     )
-    found = align_entities(doc, parse_response(make_response(doc)).entities)
-    assert [(s.start, s.end) for s in found.spans] == [
+    aligned = align_entities(doc, parse_response(make_response(doc)).entities)
+    assert [(s.start, s.end) for s in aligned.spans] == [
         (ent.start, ent.end) for ent in doc.ents
     ]
-    assert found.issues == {}
+    assert aligned.issues == {}
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_all_occurrences_go_there_and_back(words, data):
 def test_real_corpora_are_converted_and_restored(real_docs, name, share):
     n = same = 0
     for doc in real_docs(name):
-        found = align_entities(doc, parse_response(make_response(doc)).entities)
+        aligned = align_entities(doc, parse_response(make_response(doc)).entities)
         gold = {(ent.start, ent.end, ent.label_) for ent in doc.ents}
         n += len(gold)
-        same += len(gold & {(s.start, s.end, s.label_) for s in found.spans})
-        assert set(found.issues) <= {"ambiguous"}
+        same += len(gold & {(s.start, s.end, s.label_) for s in aligned.spans})
+        assert set(aligned.issues) <= {"ambiguous"}
     assert same >= share * n > 0
 
 

@@ -135,7 +135,7 @@ def test_a_writer_waits_for_another(tmp_path):
 
 
 def test_a_lock_file_that_was_unlinked_locks_nothing(tmp_path, monkeypatch):
-    """Unlink and release a lock after a waiter has opened its file."""
+    """Release a lock after a waiter has opened its file, which is then unlinked."""
     fcntl = pytest.importorskip("fcntl")
     holder = exclusive_lock(tmp_path / "x")
     holder.__enter__()

@@ -408,7 +408,7 @@ def test_a_folder_between_two_renames_comes_back(tmp_path):
 
 
 def test_partial_files_of_others_are_left(tmp_path):
-    """Another process may be writing another file to the same folder."""
+    """Keep partial files of another process that writes to the same folder."""
     write(tmp_path, names=["x.txt"])
     mine, others = partial_path(tmp_path / "x.txt"), partial_path(tmp_path / "z.txt")
     for path in (mine, others):

@@ -210,7 +210,7 @@ def convert_documents(
     report: Report,
     vocab: Vocab,
 ) -> Conversion:
-    """Tokenise documents, set their entities and cut them into sentences."""
+    """Tokenize documents, set their entities and cut them into sentences."""
     result = Conversion()
     tokenizer = make_bio_tokenizer(spacy.blank("en", vocab=vocab))
     for document in documents:

@@ -134,7 +134,7 @@ class BioCReader(XmlReader):
         )
 
     def _join_texts(self, texts: list[_Text], name: str) -> tuple[str, list[int]]:
-        """Put texts at their offsets, and return where they begin."""
+        """Join texts by their offsets, and return where they begin."""
         joined, length = [], 0
         parts: list[int] = []
         origin = min((text.offset for text in texts), default=0)
