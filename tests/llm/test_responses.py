@@ -127,7 +127,9 @@ def test_a_part_of_a_doc():
     assert part.text == "Painful NAC."
     items = parse_response(make_response(part)).entities
     assert [item.name for item in items] == ["NAC"]
-    aligned = align_entities(part, [PredictedEntity("Disease", "abdominal pain"), *items])
+    aligned = align_entities(
+        part, [PredictedEntity("Disease", "abdominal pain"), *items]
+    )
     assert (spans(aligned), aligned.sources) == ([("NAC", "Chemical", 72)], [1])
     assert aligned.issues == {"unsupported name": 1}
 
