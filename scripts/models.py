@@ -48,12 +48,6 @@ def run_step(corpus: str, step: str, variables: Variables) -> None:
     """Run a command of project.yml, unless it is up to date."""
     project = load_project(variables)
     (command,) = (c for c in project["commands"] if c["name"] == step)
-    missing = [path for path in command["deps"] if not Path(path).exists()]
-    if missing:
-        sys.exit(
-            f"✘ {corpus}: {missing[0]} is missing. Is the corpus available? "
-            "'python -m spacy project run corpora' fetches and converts them."
-        )
     outputs = [*command.get("outputs", []), *command.get("outputs_no_cache", [])]
     scripts = [shlex.split(line) for line in command["script"]]
     current = fingerprint(
@@ -152,6 +146,13 @@ def main(corpora: str, set: list[str] = typer.Option([])) -> None:
             f"✘ vars.scheme: no weighting scheme is called {scheme!r}: use one of "
             f"{', '.join(SCHEMES)}"
         )
+    for corpus in names:
+        train = Path(f"corpus/{corpus}/train.spacy")
+        if not train.is_file():
+            sys.exit(
+                f"✘ {corpus}: {train} is missing. Is the corpus available? "
+                "'python -m spacy project run corpora' fetches and converts them."
+            )
     variables = find_vectors(variables)
     for corpus in names:
         run_steps(corpus, variables)

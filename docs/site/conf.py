@@ -9,6 +9,9 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+# Before autodoc, which sets typing.TYPE_CHECKING, with which FastAPI can't be imported
+import fastapi  # noqa: E402, F401
+
 from welt_spacy import __version__  # noqa: E402
 
 project = "welt-spacy"

@@ -21,7 +21,7 @@ def place(tmp_path_factory):
         yield Workplace(folder / "work")
 
 
-@pytest.mark.parametrize("kind, n", [("readers", 250), ("options", 100)])
+@pytest.mark.parametrize("kind, n", [("readers", 250), ("options", 40)])
 def test_malformed_input_is_refused_in_one_line(place, kind, n):
     cases = run_cases(place, kind, n, seed=0)
     assert [case for case in cases if case.is_defect] == []

@@ -1,19 +1,4 @@
-"""The layout of the folder of an experiment, and the state of its runs.
-
-experiment.json        the names of all runs and versions of packages, of the last `run`
-runs/NAME/             a run; NAME ends in the digest of its fingerprint
-    config.cfg         its training config
-    STEP.log           output of each step: select, train, tune-PARAMETER, test[-PARAMETER]
-    STEP.usage.json    time and memory of each step
-    model-best/        the trained pipeline, and model-last/, model-PARAMETER/
-    test[-PARAMETER].json, predictions[-PARAMETER].spacy
-                       scores and predictions of each pipeline
-    metrics.json       a row for each scored pipeline
-    error.json         the step that failed and its error
-    run.json           fingerprint and checksums; the run is done if it says so
-selected/              selected training data, shared by runs
-results/               the Parquet data set
-"""
+"""The layout of the folder of an experiment, and the state of its runs."""
 
 import contextlib
 import json
@@ -28,6 +13,22 @@ from ..errors import WeltError
 from ..util.files import is_locked, write_atomically
 from ..util.fingerprint import Fingerprint
 from ..util.output_folder import OutputFolder
+
+# The folder of an experiment:
+#
+#     experiment.json        the names of all runs and versions of packages, of the last `run`
+#     runs/NAME/             a run; NAME ends in the digest of its fingerprint
+#         config.cfg         its training config
+#         STEP.log           output of each step: select, train, tune-PARAMETER, test[-PARAMETER]
+#         STEP.usage.json    time and memory of each step
+#         model-best/        the trained pipeline, and model-last/, model-PARAMETER/
+#         test[-PARAMETER].json, predictions[-PARAMETER].spacy
+#                            scores and predictions of each pipeline
+#         metrics.json       a row for each scored pipeline
+#         error.json         the step that failed and its error
+#         run.json           fingerprint and checksums; the run is done if it says so
+#     selected/              selected training data, shared by runs
+#     results/               the Parquet data set
 
 COMMAND = "spacy welt experiment run"
 CONFIG, METRICS, ERROR, RECORD = "config.cfg", "metrics.json", "error.json", "run.json"
