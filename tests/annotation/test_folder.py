@@ -205,3 +205,19 @@ def test_names_of_pipelines(tmp_path, pipeline):
     assert read_name(str(pipeline)) == "en_rules-0.0.0"
     with pytest.raises(WeltError, match="no such pipeline is installed"):
         read_name(str(tmp_path / "en_none"))
+
+
+def test_an_address_with_other_content_is_refused(job):
+    """Change what is at an address between two runs of one process."""
+    fsspec = pytest.importorskip("fsspec")
+    address = "memory://texts/in.txt"
+    for text, expected in (("zinc\n", None), ("lead\n", "files.memory://texts/in.txt")):
+        with fsspec.open(address, "w") as file:
+            file.write(text)
+        folder = AnnotationFolder(job, [address])
+        if expected is None:
+            with folder:
+                pass
+        else:
+            with pytest.raises(WeltError, match=expected), folder:
+                pass

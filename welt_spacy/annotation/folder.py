@@ -13,11 +13,9 @@ long as the process works.
 """
 
 import contextlib
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +27,7 @@ from ..errors import WeltError
 from ..formats.streams import open_raw
 from ..parallel.shard import parse_shard, take_shard
 from ..util.files import Busy, exclusive_lock, remove_partial
-from ..util.fingerprint import Fingerprint, fingerprint
+from ..util.fingerprint import Fingerprint, checksum_stream, fingerprint
 from ..util.output_folder import OutputFolder
 from .plan import Plan, Shard, make_plan
 from .report import N_SHOWN, Summary, summarize, to_html
@@ -99,7 +97,9 @@ class AnnotationFolder:
     def __enter__(self) -> "AnnotationFolder":
         if self.path.exists() and not self.path.is_dir():
             raise WeltError(f"{self.path} is a file. Name a folder")
-        self._fingerprint = make_fingerprint(self.job, self.inputs)
+        # Addresses are read once; files are compared again at the end
+        self._remote = checksum_addresses(self.inputs)
+        self._fingerprint = make_fingerprint(self.job, self.inputs, self._remote)
         try:
             with self._lock(wait=self._n_shards > 1) as folder:
                 self._stack.enter_context(self._lock_shards())
@@ -129,8 +129,8 @@ class AnnotationFolder:
         summary = summarize(self.plan, names, present)
         if summary.missing:
             return summary
-        current = make_fingerprint(self.job, self.inputs)
-        # Another process may hold the lock for a moment, to find out that it is refused
+        current = make_fingerprint(self.job, self.inputs, self._remote)
+        # A process that will be refused holds the lock for a moment
         with self._lock(wait=True) as folder:
             if changed := current.differences(self._fingerprint):
                 raise WeltError(
@@ -225,23 +225,27 @@ class AnnotationFolder:
         return list(islice(rows, N_SHOWN))
 
 
-def make_fingerprint(job: Job, inputs: Sequence[str]) -> Fingerprint:
-    """Compute the fingerprint of a job: all input, pipelines, settings and versions."""
+def make_fingerprint(
+    job: Job, inputs: Sequence[str], remote: Mapping[str, str]
+) -> Fingerprint:
+    """Compute the fingerprint of a job: all input, pipelines, settings and versions. `remote`
+    has the checksums of addresses.
+    """
     local = {file: file for file in inputs if "://" not in file}
     settings = {**asdict(job.settings), "inputs": list(inputs)}
     models = {f"pipeline {i}": model for i, model in enumerate(job.models, start=1)}
     result = fingerprint(settings, files=local, models=models)
-    remote = {file: _checksum_remote(file) for file in inputs if "://" in file}
     return replace(result, files={**result.files, **remote})
 
 
-@cache
-def _checksum_remote(address: str) -> str:
-    sha = hashlib.sha256()
-    with open_raw(address) as file:
-        while content := file.read(1 << 20):
-            sha.update(content)
-    return sha.hexdigest()
+def checksum_addresses(inputs: Sequence[str]) -> dict[str, str]:
+    """Compute the checksum of each input that is an address."""
+    checksums = {}
+    for address in inputs:
+        if "://" in address:
+            with open_raw(address) as file:
+                checksums[address] = checksum_stream(file)
+    return checksums
 
 
 def read_name(model: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..about import __version__
 from ..errors import WeltError, first_line
@@ -280,12 +280,17 @@ def _checksum_file(path: Path) -> str:
     return _cached_checksum(str(path.absolute()), *state)
 
 
+def checksum_stream(file: BinaryIO) -> str:
+    """Compute the SHA-256 of all that is left in an open file, in hexadecimal."""
+    sha = hashlib.sha256()
+    while content := file.read(1 << 20):
+        sha.update(content)
+    return sha.hexdigest()
+
+
 def _read_checksum(path: str) -> str:
     with open(path, "rb") as file:
-        sha = hashlib.sha256()
-        while content := file.read(1 << 20):
-            sha.update(content)
-    return sha.hexdigest()
+        return checksum_stream(file)
 
 
 @lru_cache(maxsize=1 << 14)
