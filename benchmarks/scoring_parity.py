@@ -41,7 +41,7 @@ LABELS = ("Chemical", "Disease", "Gene", "Species")
 
 
 class Parity(NamedTuple):
-    """How far scores are apart, at most, and how long they took."""
+    """The largest differences of scores, and the seconds of each scorer."""
 
     entities: int
     figures: int

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 FOLDERS = ("welt_spacy", "scripts", "benchmarks", "tests", "docs")
 EMPTY_NAMES = {"found", "told", "made", "asked", "kept", "some", "how", "thing"}
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 QUESTION_WORDS = ("What", "Which", "Who", "How", "Whether")
 MAX_MODULE_LINES = 450
 MAX_FUNCTION_LINES = 60
@@ -111,12 +112,15 @@ def get_bound_names(node: ast.AST) -> list[str]:
 
 
 def check_docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield docstrings of modules that begin with a question word, and of functions that do
-    not begin with a verb. Properties may have noun phrases.
+    """Yield docstrings that begin with a question word, and those of functions that do not
+    begin with a verb. Properties may have noun phrases.
     """
-    doc = ast.get_docstring(tree)
-    if doc and doc.split()[0] in QUESTION_WORDS:
-        yield 1, "the docstring begins with a question word: say what the module is"
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED):
+            doc = ast.get_docstring(node)
+            if doc and doc.split()[0] in QUESTION_WORDS:
+                line = getattr(node, "lineno", 1)
+                yield line, "the docstring begins with a question word: say what it is"
     for node, _ in get_functions(tree):
         doc = ast.get_docstring(node)
         is_property = any("property" in ast.unparse(d) for d in node.decorator_list)

@@ -23,6 +23,8 @@ def check_style(monkeypatch, root):
         "self.asked = 1",
         "with open(x) as thing: pass",
         '"""What this is."""',
+        'class C:\n    """What this is."""',
+        'class C:\n    @property\n    def f(self):\n        """Whether it is."""',
         'def f():\n    """The name."""',
         'class C:\n    def f(self):\n        """RETURNS (int): A number."""',
         "x = 1\n" * 451,

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -17,7 +16,7 @@ from welt_spacy.annotation.run import Resources, annotate_files
 from welt_spacy.annotation.shards import list_done
 from welt_spacy.errors import WeltError
 
-from ..factories import run_python
+from ..factories import run_python, wait_until
 from ..factories.annotation import (
     annotate_serially,
     make_job,
@@ -78,11 +77,6 @@ def list_workers(pid: int) -> list[int]:
         ["pgrep", "-P", str(pid), "-f", pattern], capture_output=True, text=True
     )
     return sorted(map(int, done.stdout.split()))
-
-
-def wait_until(condition) -> None:
-    while not condition():
-        time.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from dataclasses import replace
 
@@ -196,13 +195,15 @@ def test_cache_of_the_user(monkeypatch, tmp_path):
 
 
 class Slow(Handler):
+    ended = threading.Event()
+
     def do_GET(self):
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
         self.wfile.write(CONTENT[: len(CONTENT) // 2])
         self.wfile.flush()
-        time.sleep(600)  # until the test ends: it runs in a daemon thread
+        self.ended.wait()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
@@ -222,6 +223,7 @@ def test_a_killed_download_leaves_no_file(server, tmp_path):
         wait_until(lambda: cache.exists() and everything_in(cache), "a download")
         process.send_signal(signal.SIGKILL)
         process.wait()
+        Slow.ended.set()
         httpd.shutdown()
     assert not (cache / "x/train.tsv").exists()
     fetch(make_corpus(), mirror=good, cache=cache)

@@ -6,7 +6,6 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -35,6 +34,7 @@ from ..factories import (
     make_nlp,
     run_command,
     save_tiny_lm,
+    wait_until,
 )
 
 torch = pytest.importorskip("torch", reason="needs welt-spacy[llm]")
@@ -369,8 +369,12 @@ def test_a_killed_command_resumes(lm, data, tmp_path):
         ]
         if name == "killed":
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            while process.poll() is None and not list(output.rglob("complete.json")):
-                time.sleep(0.01)
+            wait_until(
+                lambda process=process, output=output: (
+                    process.poll() is not None or list(output.rglob("complete.json"))
+                ),
+                "a checkpoint",
+            )
             process.kill()
             process.wait()
             assert not (output / "model-best").exists()

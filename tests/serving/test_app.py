@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import httpx
@@ -25,6 +24,7 @@ from ..factories import (
     make_nlp,
     run_command,
     train,
+    wait_until,
 )
 
 TEXTS = ["Selegiline 😀 and nausea.", "Aspirin helps.", "The study was blind.", ""]
@@ -371,8 +371,7 @@ def test_sigterm_under_load_loses_no_accepted_request(server):
     with ThreadPoolExecutor(8) as pool:
         for _ in range(8):
             pool.submit(send_requests)
-        while len(codes) < 30:
-            time.sleep(0.01)
+        wait_until(lambda: len(codes) >= 30, "30 responses")
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
     output = process.stdout.read()

@@ -31,8 +31,8 @@ class ExperimentStatus:
     """The state of an experiment.
 
     runs, done (int): Number of runs, and of those that are done.
-    running (list[str]): The runs that processes are at work on.
-    failed (dict[str, str]): Runs that have failed and were not run since -> reason.
+    running (list[str]): The runs that a process has locked.
+    failed (dict[str, str]): Runs that failed the last time -> reason.
     """
 
     runs: int

@@ -26,7 +26,7 @@ from ..util.output_folder import OutputFolder
 #                            scores and predictions of each pipeline
 #         metrics.json       a row for each scored pipeline
 #         error.json         the step that failed and its error
-#         run.json           fingerprint and checksums; the run is done if it says so
+#         run.json           fingerprint and checksums; marks a run as done
 #     selected/              selected training data, shared by runs
 #     results/               the Parquet data set
 
@@ -64,7 +64,7 @@ class RunFolder:
         return self.open().is_current(fingerprint)
 
     def is_locked(self) -> bool:
-        """Return whether a process is at work on the run."""
+        """Return whether a process has locked the run."""
         return is_locked(self.path / RECORD)
 
     def write_error(self, message: str) -> None:

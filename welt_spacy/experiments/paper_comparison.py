@@ -51,7 +51,7 @@ class PaperComparison(NamedTuple):
 
     @property
     def is_within(self) -> bool | None:
-        """Whether the paper's F1 is where a further run is expected; None for one seed."""
+        """True if the paper's F1 is in the interval of a further run; None for one seed."""
         if self.low is None or self.high is None:
             return None
         return self.low <= self.paper <= self.high

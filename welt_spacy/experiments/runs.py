@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import WeltError, first_line
 from ..training.selection.select_file import select_file
-from ..util.files import Busy, exclusive_lock, write_atomically
+from ..util.files import Busy, write_atomically
 from ..util.fingerprint import fingerprint
 from .jobs import Job
 from .layout import CONFIG, METRICS, RunFolder, to_json
@@ -112,7 +112,5 @@ def _select(job: Job, workspace: Workspace, train: Path, gpu_id: int) -> Path:
     parts = {"selection": job.fingerprint.settings["selection"], "files": files}
     digest = fingerprint(parts).digest
     path = workspace.get_selected(job.run.corpus, digest)
-    # Not the lock of `select_file` itself, which does not wait
-    with exclusive_lock(path.with_suffix(".selection"), wait=SELECTION_WAIT):
-        select_file(train, path, settings, gpu_id=gpu_id)
+    select_file(train, path, settings, gpu_id=gpu_id, wait=SELECTION_WAIT)
     return path

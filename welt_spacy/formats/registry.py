@@ -22,7 +22,7 @@ from .tabular import (
 )
 from .xml_elements import HEAD
 
-# Readers of texts, of which some have mentions; .xml is told apart by its first tags
+# Readers of texts, some of which have mentions; the first tags of .xml decide its format
 _BY_SUFFIX: dict[str, type[Reader]] = {
     ".txt": TextReader,
     ".jsonl": JsonlReader,

@@ -46,7 +46,7 @@ class Event:
 
     @property
     def is_last(self) -> bool:
-        """Whether the task has ended."""
+        """True if the task has ended."""
         return self.kind in ("done", "failed", "lost")
 
 

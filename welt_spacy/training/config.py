@@ -78,7 +78,7 @@ class ConfigSettings:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether the encoder is the small convolutional network."""
+        """True if the encoder is the small convolutional network."""
         return self.encoder == CPU_ENCODER
 
     def _check_scheme(self) -> None:

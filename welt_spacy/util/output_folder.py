@@ -86,7 +86,7 @@ class OutputFolder:
 
     @property
     def summary(self) -> Any:
-        """What `finish` was given; None before."""
+        """The JSON data that `finish` stored; None before."""
         return self._content.get("summary")
 
     @property
@@ -96,7 +96,7 @@ class OutputFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether `finish` was called; outputs may be damaged since."""
+        """True if `finish` was called; outputs may be damaged since."""
         return self._content.get("complete") is True
 
     def is_current(self, fingerprint: Fingerprint) -> bool:

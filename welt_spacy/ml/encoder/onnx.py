@@ -136,7 +136,7 @@ class OnnxEncoder:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether there is an encoder."""
+        """True if there is an encoder."""
         return self.special is not None
 
     @property

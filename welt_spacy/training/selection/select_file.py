@@ -87,6 +87,7 @@ def select_file(
     *,
     force: bool = False,
     gpu_id: int = -1,
+    wait: float = 0.0,
     report: Report = lambda done, n: None,
 ) -> SelectedFile:
     """Select documents of a `.spacy` file and write them to another one. If that is up to date,
@@ -98,6 +99,7 @@ def select_file(
     settings (SelectionSettings): How documents are selected.
     force (bool): Whether files that this function did not write are replaced.
     gpu_id (int): The GPU; -1 for the CPU.
+    wait (float): Seconds to wait for another process that writes the same file.
     report (Callable[[int, int], None]): Called with the number of documents scored so far by
         the language model, and the number of all.
     RETURNS (SelectedFile): The file and counts.
@@ -116,7 +118,7 @@ def select_file(
         output.with_suffix(suffix).name for suffix in (".spacy", ".jsonl", ".html")
     )
     record = output.with_suffix(".json").name
-    with OutputFolder(output.parent, COMMAND, record=record) as folder:
+    with OutputFolder(output.parent, COMMAND, record=record, wait=wait) as folder:
         if folder.is_current(current):
             summary = SelectionSummary.from_dict(folder.summary)
             return SelectedFile(output, summary, False)
