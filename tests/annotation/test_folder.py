@@ -210,8 +210,11 @@ def test_names_of_pipelines(tmp_path, pipeline):
 def test_an_address_with_other_content_is_refused(job):
     """Change what is at an address between two runs of one process."""
     fsspec = pytest.importorskip("fsspec")
-    address = "memory://texts/in.txt"
-    for text, expected in (("zinc\n", None), ("lead\n", "files.memory://texts/in.txt")):
+    address = "memory://annotation/in.txt"
+    for text, expected in (
+        ("zinc\n", None),
+        ("lead\n", "files.memory://annotation/in.txt"),
+    ):
         with fsspec.open(address, "w") as file:
             file.write(text)
         folder = AnnotationFolder(job, [address])
